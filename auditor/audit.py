@@ -1,0 +1,120 @@
+"""The main road: one suspect in, one `Audit` out.
+
+    bytes → weights → features → coordinates → scores → significance → verdict
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from auditor._version import __version__
+from auditor.embedding.features import factor_all, features
+from auditor.errors import NotAuditable, UsageError
+from auditor.evidence import artist_scores, control_scores, copy_of, mixture, open_set, style_map
+from auditor.lora import load_lora, read_artifact
+from auditor.policy import decide
+from auditor.reference.set import ReferenceSet
+from auditor.result import Audit, Verdict
+from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
+
+ALPHA, RESAMPLES = 0.05, 1000
+
+
+def check(
+    path: str | Path,
+    refs: str | Path | ReferenceSet | None = None,
+    *,
+    seed: int = 0,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
+    features_name: str | None = None,
+) -> Audit:
+    """Audit one LoRA file against a reference set (None: the default set).
+
+    A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set.  Raises UsageError for options out of
+    range and ReferenceSetError for a set that cannot be used.  Same inputs and seed give the same result, timing aside.
+    """
+    if not 0 < alpha < 1 or resamples < 1:
+        raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
+    reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
+    reference.require_features(features_name)
+    options = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples, "features": features_name}
+    frame = Frame(seed, options, reference)
+    try:
+        with frame.timed("read"):
+            artifact, weights = read_artifact(path), load_lora(path)
+        in_scope(weights, reference)
+        view = choose_view(weights, reference)
+    except NotAuditable as problem:
+        return frame.audit(skipped(path, problem))
+    with frame.timed("embed"):
+        factored = factor_all(weights, reference.modules)
+        vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)
+        point = view.projection(vector)
+    with frame.timed("score"):
+        coverage = cover(weights, view, present)
+        tested = open_set(view, point, alpha)
+        artists = artist_scores(reference, view, point, factored, resamples, seed)
+        controls = control_scores(reference, factored, view)
+        copied = copy_of(reference, factored, artifact)
+        verdict = decide(tested, artists, coverage, controls, copied)
+    parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
+    parts |= {"mixture": mixture(reference, view, point), "map": style_map(reference, view, point), "verdict": verdict}
+    return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
+
+
+class Frame:
+    """What every audit of a run shares: tool, time, seed, set, and the clock of its steps."""
+
+    def __init__(self, seed: int, options: dict[str, Any], reference: ReferenceSet) -> None:
+        """Start with no time spent."""
+        self.seed, self.options, self.reference = seed, options, reference
+        self.timing = {"read": 0.0, "embed": 0.0, "score": 0.0, "render": 0.0}
+
+    def timed(self, step: str) -> Clock:
+        """A context that adds its seconds to `step`."""
+        return Clock(self.timing, step)
+
+    def audit(self, parts: dict[str, Any]) -> Audit:
+        """Put the parts together; parts that were not computed are None or empty."""
+        empty = {"coverage": None, "open_set": None, "artists": [], "mixture": [], "derivative": None}
+        empty |= {"controls": {}, "map": None, "skipped": None}
+        return Audit(
+            tool={"name": "audit", "version": __version__},
+            created_at=now(),
+            seed=self.seed,
+            options=self.options,
+            reference_set=reference_info(self.reference),
+            timing_s={key: round(value, 4) for key, value in self.timing.items()},
+            **(empty | parts),
+        )
+
+
+class Clock:
+    """Adds the seconds spent inside a with-block to one entry of a dict."""
+
+    def __init__(self, timing: dict[str, float], step: str) -> None:
+        """Remember where to add."""
+        self.timing, self.step = timing, step
+
+    def __enter__(self) -> None:
+        """Start."""
+        self.started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop and add."""
+        self.timing[self.step] += time.perf_counter() - self.started
+
+
+def now() -> str:
+    """RFC 3339 time in UTC; SOURCE_DATE_EPOCH, when set, makes it reproducible."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+__all__ = ["Audit", "Verdict", "check"]

@@ -1,0 +1,194 @@
+"""Audits → documents on stdout or in files: which go where, under which safe names, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from auditor.cli.output import emit
+from auditor.errors import AuditorError, UsageError
+
+AuditDict = Mapping[str, Any]
+FOLDER = Path("audit-report")
+"""Where the pages of several suspects go when no -o was given."""
+_LONGEST_STEM = 80
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+
+
+class Format(StrEnum):
+    """What an audit can be written as."""
+
+    CONSOLE = "console"
+    HTML = "html"
+    PDF = "pdf"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    MD = "md"
+
+
+ENDINGS = {
+    Format.HTML: ".html",
+    Format.PDF: ".pdf",
+    Format.JSON: ".json",
+    Format.SARIF: ".sarif",
+    Format.JUNIT: ".junit.xml",
+    Format.MD: ".md",
+}
+PAGES = (Format.HTML, Format.PDF)
+"""Formats that are files even without -o."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the documents go; made, and found possible, before any audit starts."""
+
+    formats: tuple[Format, ...]
+    """Without repetitions, in the order asked for."""
+    output: Path | None
+    """Folder of the documents, or the one file that was named."""
+
+    @property
+    def documents(self) -> tuple[Format, ...]:
+        """The formats without the console."""
+        return tuple(f for f in self.formats if f is not Format.CONSOLE)
+
+    @property
+    def on_stdout(self) -> Format | None:
+        """The one format whose document goes to stdout."""
+        return next((f for f in self.documents if f not in PAGES), None) if self.output is None else None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether -o names a file rather than a folder."""
+        path = self.output
+        return path is not None and not path.is_dir() and path.name.endswith(tuple(ENDINGS.values()))
+
+
+def destination(formats: Sequence[Format], output: Path | None, default: Sequence[Format]) -> Destination:
+    """The destination; raises UsageError when the documents could not be told apart or put there."""
+    chosen = tuple(dict.fromkeys(formats or default))
+    found = Destination(chosen, output)
+    if Format.PDF in chosen:
+        raise UsageError("PDF is not built yet.", advice="Use --format html and print that page from a browser.")
+    if output is None:
+        streams = [f for f in found.documents if f not in PAGES]
+        if len(streams) > 1:
+            raise UsageError(
+                f"{len(streams)} documents ({', '.join(streams)}) do not fit on one standard output.",
+                advice="Give a folder for them with -o DIR.",
+            )
+        return found
+    if not found.documents:
+        raise UsageError("-o is given, but no document for it.", advice="Add --format html, json, sarif, junit or md.")
+    if found.is_file and (len(found.documents) > 1 or not output.name.endswith(ENDINGS[found.documents[0]])):
+        raise UsageError(
+            f"-o {output} cannot hold {' and '.join(found.documents)}.",
+            advice="Name a folder, or a file of that format.",
+        )
+    if output.exists() and not output.is_dir() and not found.is_file:
+        raise UsageError(f"-o {output} is a file.", advice="Name a folder; it is made where it does not exist.")
+    return found
+
+
+def write(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
+    """Write or print every document; returns the files, what a reader opens first in front."""
+    from auditor.report import render
+
+    written: list[Path] = []
+    for form in where.documents:
+        if form is where.on_stdout:
+            emit(render(audits, form.value))
+        elif form is Format.HTML and len(audits) > 1:
+            written += _write_pages(audits, where)
+        else:
+            written.append(_write_text(_path(audits, form, where), render(audits, form.value)))
+    return written
+
+
+def _path(audits: Sequence[AuditDict], form: Format, where: Destination) -> Path:
+    """The file of a document that holds all audits."""
+    if where.is_file and where.output is not None:
+        return where.output
+    if where.output is None:
+        return Path(f"{safe_stem(audits[0])}.audit{ENDINGS[form]}")
+    name = safe_name(audits[0]) if len(audits) == 1 else "audits"
+    return where.output / f"{name}{ENDINGS[form]}"
+
+
+def _write_pages(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
+    """An index and one page per audit."""
+    from auditor.report import render_html, render_index
+
+    if where.is_file:
+        raise UsageError(
+            f"-o {where.output} is one file, but there are {len(audits)} audits.",
+            advice="Name a folder; it gets one page each and an index.",
+        )
+    folder = where.output or FOLDER
+    names = _distinct([safe_name(audit) for audit in audits])
+    pages = [_write_text(folder / f"{n}.html", render_html(a)) for n, a in zip(names, audits, strict=True)]
+    index = _write_text(folder / "index.html", render_index(audits, [f"{name}.html" for name in names]))
+    return [index, *pages]
+
+
+def safe_stem(audit: AuditDict) -> str:
+    """The suspect's file name without its ending, reduced to characters that are safe anywhere."""
+    name = re.split(r"[/\\]", str(audit["suspect"]["path"]))[-1]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.rsplit(".", 1)[0] or name)[:_LONGEST_STEM].strip("._-")
+    return f"{stem}_" if _DEVICES.fullmatch(stem.partition(".")[0]) else stem or "suspect"
+
+
+def safe_name(audit: AuditDict) -> str:
+    """`safe_stem` and the first 8 digits of the file's SHA-256, or of its path's where the file could not be read."""
+    suspect = audit["suspect"]
+    digest = suspect["sha256"] or hashlib.sha256(str(suspect["path"]).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{safe_stem(audit)}-{re.sub('[^0-9a-f]', '', str(digest))[:8]}"
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """`names`, the later of equal ones numbered; equal means also: in another case."""
+    taken: set[str] = {"index"}
+    found = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate.lower() in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate.lower())
+        found.append(candidate)
+    return found
+
+
+def _write_text(path: Path, text: str) -> Path:
+    """Write a file so that readers see the old or the new one, never a part of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".audit-", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(text.encode("utf-8", "backslashreplace"))
+            Path(partial).chmod(0o666 & ~_umask())
+            Path(partial).replace(path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AuditorError(
+            f"{path} could not be written: {error.strerror or error}.", advice="Give another folder with -o."
+        ) from error
+    return path
+
+
+def _umask() -> int:
+    """The process's umask."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,104 @@
+"""The command `audit`: its sub-commands, and the one place where exceptions become messages and exit codes.
+
+Sub-commands import what they need when they run, so that `audit --help` stays quick and torch is imported by
+`audit refs train` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+
+from auditor._version import __version__
+from auditor.cli.anatomy import compare, inspect
+from auditor.cli.check import check
+from auditor.cli.output import complain
+from auditor.cli.refs import refs
+from auditor.cli.report import report
+from auditor.errors import AuditorError
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="audit",
+    help="Whose style does this LoRA carry, and how sure may anyone be?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=SETTINGS,
+)
+for command in (check, inspect, compare, report):
+    app.command(context_settings=SETTINGS)(command)
+app.add_typer(refs, name="refs")
+
+_UsageFault: Any = typer.BadParameter.__mro__[1]
+"""The command-line parser's own base of wrong options and arguments."""
+
+
+def _show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(f"audit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Whose style does this LoRA carry, and how sure may anyone be?"""
+
+
+def run() -> None:
+    """Entry point of the installed command: run, and exit with the code of the contract."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(arguments: list[str]) -> int:
+    """The exit code of `audit` with `arguments`; every failure is told in one paragraph on stderr."""
+    try:
+        return int(app(arguments, prog_name="audit", standalone_mode=False) or 0)
+    except _UsageFault as fault:
+        return _tell_usage(fault)
+    except (typer.Abort, KeyboardInterrupt):
+        complain("Interrupted.")
+        return INTERRUPTED
+    except AuditorError as error:
+        if os.environ.get("AUDIT_DEBUG"):
+            traceback.print_exc()
+        complain(str(error))
+        return error.exit_code
+    except Exception as error:
+        return _tell_unexpected(error)
+
+
+def _tell_usage(fault: Any) -> int:
+    """What is wrong with the command line; without any argument, the help."""
+    context = fault.ctx
+    if type(fault).__name__ == "NoArgsIsHelpError":
+        fault.show()
+        return 2
+    hint = f" See '{context.command_path} --help'." if context else ""
+    complain(f"{fault.format_message().rstrip('.')}.{hint}")
+    return 2
+
+
+def _tell_unexpected(error: Exception) -> int:
+    """A fault of this program: one line, or with AUDIT_DEBUG=1 the traceback."""
+    if os.environ.get("AUDIT_DEBUG"):
+        traceback.print_exc()
+    complain(
+        f"This is a fault of audit itself: {type(error).__name__}: {error}. Nothing was concluded about any file. "
+        "Please report it with the command you ran; AUDIT_DEBUG=1 shows where it happened."
+    )
+    return 1

@@ -1,0 +1,182 @@
+"""Algebra of ΔW = scale · up @ down without ever forming ΔW; everything here is blind to the gauge (B, A) → (BG, G⁻¹A).
+
+float64 throughout.  For rank r and ΔW of shape (m, n), inner products cost O(r² (m + n)) and decompositions the same,
+through thin QR of both factors and an SVD of the small core R_B R_Aᵀ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.lora.weights import LoraModule, LoraWeights
+
+Array = NDArray[np.float64]
+
+TRUNCATION = 1e-6
+"""Singular values below this share of the largest are float32 noise."""
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Similarity of two LoRAs' ΔW, −1 … 1; 0 where a norm is 0."""
+
+    common: float
+    """Over the modules that both adapt in the same shape."""
+    union: float
+    """Over all modules; those of one side only count in that side's norm."""
+    common_modules: int
+    union_modules: int
+    norm_a: float
+    """Frobenius norm of a's whole ΔW."""
+    norm_b: float
+
+
+def inner_product(a: LoraModule, b: LoraModule) -> float:
+    """⟨ΔW_a, ΔW_b⟩ = s_a s_b Σ (B_aᵀ B_b) ∘ (A_a A_bᵀ).  Raises ValueError when the shapes differ."""
+    if a.shape != b.shape:
+        raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+    ups = a.up.astype(np.float64).T @ b.up.astype(np.float64)
+    downs = a.down.astype(np.float64) @ b.down.astype(np.float64).T
+    return float(a.scale * b.scale * np.sum(ups * downs))
+
+
+def norm(module: LoraModule) -> float:
+    """Frobenius norm of ΔW."""
+    return math.sqrt(max(0.0, inner_product(module, module)))
+
+
+def canonical(module: LoraModule) -> tuple[Array, Array, Array]:
+    """(U, S, Vt) with ΔW = U diag(S) Vt: U (m, k), S (k,) descending and positive, Vt (k, n); k = 0 when ΔW is 0.
+
+    Cut at `TRUNCATION` of the largest singular value.  The largest entry of each column of U is positive, so that the
+    factors themselves, not only their product, are the same for every writing of one ΔW with distinct singular values.
+    """
+    left, core_left = _qr(module.up)
+    right, core_right = _qr(module.down.T)
+    u, s, vt = np.linalg.svd(module.scale * (core_left @ core_right.T), full_matrices=False)
+    keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
+    wide: Array = left @ u[:, keep]
+    across: Array = vt[keep] @ right.T
+    kept: Array = s[keep].astype(np.float64)
+    if len(kept):
+        signs = np.sign(wide[np.abs(wide).argmax(0), np.arange(len(kept))])
+        wide, across = wide * signs, across * signs[:, None]
+    return wide, kept, across
+
+
+def spectrum(module: LoraModule) -> Array:
+    """All min(r, m, n) singular values of ΔW, descending; trailing ones are 0 up to rounding."""
+    core_left, core_right = _qr(module.up)[1], _qr(module.down.T)[1]
+    return _as_array(np.linalg.svd(module.scale * (core_left @ core_right.T), compute_uv=False))
+
+
+def _qr(matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+    """Thin QR in float64: Q with orthonormal columns, and R (square but not always triangular) with Q @ R = matrix.
+
+    Two rounds of Cholesky QR on scaled columns (Yamamoto et al. 2015), which are products of matrices only: threaded
+    Householder QR of tall, thin matrices crawls on a busy machine.  Householder where columns are nearly dependent.
+    """
+    wide: Array = matrix.astype(np.float64)
+    if wide.shape[0] >= wide.shape[1]:
+        norms = np.linalg.norm(wide, axis=0)
+        if norms.all():
+            found = _cholesky_qr(wide / norms)
+            if found is not None:
+                return found[0], found[1] * norms
+    q, r = np.linalg.qr(wide)
+    return _as_array(q), _as_array(r)
+
+
+def _cholesky_qr(wide: Array) -> tuple[Array, Array] | None:
+    """Cholesky QR, twice; None when the first round was too inaccurate for the second to repair."""
+    r = np.eye(wide.shape[1])
+    for _ in range(2):
+        try:
+            lower = np.linalg.cholesky(wide.T @ wide)
+        except np.linalg.LinAlgError:
+            return None
+        wide = wide @ _as_array(np.linalg.inv(lower)).T
+        r = lower.T @ r
+    return (wide, r) if np.abs(lower - np.eye(len(lower))).max() < 1e-3 else None
+
+
+def _as_array(values: Any) -> Array:
+    """`values` as a float64 array."""
+    return np.asarray(values, np.float64)
+
+
+def effective_rank(singular_values: Array) -> float:
+    """exp of the entropy of the energies σ² / Σσ² (Roy & Vetterli 2007, of energies); 1 … k, and 0 when all are 0."""
+    energy = np.square(singular_values)
+    total = float(energy.sum())
+    if total <= 0:
+        return 0.0
+    share = energy[energy > 0] / total
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def output_inner(a: LoraModule, b: LoraModule) -> float:
+    """⟨ΔW_a ΔW_aᵀ, ΔW_b ΔW_bᵀ⟩ = ‖ΔW_aᵀ ΔW_b‖²: agreement of the output directions, blind to the inputs and ≥ 0.
+
+    The modules must have equally many outputs; otherwise ValueError.
+    """
+    if a.shape[0] != b.shape[0]:
+        raise ValueError(f"outputs differ: {a.shape[0]} and {b.shape[0]}")
+    across = a.up.astype(np.float64).T @ b.up.astype(np.float64)
+    down_a, down_b = a.down.astype(np.float64), b.down.astype(np.float64)
+    inner = np.sum((down_a @ down_a.T @ across) * (across @ (down_b @ down_b.T)))
+    return max(0.0, float((a.scale * b.scale) ** 2 * inner))
+
+
+def output_agreement(a: LoraModule, b: LoraModule) -> float:
+    """Cosine of the output covariances ΔWΔWᵀ, 0 … 1; 0 where a norm is 0.  ValueError when outputs differ in number."""
+    return _ratio(output_inner(a, b), output_inner(a, a), output_inner(b, b))
+
+
+def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
+    """Cosine of the ΔW of two LoRAs, over common modules and over the union."""
+    common = common_paths(a, b)
+    inner = sum(inner_product(a.modules[path], b.modules[path]) for path in common)
+    energy_a, energy_b = _energies(a.modules.values()), _energies(b.modules.values())
+    shared_a = sum(energy_a[path] for path in common)
+    shared_b = sum(energy_b[path] for path in common)
+    total_a, total_b = sum(energy_a.values()), sum(energy_b.values())
+    return Cosine(
+        common=_ratio(inner, shared_a, shared_b),
+        union=_ratio(inner, total_a, total_b),
+        common_modules=len(common),
+        union_modules=len(a.modules.keys() | b.modules.keys()),
+        norm_a=math.sqrt(total_a),
+        norm_b=math.sqrt(total_b),
+    )
+
+
+def output_cosine(a: LoraWeights, b: LoraWeights) -> float:
+    """Cosine of the output covariances over the common modules, 0 … 1."""
+    products = np.zeros(3)
+    for path in common_paths(a, b):
+        left, right = a.modules[path], b.modules[path]
+        products += output_inner(left, right), output_inner(left, left), output_inner(right, right)
+    return _ratio(*map(float, products))
+
+
+def common_paths(a: LoraWeights, b: LoraWeights) -> list[str]:
+    """Sorted paths of the modules that both LoRAs adapt in the same shape."""
+    return sorted(p for p in a.modules.keys() & b.modules.keys() if a.modules[p].shape == b.modules[p].shape)
+
+
+def _energies(modules: Iterable[LoraModule]) -> dict[str, float]:
+    """‖ΔW‖² by path."""
+    return {module.path: max(0.0, inner_product(module, module)) for module in modules}
+
+
+def _ratio(inner: float, square_a: float, square_b: float) -> float:
+    """inner / √(square_a · square_b), held in −1 … 1; 0 when a square is 0."""
+    below = math.sqrt(square_a) * math.sqrt(square_b)
+    return max(-1.0, min(1.0, inner / below)) if below > 0 else 0.0

@@ -1,0 +1,48 @@
+"""Roles of tensors: what the end of a tensor's name says it is to its module.
+
+Roles that begin with 'other:' name a method whose ΔW needs the base weights or that changes no linear map; such tensors
+are listed, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ENDINGS: tuple[tuple[str, str], ...] = (
+    (r"[._]lora_down\.weight", "down"),
+    (r"[._]lora_up\.weight", "up"),
+    (r"[._]lora_mid\.weight", "mid"),
+    (r"\.alpha", "alpha"),
+    (r"\.scale", "scale"),
+    (r"\.lora_A(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "down"),
+    (r"\.lora_B(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "up"),
+    (r"\.lora(?:_linear_layer)?\.down\.weight", "down"),
+    (r"\.lora(?:_linear_layer)?\.up\.weight", "up"),
+    (r"\.(?:lora\.|lora_linear_layer\.)alpha", "alpha"),
+    (r"\.dora_scale|\.lora_magnitude_vector(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?|\.magnitude", "dora"),
+    (r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(?:\.[A-Za-z0-9_\-]+)?", ""),
+    (r"\.diff", "diff"),
+    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "other:bias"),
+    (r"\.w_norm", "other:norm"),
+    (
+        r"\.(?:oft_blocks|oft_diag|oft_r|oft_s|boft_r|boft_s|rescale)(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?"
+        r"|\.oft_R(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?",
+        "other:oft",
+    ),
+    (r"\.(?:on_input|ia3_l)(?:\.[A-Za-z0-9_\-]+)?", "other:ia3"),
+    (r"\.[ab](?:1|2|m)\.weight|\.bm\.weight", "other:glora"),
+    (r"\.(?:q_layer|p_layer)\.weight|\.lambda_layer|\.base_(?:q|p|lambda)", "other:tlora"),
+    (r"\.(?:set_weight|reshape_weight)", "other:replacement"),
+    (r"\.lora_embedding_[AB](?:\.[A-Za-z0-9_\-]+)?", "other:embedding"),
+    (r"\.(?:vera_lambda_[bd]|unilora_[a-z_]+)(?:\.[A-Za-z0-9_\-]+)?", "other:shared projections"),
+)
+_TABLE = tuple((re.compile(f"(?:{pattern})$"), role) for pattern, role in _ENDINGS)
+
+
+def split_role(name: str) -> tuple[str, str] | None:
+    """(module's name, role) of a tensor's name, or None when its end says nothing."""
+    for pattern, role in _TABLE:
+        match = pattern.search(name, max(0, len(name) - 120))
+        if match is not None:
+            return name[: match.start()], role or match.group(1)
+    return None

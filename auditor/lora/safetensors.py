@@ -1,0 +1,156 @@
+"""The header of a safetensors file, read with suspicion.
+
+In:  the header's bytes and the number of data bytes behind it.  Out: `Header`.  Stricter than the reference reader
+where two readers could see different files (duplicate names), as strict elsewhere: offsets tile the data without hole,
+overlap or rest, and every shape agrees with its bytes.  Format: 8 bytes little-endian length, JSON, data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from auditor.errors import MalformedFile
+from auditor.lora.dtypes import BYTES
+from auditor.lora.text import shown
+
+MAX_HEADER = 32 * 2**20
+"""Bytes of JSON."""
+MAX_TENSORS = 200_000
+MAX_DIMENSIONS = 8
+DAMAGED = "The file is damaged or was made to mislead; get it again from its source or save it again."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies."""
+
+    dtype: str
+    """'F32', 'BF16', …"""
+    shape: tuple[int, ...]
+    begin: int
+    """First byte, counted from the start of the file."""
+    end: int
+    """Byte after the last."""
+    strides: tuple[int, ...] | None = None
+    """In elements, for torch tensors that are stored transposed; None when in row order."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a container's header says."""
+
+    entries: dict[str, Entry]
+    metadata: dict[str, str] = field(default_factory=dict)
+    truncated: tuple[int, int] | None = None
+    """(tensors present, tensors declared) when the data ends too early."""
+
+
+def header_length(head: bytes, size: int) -> int | None:
+    """Length of the header if `head` (the file's first bytes) looks like safetensors, complete or not; else None."""
+    if size < 10 or head[8:9] != b"{":
+        return None
+    length = int.from_bytes(head[:8], "little")
+    return length if 2 <= length <= 2**40 else None
+
+
+def parse_header(raw: bytes, data_bytes: int, path: str) -> Header:
+    """The header, with offsets made absolute.  Raises MalformedFile naming `path` and the tensor at fault."""
+    document = _json(raw, path)
+    metadata = _metadata(document.pop("__metadata__", None), path)
+    if len(document) > MAX_TENSORS:
+        raise _bad(path, f"declares {len(document)} tensors; at most {MAX_TENSORS} are read")
+    start = 8 + len(raw)
+    entries = {name: _entry(name, value, path) for name, value in document.items()}
+    complete = _check_tiling(entries, data_bytes, path)
+    moved = {n: Entry(e.dtype, e.shape, e.begin + start, e.end + start) for n, e in entries.items()}
+    return Header(moved, metadata, None if complete == len(entries) else (complete, len(entries)))
+
+
+def _json(raw: bytes, path: str) -> dict[str, Any]:
+    """The JSON object in `raw`: no duplicate names, no NaN, no absurd depth or number of objects."""
+    objects = 0
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal objects
+        objects += 1
+        if objects > MAX_TENSORS + 2:
+            raise _bad(path, f"has a header of more than {MAX_TENSORS} entries")
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise _bad(path, f"names {shown(twice)!r} twice in its header")
+        return made
+
+    def constant(text: str) -> None:
+        raise _bad(path, f"has {text} in its header")
+
+    try:
+        text = raw.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise _bad(path, "has a header nested too deeply") from None
+    except ValueError as error:
+        raise _bad(path, f"has a header that is no valid JSON ({shown(error, 80)})") from None
+    if not isinstance(document, dict):
+        raise _bad(path, "has a header that is no JSON object")
+    return document
+
+
+def _metadata(value: Any, path: str) -> dict[str, str]:
+    """The free text of the header: names and strings only."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise _bad(path, "has metadata that are not all text")
+    return value
+
+
+def _entry(name: str, value: Any, path: str) -> Entry:
+    """One tensor's entry with offsets as declared, relative to the data; shape and bytes must agree."""
+    if not isinstance(value, dict) or not {"dtype", "shape", "data_offsets"} <= value.keys():
+        raise _bad(path, "lacks dtype, shape or data_offsets", name)
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BYTES:
+        raise _bad(path, f"has the number format {shown(dtype, 40)!r}, which is not read", name)
+    if not _whole_numbers(shape) or len(shape) > MAX_DIMENSIONS:
+        raise _bad(path, f"has no valid shape ({shown(shape, 60)})", name)
+    if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _bad(path, f"has no valid offsets ({shown(offsets, 60)})", name)
+    needed = math.prod(shape) * BYTES[dtype]
+    if needed != offsets[1] - offsets[0]:
+        raise _bad(
+            path, f"declares {shown(needed)} bytes by its shape and {offsets[1] - offsets[0]} by its offsets", name
+        )
+    return Entry(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _whole_numbers(value: Any) -> bool:
+    """Whether `value` is a list of integers in 0 … 2⁵³."""
+    return isinstance(value, list) and all(type(n) is int and 0 <= n <= 2**53 for n in value)
+
+
+def _check_tiling(entries: dict[str, Entry], data_bytes: int, path: str) -> int:
+    """How many tensors are complete, after checking that they tile the data without overlap, hole or rest."""
+    cursor = 0
+    complete = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != cursor:
+            what = "overlaps the tensor before it" if entry.begin < cursor else "leaves a hole before it"
+            raise _bad(path, what, name)
+        cursor = entry.end
+        complete += cursor <= data_bytes
+    if cursor < data_bytes:
+        raise _bad(path, f"has {data_bytes - cursor} bytes after its last tensor that no tensor explains")
+    return complete
+
+
+def _bad(path: str, what: str, tensor: str | None = None) -> MalformedFile:
+    """MalformedFile about the file or, if given, the tensor."""
+    where = shown(path) if tensor is None else f"{shown(path)}: tensor {shown(tensor)!r}"
+    return MalformedFile(f"{where} {what}.", advice=DAMAGED)

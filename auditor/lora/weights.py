@@ -1,0 +1,81 @@
+"""What every reader of LoRA files returns: `LoraWeights`, modules under canonical paths, scale kept apart, no dense ΔW.
+
+Canonical path: the dotted diffusers path with its part in front, e.g.
+``unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`` or
+``text_encoder.text_model.encoder.layers.0.self_attn.q_proj``; the same module has the same path whatever the dialect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoraModule:
+    """One adapted layer, ΔW = scale · up @ down."""
+
+    path: str
+    """Canonical path, see the module's docstring."""
+    up: Matrix
+    """B, (out, rank), finite."""
+    down: Matrix
+    """A, (rank, in), finite; convolutions are flattened to in = channels · height · width."""
+    scale: float
+    """alpha / rank (or what the file's convention says); finite."""
+    scale_source: str = "none"
+    """Where the scale comes from: 'alpha', 'scale', 'rslora', 'config', 'folded' or 'none' (scale 1)."""
+    algorithm: str = "lora"
+    """'lora', 'locon', 'loha', 'lokr', 'dora' (its direction only) or 'full'."""
+    file_rank: int = 0
+    """Rank as the file means it; `rank` when it is 0.  LoHa, LoKr and full differences are rewritten as up @ down."""
+
+    @property
+    def rank(self) -> int:
+        """Declared rank, ≥ 1."""
+        return int(self.down.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of ΔW."""
+        return int(self.up.shape[0]), int(self.down.shape[1])
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """A LoRA file, read."""
+
+    modules: dict[str, LoraModule]
+    """By canonical path, sorted."""
+    dialect: str
+    """'diffusers', 'diffusers-attn-processor', 'peft', 'kohya', …"""
+    algorithms: tuple[str, ...]
+    """('lora',), …"""
+    base_family: str
+    """'sd1', 'sd2', 'sdxl', 'audit-mini' (the shipped base), 'flux', 'sd3' or 'unknown'; from shapes, not metadata."""
+    base_grounds: tuple[str, ...] = ()
+    """What the base family was concluded from, in plain words."""
+    declared: dict[str, str] = field(default_factory=dict)
+    """The file's own metadata: claims, never evidence.  Untrusted text."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the result must know, in plain words."""
+    unread: tuple[str, ...] = ()
+    """Names of tensors that were not read, explained or not.  Untrusted text."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file as bytes."""
+
+    path: str
+    """As the user named it.  Untrusted text."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest of the whole file."""
+    tensor_sha256: str
+    """Hex digest of the tensor section only (safetensors bytes after the header): survives edits of the metadata."""

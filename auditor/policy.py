@@ -1,0 +1,123 @@
+"""Thresholds → verdict.  Small rules, asked in order; the first that applies decides.
+
+CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
+(Holm-adjusted p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
+every artist of the set is excluded at α.  All else is INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
+
+LEAST_COVERAGE = 0.5
+
+
+def pretty(artist: str) -> str:
+    """'anders-zorn' → 'Anders Zorn'."""
+    return " ".join(part.capitalize() for part in artist.replace("_", "-").split("-"))
+
+
+def decide(
+    open_set: OpenSet,
+    artists: Sequence[ArtistScore],
+    coverage: Coverage,
+    controls: Mapping[str, Any],
+    derivative: Mapping[str, Any] | None,
+) -> Verdict:
+    """The verdict for an audited file."""
+    best = artists[0]
+    if derivative is not None:
+        return derived(derivative)
+    if coverage.fraction < LEAST_COVERAGE:
+        return inconclusive(
+            f"Only {coverage.fraction:.0%} of the layers that the reference set looks at are present in this file.",
+            ["A file that adapts more layers, or a set whose references adapt the same few layers."],
+        )
+    alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
+    if open_set.p > open_set.alpha:
+        return outside(open_set, artists)
+    if best.p > open_set.alpha:
+        return inconclusive(
+            "The file stands out from LoRAs of artists outside the set, but no single artist of the set explains it: "
+            f"the adjusted p-value of the nearest, {pretty(best.artist)}, is {best.p:.3f}.",
+            ["More references of the nearest artists, or knowing that the file mixes several styles."],
+        )
+    if alarm:
+        return inconclusive(
+            f"The recipe alone ({', '.join(alarm)}) singles out {pretty(best.artist)} as well: the resemblance may be "
+            "one of training settings, not of style.",
+            ["References of this artist trained with other settings."],
+        )
+    return consistent(open_set, best)
+
+
+def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
+    """Both tests reject."""
+    name = pretty(best.artist)
+    return Verdict(
+        "CONSISTENT",
+        best.artist,
+        f"This LoRA resembles LoRAs trained on works by {name} more than LoRAs by artists outside the set resemble "
+        f"anyone in it: fewer than {share(open_set.p)} of those come as close.",
+        [
+            f"Open-set test: p = {open_set.p:.3f} (least possible {open_set.p_min:.3f}), claimed error rate "
+            f"{open_set.alpha:g}.",
+            f"{name} against all other artists: Holm-adjusted p = {best.p:.3f}.",
+            "Rank, strength and spectrum alone do not lead to this artist.",
+        ],
+        [
+            f"A LoRA by an artist outside the set with a similar style that scores above {best.score:.2f}.",
+            "A reference set with more artists of the same school.",
+            "Evidence that the file was merged or altered after training.",
+        ],
+    )
+
+
+def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
+    """The open-set test does not reject: no match if every artist is excluded, else inconclusive."""
+    best = artists[0]
+    possible = [a for a in artists if a.p_exclusion > open_set.alpha]
+    if not possible:
+        return Verdict(
+            "NO_MATCH",
+            None,
+            "This LoRA resembles no artist of the set: LoRAs by artists outside the set come as close by chance "
+            f"(p = {open_set.p:.3f}), and every artist of the set would be expected to come closer.",
+            [
+                f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g}.",
+                f"Each of the {len(artists)} artists is excluded at {open_set.alpha:g}; the nearest is "
+                f"{pretty(best.artist)} with exclusion p = {best.p_exclusion:.3f}.",
+            ],
+            ["References of further artists.", "References that cover other periods or techniques of an artist."],
+        )
+    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
+    return inconclusive(
+        "The evidence does not decide. The nearest artist is "
+        f"{pretty(best.artist)}, but {share(open_set.p)} of LoRAs by artists outside the set come as close to someone "
+        f"in it; {len(possible)} of {len(artists)} artists cannot be excluded either ({names}).",
+        ["More references of the nearest artists, covering more of their works.", "A longer or stronger training."],
+    )
+
+
+def inconclusive(sentence: str, would_change: list[str]) -> Verdict:
+    """No decision, said plainly."""
+    return Verdict("INCONCLUSIVE", None, sentence, [sentence], would_change)
+
+
+def derived(derivative: Mapping[str, Any]) -> Verdict:
+    """A copy or descendant of a known file; style is then beside the point."""
+    return Verdict(
+        "DERIVATIVE",
+        derivative.get("artist"),
+        f"The weights of this file are those of a known file, {derivative['of']} ({derivative['relation']}).",
+        [f"Cosine of the two updates: {derivative['figures']['cos_delta_w']:.3f}; unrelated files stay below 0.3."],
+        ["Evidence that the known file was made from this one."],
+    )
+
+
+def share(p: float) -> str:
+    """'about 2 in 100'."""
+    return f"{max(1, round(100 * p))} in 100"

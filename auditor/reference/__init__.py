@@ -1,0 +1,7 @@
+"""Reference sets: build, calibrate, evaluate, load, verify."""
+
+from auditor.reference.build import import_folder
+from auditor.reference.calibrate import calibrate
+from auditor.reference.set import ReferenceSet, describe, installed, verify
+
+__all__ = ["ReferenceSet", "calibrate", "describe", "import_folder", "installed", "verify"]

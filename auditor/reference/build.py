@@ -1,0 +1,149 @@
+"""A folder of LoRA files, one sub-folder per artist → a reference set's manifest and features, not yet calibrated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.embedding.features import KINDS, Factored, factor_all, features, fit_bases
+from auditor.embedding.sketches import controls, fingerprint
+from auditor.errors import NotAuditable, ReferenceSetError
+from auditor.lora import LoraWeights, load_lora, read_artifact
+from auditor.reference.set import SCHEMA
+
+SUFFIXES = {".safetensors", ".pt", ".bin"}
+DIRECTIONS = 10
+
+
+@dataclass(frozen=True)
+class Read:
+    """One reference file: what it is, and its factored modules."""
+
+    entry: dict[str, Any]
+    factored: dict[str, Factored]
+    base_family: str
+
+
+def read_plan(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Base digest and job by file stem from plan.json, where the trainer left one."""
+    path = folder / "plan.json"
+    if not path.is_file():
+        return "", {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return str(stored.get("base", "")), {job["name"]: job for job in stored["jobs"]}
+
+
+def read_genres(folder: Path) -> dict[str, dict[str, Any]]:
+    """Optional artists.json: {artist: {genre, died, …}}."""
+    path = folder / "artists.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def denoiser(weights: LoraWeights) -> list[str]:
+    """Paths of the denoiser's modules; text encoders say more about captions than about style and are left out."""
+    return [path for path in weights.modules if not path.startswith("text_encoder")]
+
+
+def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) -> Read:
+    """Read one file; raises NotAuditable."""
+    weights = load_lora(path)
+    artifact = read_artifact(path)
+    entry = {
+        "file": f"{artist}/{path.name}",
+        "artist": artist,
+        "part": str(job.get("half", f"part-{number % 2}")),
+        "recipe": str(job.get("recipe", "unknown")),
+        "images": len(job.get("pictures", [])) or None,
+        "rank": int(np.median([m.rank for m in weights.modules.values()])),
+        "tensor_sha256": artifact.tensor_sha256,
+    }
+    return Read(entry, factor_all(weights, denoiser(weights)), weights.base_family)
+
+
+def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[str, str]]:
+    """Every LoRA below `folder`/<artist>/ in sorted order, or (file, reason) where it cannot be used.
+
+    tag: where plan.json knows a file, only jobs whose name holds '--tag-' are read.
+    """
+    _, jobs = read_plan(folder)
+    for place in sorted(p for p in folder.iterdir() if p.is_dir()):
+        files = sorted(p for p in place.iterdir() if p.suffix in SUFFIXES)
+        if tag is not None and jobs:
+            files = [p for p in files if f"--{tag}-" in p.stem]
+        for number, path in enumerate(files):
+            try:
+                yield read_reference(path, place.name, jobs.get(path.stem, {}), number)
+            except NotAuditable as problem:
+                yield f"{place.name}/{path.name}", str(problem)
+
+
+def import_folder(
+    loras: Path, output: Path, *, tag: str | None = "ref", k: int = DIRECTIONS, seed: int = 0, name: str | None = None
+) -> dict[str, Any]:
+    """Read all references, fit the feature bases, write manifest.json and features.npz into `output`.
+
+    Raises ReferenceSetError if fewer than three artists with two references each are left, or if bases mix.
+    """
+    read: list[Read] = []
+    skipped: list[tuple[str, str]] = []
+    for one in read_folder(loras, tag):
+        if isinstance(one, Read):
+            read.append(one)
+        else:
+            skipped.append(one)
+    families = sorted({r.base_family for r in read})
+    artists = sorted({r.entry["artist"] for r in read})
+    few = [a for a in artists if sum(r.entry["artist"] == a for r in read) < 2]
+    if len(families) != 1 or len(artists) - len(few) < 3:
+        raise ReferenceSetError(
+            f"{loras} gives {len(artists)} artists ({len(few)} with a single reference) on {families or 'no'} base.",
+            advice="A set needs one base and at least three artists with two or more references each.",
+        )
+    read = [r for r in read if r.entry["artist"] not in few]
+    skipped += [(a, "only one reference: it cannot be held out") for a in few]
+    digest, _ = read_plan(loras)
+    known = read_genres(loras)
+    manifest = {
+        "schema": SCHEMA,
+        "name": name or output.name,
+        "base": {"family": families[0], "digest": digest},
+        "features": feature_name(KINDS, k, seed),
+        "seed": seed,
+        "artists": [{"name": a, "genre": ""} | known.get(a, {}) for a in artists if a not in few],
+        "references": [r.entry for r in read],
+        "skipped": [{"file": f, "reason": why} for f, why in skipped],
+    }
+    write_features(output, manifest, [r.factored for r in read], k, seed)
+    return {"artists": len(artists) - len(few), "references": len(read), "skipped": manifest["skipped"]}
+
+
+def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
+    """Everything that changes a number of the features, in one name."""
+    return f"{'+'.join(kinds)}/k{k}/seed{seed}/v1"
+
+
+def write_features(output: Path, manifest: dict[str, Any], factored: list[dict[str, Factored]], k: int, seed: int) -> None:
+    """Fit bases, compute features, fingerprints and controls, write everything."""
+    bases = fit_bases(factored, k, seed)
+    rows = [features(one, bases) for one in factored]
+    arrays: dict[str, NDArray[Any]] = {
+        "features": np.stack([row for row, _ in rows]).astype(np.float16),
+        "present": np.stack([present for _, present in rows]),
+        "fingerprints": np.stack([fingerprint(one) for one in factored]).astype(np.float16),
+    }
+    for path in bases.paths:
+        arrays[f"out/{path}"] = bases.out[path].astype(np.float16)
+        arrays[f"in/{path}"] = bases.into[path].astype(np.float16)
+    for one in factored:
+        for kind, values in controls(one, bases.paths).items():
+            arrays.setdefault(f"control/{kind}", np.zeros((0, len(values)), np.float32))
+            arrays[f"control/{kind}"] = np.vstack([arrays[f"control/{kind}"], values.astype(np.float32)])
+    output.mkdir(parents=True, exist_ok=True)
+    np.savez(output / "features.npz", **arrays)  # type: ignore[arg-type]
+    (output / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,0 +1,158 @@
+"""features.npz → everything that an audit needs: views with projection, held-out scores and score calibration."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.embedding.backend import (
+    Labels,
+    Projection,
+    Settings,
+    artist_weights,
+    fit,
+    leave_out,
+    mixture_shares,
+)
+from auditor.embedding.features import Bases
+from auditor.errors import ReferenceSetError
+from auditor.reference.set import View, digest_of, pack_view, read_manifest
+from auditor.statistics.likelihood import LogisticCalibration, fit_logistic
+
+Floats = NDArray[np.float64]
+SETTINGS = Settings()
+UNCALIBRATED = LogisticCalibration(0.0, 0.0, 0.0)
+VIEWS = {
+    "all": r"",
+    "attention": r"\.attn[12]\.",
+    "ff": r"\.ff\.",
+    "self_attention": r"\.attn1\.",
+    "cross_attention": r"\.attn2\.",
+}
+ENOUGH = 0.95  # a reference belongs to a view if it adapts this share of the view's modules
+
+
+def view_modules(paths: list[str], pattern: str) -> list[str]:
+    """Paths that belong to a view."""
+    return [path for path in paths if re.search(pattern, path)]
+
+
+def load_features(folder: Path) -> dict[str, NDArray[Any]]:
+    """features.npz of a set's working folder.  Raises ReferenceSetError."""
+    path = folder / "features.npz"
+    if not path.is_file():
+        raise ReferenceSetError(
+            f"{folder} holds no features.npz.",
+            advice="Run `audit refs import LORAS -o DIR` first; shipped sets carry only their calibration.",
+        )
+    with np.load(path, allow_pickle=False) as packed:
+        return {key: packed[key] for key in packed.files}
+
+
+def bases_of(arrays: dict[str, NDArray[Any]], kinds: tuple[str, ...]) -> Bases:
+    """The feature bases stored in features.npz."""
+    out = {k.removeprefix("out/"): v.astype(np.float64) for k, v in arrays.items() if k.startswith("out/")}
+    into = {k.removeprefix("in/"): v.astype(np.float64) for k, v in arrays.items() if k.startswith("in/")}
+    return Bases(out, into, kinds)
+
+
+def columns(bases: Bases, modules: list[str]) -> NDArray[np.bool_]:
+    """Which entries of the feature vector belong to `modules`."""
+    return np.concatenate([np.full(bases.width(path), path in set(modules)) for path in bases.paths])
+
+
+def parts_of(manifest: dict[str, Any], rows: Labels, artist: Labels) -> Labels:
+    """Group label (n,) of artist and part; an artist with one part only is split file by file."""
+    names = [f"{manifest['references'][r]['artist']}/{manifest['references'][r]['part']}" for r in rows]
+    for a in np.unique(artist):
+        mine = np.flatnonzero(artist == a)
+        if len({names[i] for i in mine}) == 1:
+            for i in mine:
+                names[i] += f"/{i}"
+    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.intp)
+
+
+def calibrate_view(
+    name: str, x: Floats, rows: Labels, artist: Labels, parts: Labels, bases: Bases, settings: Settings
+) -> View:
+    """Fit one view on features x (n, D) of the references `rows`."""
+    gram = x @ x.T
+    everything = np.ones(len(x), bool)
+    fitted = fit(gram, artist, everything, settings)
+    projection = Projection(fitted.weight @ x, x.T @ fitted.coefficients)
+    null, shares = np.full((len(x), int(artist.max()) + 1), np.nan), np.zeros(len(x))
+    for left in leave_out(gram, artist, artist, settings):
+        null[left.rows] = left.points @ left.centres.T
+        shares[left.rows] = [mixture_shares(left.centres, point).max() for point in left.points]
+    genuine = np.full_like(null, np.nan)
+    for left in leave_out(gram, artist, parts, settings):
+        genuine[left.rows] = left.points @ left.centres.T
+    view = View(name, bases, projection, fitted.points, rows, artist, null, genuine, UNCALIBRATED, shares)
+    weight = artist_weights(artist, everything)
+    pairs = ~np.isnan(null)
+    calibration = fit_logistic(
+        view.genuine_scores,
+        view.null_scores[pairs],
+        null.shape[1],
+        weight,
+        np.broadcast_to(weight[:, None], pairs.shape)[pairs],
+    )
+    return replace(view, calibration=calibration)
+
+
+def build_views(
+    manifest: dict[str, Any], arrays: dict[str, NDArray[Any]], settings: Settings, names: list[str] | None = None
+) -> dict[str, View]:
+    """All views that the references support; a view with fewer than three complete artists is left out."""
+    kinds = tuple(manifest["features"].split("/")[0].split("+"))
+    bases, x, present = bases_of(arrays, kinds), arrays["features"], arrays["present"]
+    order = {a["name"]: i for i, a in enumerate(manifest["artists"])}
+    artist_of = np.array([order[r["artist"]] for r in manifest["references"]], dtype=np.intp)
+    views = {}
+    for name in names or list(VIEWS):
+        modules = view_modules(bases.paths, VIEWS[name])
+        if not modules:
+            continue
+        inside = np.isin(bases.paths, modules)
+        rows = np.flatnonzero(present[:, inside].mean(1) >= ENOUGH)
+        counts = np.bincount(artist_of[rows], minlength=len(order))
+        if (counts < 2).any() or len(order) < 3:
+            continue
+        some = Bases({p: bases.out[p] for p in modules}, {p: bases.into[p] for p in modules}, kinds)
+        artist = artist_of[rows]
+        picked = x[rows][:, columns(bases, modules)].astype(np.float64)
+        views[name] = calibrate_view(name, picked, rows, artist, parts_of(manifest, rows, artist), some, settings)
+    return views
+
+
+def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTINGS) -> dict[str, Any]:
+    """Fit all views of a working folder and write arrays.npz and the manifest with its digest.
+
+    seed is recorded; the fit itself draws nothing.  Raises ReferenceSetError.
+    """
+    place = Path(folder)
+    manifest = read_manifest(place)
+    arrays = load_features(place)
+    views = build_views(manifest, arrays, settings)
+    if not views:
+        raise ReferenceSetError(
+            "No view of this set has two complete references of every artist.",
+            advice="Add references that adapt the same modules, or leave artists with a single reference out.",
+        )
+    kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
+    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith("control/")}
+    specs = {}
+    for name, view in views.items():
+        specs[name], more = pack_view(view)
+        kept |= more
+    np.savez_compressed(place / "arrays.npz", **kept)  # type: ignore[arg-type]
+    manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
+    manifest["digest"] = digest_of(place, manifest)
+    (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return {"artists": len(manifest["artists"]), "references": len(manifest["references"]), "views": list(views)}

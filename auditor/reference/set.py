@@ -1,0 +1,262 @@
+"""A reference set on disk: manifest.json and arrays.npz, with a digest over both.
+
+The folder holds no LoRA weights and no image: per view the bases of the features, the projection, the references'
+coordinates, and the held-out scores from which p-values and likelihood ratios are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.embedding.backend import Labels, Normaliser, Projection, centroids, fit_normaliser, unit
+from auditor.embedding.features import Bases
+from auditor.errors import ReferenceSetError, UsageError
+from auditor.statistics.likelihood import LogisticCalibration
+
+Floats = NDArray[np.float64]
+SCHEMA = "audit-reference-set/1"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a LoRA: a list of modules, with everything fitted on references that adapt all of them."""
+
+    name: str
+    """'all', 'attention', 'ff', 'self_attention', 'cross_attention'."""
+    bases: Bases
+    projection: Projection
+    points: Floats
+    """Coordinates (n, d) of the view's references in the final fit."""
+    rows: Labels
+    """(n,) index of each of them in the manifest's references."""
+    artist: Labels
+    """(n,) artist index of each."""
+    null: Floats
+    """(n, C) cosines with the own artist left out of the fit; own column NaN."""
+    genuine: Floats
+    """(n, C) cosines with the own part (half of the works) left out of the fit."""
+    calibration: LogisticCalibration
+    mixture_null: Floats
+    """(n,) largest mixture share of each reference when its own artist is left out."""
+
+    @cached_property
+    def centres(self) -> Floats:
+        """Unit direction of each artist (C, d)."""
+        return centroids(self.points, self.artist, self.null.shape[1], np.ones(len(self.artist), bool))
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """Score normalisation from the null."""
+        return fit_normaliser(self.null, self.artist)
+
+    @cached_property
+    def null_scores(self) -> Floats:
+        """Normalised scores (n, C) of impostors; own column NaN."""
+        return self.normaliser(self.null)
+
+    @cached_property
+    def null_statistic(self) -> Floats:
+        """The best normalised score of each reference among other artists (n,): the null of the open-set test."""
+        return np.asarray(np.nanmax(self.null_scores, axis=1))
+
+    @cached_property
+    def genuine_scores(self) -> Floats:
+        """Normalised score (n,) of each reference with its own artist, its own part left out."""
+        scores = self.normaliser(self.genuine)
+        return np.asarray(scores[np.arange(len(self.artist)), self.artist])
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """References by artist on one base, with their calibration."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    views: dict[str, View]
+    fingerprints: NDArray[np.float32]
+    """(N, 256) seeded linear sketch of each reference's ΔW: recognises copies, says nothing about style."""
+    controls: dict[str, Floats]
+    """name → (N, …) features of the recipe alone, of each reference."""
+
+    @property
+    def artists(self) -> list[str]:
+        """Artists' names by index."""
+        return [a["name"] for a in self.manifest["artists"]]
+
+    @property
+    def genres(self) -> list[str]:
+        """Genre of each artist, '' where unknown."""
+        return [a.get("genre", "") for a in self.manifest["artists"]]
+
+    @property
+    def artist_of(self) -> Labels:
+        """(N,) artist index of each reference."""
+        index = {name: i for i, name in enumerate(self.artists)}
+        return np.array([index[r["artist"]] for r in self.manifest["references"]], dtype=np.intp)
+
+    @classmethod
+    def load(cls, name: str | Path | None = None) -> ReferenceSet:
+        """A set by folder or installed name; None is the default set.  Raises ReferenceSetError."""
+        folder = locate(name)
+        manifest = read_manifest(folder)
+        try:
+            with np.load(folder / "arrays.npz", allow_pickle=False) as packed:
+                arrays = {key: packed[key] for key in packed.files}
+        except (OSError, ValueError, KeyError) as problem:
+            raise ReferenceSetError(
+                f"The arrays of the reference set {folder} cannot be read: {problem}.",
+                advice="Install the set again, or rebuild it with `audit refs calibrate`.",
+            ) from problem
+        views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
+        controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
+        return cls(folder, manifest, views, arrays["fingerprints"].astype(np.float32), controls)
+
+    def validity(self) -> dict[str, Any]:
+        """Headline figures of the card; empty if the set was never evaluated."""
+        card = self.folder / "card.json"
+        if not card.is_file():
+            return {}
+        headline: dict[str, Any] = json.loads(card.read_text(encoding="utf-8")).get("headline", {})
+        return headline
+
+    @cached_property
+    def modules(self) -> list[str]:
+        """Every module that any reference adapts, sorted: the order of the controls."""
+        return sorted({path for view in self.views.values() for path in view.bases.paths})
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """(out, in) of each module."""
+        bases = [view.bases for view in self.views.values()]
+        return {p: (len(b.out[p]), len(b.into[p])) for b in bases for p in b.paths}
+
+    def require_features(self, name: str | None) -> None:
+        """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
+        if name is not None and name not in (self.manifest["features"], self.manifest["features"].split("/")[0]):
+            raise UsageError(
+                f"The set {self.manifest['name']!r} was made with {self.manifest['features']!r}, not {name!r}.",
+                advice=f"Build a set with `audit refs import … --features {name}`, or leave --features out.",
+            )
+
+
+def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> View:
+    """A view from its manifest entry and arrays; half-precision arrays come back as float64."""
+
+    def get(key: str) -> Floats:
+        return np.asarray(arrays[f"{name}/{key}"], dtype=np.float64)
+
+    out = {path: get(f"out/{path}") for path in spec["modules"]}
+    into = {path: get(f"in/{path}") for path in spec["modules"]}
+    return View(
+        name,
+        Bases(out, into, tuple(spec["kinds"])),
+        Projection(get("mean"), get("matrix")),
+        get("points"),
+        arrays[f"{name}/rows"].astype(np.intp),
+        arrays[f"{name}/artist"].astype(np.intp),
+        get("null"),
+        get("genuine"),
+        LogisticCalibration(*spec["calibration"]),
+        get("mixture_null"),
+    )
+
+
+def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Manifest entry and arrays of a view."""
+    spec = {
+        "modules": view.bases.paths,
+        "kinds": list(view.bases.kinds),
+        "calibration": [view.calibration.intercept, view.calibration.slope, view.calibration.bound],
+    }
+    half = {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
+    half |= {f"out/{p}": b for p, b in view.bases.out.items()} | {f"in/{p}": b for p, b in view.bases.into.items()}
+    arrays: dict[str, NDArray[Any]] = {f"{view.name}/{k}": v.astype(np.float16) for k, v in half.items()}
+    arrays |= {f"{view.name}/{k}": v.astype(np.float32) for k, v in (("null", view.null), ("genuine", view.genuine))}
+    arrays[f"{view.name}/mixture_null"] = view.mixture_null.astype(np.float32)
+    arrays |= {f"{view.name}/rows": view.rows.astype(np.int32), f"{view.name}/artist": view.artist.astype(np.int32)}
+    return spec, arrays
+
+
+def digest_of(folder: Path, manifest: dict[str, Any]) -> str:
+    """SHA-256 over the manifest (its own digest aside) and the bytes of arrays.npz."""
+    plain = {key: value for key, value in manifest.items() if key != "digest"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode() + b"\0" + (folder / "arrays.npz").read_bytes()).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a set, checked for its schema.  Raises ReferenceSetError."""
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ReferenceSetError(
+            f"No readable reference set in {folder}: {problem}.", advice="`audit refs list` shows what is installed."
+        ) from problem
+    if manifest.get("schema") != SCHEMA:
+        raise ReferenceSetError(
+            f"The reference set in {folder} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}.",
+            advice="Rebuild the set with `audit refs calibrate`, or install the version of audit that made it.",
+        )
+    return manifest
+
+
+def places() -> list[Path]:
+    """Folders that hold installed sets: inside the installed package, or in a source checkout beside it."""
+    package = Path(__file__).resolve().parent.parent
+    return [p for p in (package / "reference_sets", package.parent / "reference_sets") if p.is_dir()]
+
+
+def installed() -> list[tuple[str, Path]]:
+    """Name and folder of every installed set."""
+    found = {f.name: f for place in reversed(places()) for f in sorted(place.iterdir()) if (f / "manifest.json").is_file()}
+    return sorted(found.items())
+
+
+def locate(name: str | Path | None) -> Path:
+    """Folder of a set given by path or installed name; None is the default set."""
+    wanted = DEFAULT if name is None else str(name)
+    if name is not None and (Path(name) / "manifest.json").is_file():
+        return Path(name)
+    known = dict(installed())
+    if wanted in known:
+        return known[wanted]
+    raise ReferenceSetError(
+        f"There is no reference set {wanted!r}.",
+        advice=f"Give a folder with a manifest.json, or one of: {', '.join(known) or 'none installed'}.",
+    )
+
+
+def verify(folder: str | Path) -> list[str]:
+    """Problems of a set: wrong digest, missing arrays, coordinates of the wrong shape.  Empty = sound."""
+    place = locate(folder)
+    manifest = read_manifest(place)
+    problems = []
+    if digest_of(place, manifest) != manifest.get("digest"):
+        problems.append("the digest in manifest.json does not fit the files: the set was changed after it was made")
+    loaded = ReferenceSet.load(place)
+    for view in loaded.views.values():
+        if len(view.points) != len(view.rows) or view.null.shape != (len(view.rows), len(loaded.artists)):
+            problems.append(f"view {view.name}: arrays do not fit each other")
+        if not np.isfinite(unit(view.points)).all():
+            problems.append(f"view {view.name}: coordinates are not finite")
+    return problems
+
+
+def describe(folder: str | Path | None) -> dict[str, Any]:
+    """What a set contains, JSON-able: the manifest without its list of files, and the card's headline."""
+    loaded = ReferenceSet.load(folder)
+    counts = np.bincount(loaded.artist_of, minlength=len(loaded.artists))
+    shown = {k: v for k, v in loaded.manifest.items() if k not in ("references", "views", "artists")}
+    shown["artists"] = [a | {"references": int(n)} for a, n in zip(loaded.manifest["artists"], counts, strict=True)]
+    shown["views"] = {name: len(view.bases.paths) for name, view in loaded.views.items()}
+    return shown | {"folder": str(loaded.folder), "validity": loaded.validity()}

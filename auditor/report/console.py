@@ -1,0 +1,67 @@
+"""An audit → a few lines for a terminal: verdict, five nearest artists, p and its floor, where the documents lie.
+
+Everything untrusted was made visible by the view (no control character reaches the terminal) and is passed to rich as
+`Text`, in which brackets mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from auditor.report.markdown import SIGNS
+from auditor.report.texts import say
+from auditor.report.untrusted import show
+from auditor.report.view import View, build
+
+STYLES = {
+    "CONSISTENT": "red",
+    "INCONCLUSIVE": "yellow",
+    "NO_MATCH": "blue",
+    "DERIVATIVE": "magenta",
+    "OUT_OF_SCOPE": "dim",
+}
+FIRST = 5
+
+
+def render_console(audit: Mapping[str, Any], console: Console, documents: Sequence[str] = ()) -> None:
+    """Print `audit`; `documents` are the paths of the reports written."""
+    view = build(audit)
+    console.print(_panel(view))
+    if view.controls_alarm:
+        console.print(Text(f"▲ {view.controls_text}", style="bold yellow"))
+    if view.artists and view.audited:
+        console.print(_table(view))
+    for path in documents:
+        console.print(Text(f"{say('console.documents')}: {show(path)}", style="dim"), soft_wrap=True)
+
+
+def _panel(view: View) -> Panel:
+    """Verdict, file, how sure."""
+    style = STYLES[view.label]
+    lines = [Text(f"{SIGNS[view.label]} {view.label_text}", style=f"bold {style}"), Text(view.sentence)]
+    if view.skipped:
+        lines += [Text(view.skipped.reason), Text(view.skipped.advice), Text(say("skipped.meaning"), style="dim")]
+    if view.sure and view.audited:
+        lines.append(Text(view.sure.words))
+        names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha}
+        lines.append(Text(say("console.floor", **names), style="dim"))
+    title = Text(view.file, style="dim", overflow="ellipsis", no_wrap=True)
+    return Panel(Group(*lines), title=title, title_align="left", border_style=style, padding=(0, 1))
+
+
+def _table(view: View) -> Table:
+    """The nearest artists."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for key, right in (("rank", True), ("artist", False), ("score", True), ("interval", False), ("p", True)):
+        table.add_column(say(f"col.{key}"), justify="right" if right else "left", no_wrap=key != "artist")
+    table.add_column(say("col.evidence"))
+    for a in view.artists[:FIRST]:
+        cells = (str(a.rank), a.artist, a.score, a.interval, a.p, f"{a.evidence} {a.verbal}".strip())
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if a.significant else None)
+    return table

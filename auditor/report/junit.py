@@ -1,0 +1,57 @@
+"""Audits → JUnit XML, one test case per suspect.
+
+CONSISTENT and DERIVATIVE are failures, what could not be audited is an error (never a pass), INCONCLUSIVE is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from auditor.report.untrusted import show
+from auditor.report.view import View, build
+
+OUTCOMES = {
+    "CONSISTENT": "failure",
+    "DERIVATIVE": "failure",
+    "INCONCLUSIVE": "skipped",
+    "OUT_OF_SCOPE": "error",
+    "NO_MATCH": None,
+}
+
+
+def render_junit(audits: Sequence[Mapping[str, Any]]) -> str:
+    """One suite with every audit."""
+    views = [build(a) for a in audits]
+    outcomes = [outcome(v) for v in views]
+    counts = {f"{k}s" if k != "skipped" else k: str(outcomes.count(k)) for k in ("failure", "error", "skipped")}
+    root = Element("testsuites")
+    suite = SubElement(root, "testsuite", {"name": "style audit", "tests": str(len(views)), **counts})
+    for audit, view in zip(audits, views, strict=True):
+        _case(suite, audit, view)
+    indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def outcome(view: View) -> str | None:
+    """Name of the element inside the test case; None for a file without a match."""
+    return "error" if view.skipped else OUTCOMES[view.label]
+
+
+def _case(suite: Element, audit: Mapping[str, Any], view: View) -> None:
+    """One suspect."""
+    case = SubElement(suite, "testcase", name=view.file, classname=f"audit.{show(audit['reference_set']['name'])}")
+    properties = SubElement(case, "properties")
+    for key, value in _properties(audit, view).items():
+        SubElement(properties, "property", name=key, value=value)
+    kind = outcome(view)
+    if kind:
+        child = SubElement(case, kind, message=view.sentence, type=view.skipped.code if view.skipped else view.label)
+        reasons = (view.skipped.reason, view.skipped.advice) if view.skipped else view.reasons
+        child.text = "\n".join(reasons)
+
+
+def _properties(audit: Mapping[str, Any], view: View) -> dict[str, str]:
+    found = {"verdict": view.label, "tensor_sha256": audit["suspect"]["tensor_sha256"] or ""}
+    return {**found, "p": view.sure.p, "p_min": view.sure.p_min} if view.sure else found

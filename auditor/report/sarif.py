@@ -1,0 +1,103 @@
+"""Audits → SARIF 2.1.0, for code scanning.
+
+A result is something to look at: a match, a derivative, a file that could not be audited, or (kind `review`) an
+inconclusive audit.  A file without a match gives no result; like all others it is listed among the artifacts with its
+hash and verdict, so that an audited file can be told from one that was never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from auditor.report.texts import say
+from auditor.report.view import View, build
+
+SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+RULES = {"style-match": "warning", "derivative": "warning", "malformed": "error", "out-of-scope": "warning"}
+
+
+def render_sarif(audits: Sequence[Mapping[str, Any]]) -> str:
+    """One run with every audit."""
+    views = [build(a) for a in audits]
+    tool = audits[0]["tool"] if audits else {"name": "lora-style-audit", "version": "0"}
+    results = [r for i, (a, v) in enumerate(zip(audits, views, strict=True)) for r in _result(a, v, i)]
+    run = {
+        "tool": {"driver": {"name": tool["name"], "semanticVersion": tool["version"], "rules": _rules()}},
+        "columnKind": "unicodeCodePoints",
+        "artifacts": [_artifact(a, v) for a, v in zip(audits, views, strict=True)],
+        "results": results,
+    }
+    return json.dumps({"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}, indent=2, allow_nan=False) + "\n"
+
+
+def rule(view: View) -> str | None:
+    """The rule that this audit falls under; None for a file without a match."""
+    if view.skipped:
+        return "malformed" if view.skipped.code in ("malformed", "not-a-lora") else "out-of-scope"
+    return {"NO_MATCH": None, "DERIVATIVE": "derivative"}.get(view.label, "style-match")
+
+
+def message(text: str) -> str:
+    """`text` with SARIF's own markup (links and placeholders) taken out of force."""
+    return re.sub(r"([\[\]\\])", r"\\\1", text).replace("{", "{{").replace("}", "}}")
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": name,
+            "name": "".join(word.capitalize() for word in name.split("-")),
+            "shortDescription": {"text": say(f"rule.{name}")},
+            "defaultConfiguration": {"level": level},
+        }
+        for name, level in RULES.items()
+    ]
+
+
+def _result(audit: Mapping[str, Any], view: View, index: int) -> list[dict[str, Any]]:
+    """The result of one audit, if it has one."""
+    name = rule(view)
+    if name is None:
+        return []
+    review = view.label == "INCONCLUSIVE" and not view.skipped
+    text = f"{view.sentence} {view.skipped.reason if view.skipped else view.sure.words if view.sure else ''}"
+    return [
+        {
+            "ruleId": name,
+            "ruleIndex": list(RULES).index(name),
+            "kind": "review" if review else "fail",
+            "level": "none" if review else RULES[name],
+            "message": {"text": message(text.strip())},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(audit), "index": index}}}],
+            "partialFingerprints": {"tensorSha256/v1": fingerprint(audit)},
+            "properties": {"verdict": view.label, "p": audit["open_set"]["p"] if audit["open_set"] else None},
+        }
+    ]
+
+
+def _artifact(audit: Mapping[str, Any], view: View) -> dict[str, Any]:
+    suspect = audit["suspect"]
+    entry: dict[str, Any] = {"location": {"uri": uri(audit)}, "properties": {"verdict": view.label}}
+    if suspect["sha256"]:
+        entry["hashes"] = {"sha-256": suspect["sha256"]}
+    return entry if suspect["bytes"] is None else {**entry, "length": suspect["bytes"]}
+
+
+def uri(audit: Mapping[str, Any]) -> str:
+    """The suspect's path as a relative or file address."""
+    path = str(audit["suspect"]["path"]).replace("\\", "/")
+    if re.match(r"[a-z][a-z0-9+.-]+://", path):
+        return quote(path, safe="/:", errors="surrogatepass")
+    return ("file://" if path.startswith("/") else "") + quote(path, safe="/", errors="surrogatepass")
+
+
+def fingerprint(audit: Mapping[str, Any]) -> str:
+    """The tensors' hash; the file's, or failing that its path's, where no tensors could be read."""
+    suspect = audit["suspect"]
+    found = suspect["tensor_sha256"] or suspect["sha256"]
+    return str(found or hashlib.sha256(str(suspect["path"]).encode("utf-8", "surrogatepass")).hexdigest())

@@ -1,0 +1,315 @@
+"""Every English sentence of the documents, in one catalogue: a translation is another file like this one.
+
+`say(key, **values)` fills a sentence, `lines(key)` gives a list of them.  Values are inserted as they are; a document
+format escapes the result.  No sentence claims more than a resemblance with the error rate of naming it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TEXTS: Final[dict[str, str]] = {
+    # masthead and verdict
+    "title": "Style audit of a LoRA",
+    "title.page": "{label} · {file} · style audit",
+    "masthead.tool": "{name} {version}",
+    "label.CONSISTENT": "Consistent with one artist",
+    "label.INCONCLUSIVE": "Inconclusive",
+    "label.NO_MATCH": "No match in this set",
+    "label.DERIVATIVE": "Derived from a known file",
+    "label.OUT_OF_SCOPE": "Out of scope: not audited",
+    "label.malformed": "Could not be read: not audited",
+    "label.not-a-lora": "No LoRA of an image model: not audited",
+    "meaning.CONSISTENT": "A resemblance, with the error rate stated below. An artist outside the set whose style "
+    "is close could look the same.",
+    "meaning.INCONCLUSIVE": "The figures allow no conclusion in either direction.",
+    "meaning.NO_MATCH": "No artist of this set stands out. Artists who are not in the set were not looked at.",
+    "meaning.DERIVATIVE": "The file’s weights go back to a file that is already known.",
+    "meaning.OUT_OF_SCOPE": "This file could not be compared. Nothing is known about whose style it carries.",
+    "date": "{day} {month} {year}, {time} UTC",
+    # how sure
+    "h.sure": "How sure?",
+    "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would look at least this similar to some "
+    "artist in it.",
+    "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
+    "some artist in it.",
+    "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
+    "a smaller figure than this (p = {p_min}).",
+    "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
+    "sure.below": "p = {p} is at or below the level α = {alpha} that was fixed before looking.",
+    "sure.above": "p = {p} is above the level α = {alpha} that was fixed before looking.",
+    "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
+    "fact.p": "p-value",
+    "fact.p.note": "chance of so close a resemblance for an artist outside the set",
+    "fact.floor": "least p of this set",
+    "fact.floor.note": "1 / ({artists} artists + 1)",
+    "fact.coverage": "coverage",
+    "fact.coverage.note": "{matched} of {reference} reference modules",
+    "fact.lr": "strength of evidence",
+    "fact.lr.note": "likelihood ratio {lr}, bounded at {bound}",
+    "fact.lr.nobound": "likelihood ratio {lr}",
+    "h.not": "What this does not say",
+    "h.why": "Why this conclusion",
+    # artists
+    "h.artists": "Closest artists",
+    "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
+    "The line through each bar is the 90 % range when the references are resampled.",
+    "artists.lead.threshold": "The thin upright line is the score that the nearest artist needs for p ≤ {alpha}.",
+    "artists.nearest": "Nearest single reference: {reference} ({artist}).",
+    "artists.more": "Show the other {n} artists",
+    "artists.cut": "{n} more artists are in the JSON document.",
+    "col.rank": "Rank",
+    "col.artist": "Artist",
+    "col.score": "Score",
+    "col.interval": "90 % range",
+    "col.p": "p",
+    "col.p.long": "p: chance of so high a score for this artist if the suspect is not theirs (adjusted for all "
+    "artists)",
+    "col.exclusion": "p excl.",
+    "col.exclusion.long": "p of exclusion: small means that the artist’s own LoRAs hardly ever score so low",
+    "col.evidence": "Evidence",
+    "col.genre": "Genre",
+    "evidence.none": "–",
+    "evidence.lr": "LR {lr}",
+    # figures
+    "h.null": "Against artists outside the set",
+    "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: what "
+    "the best score looks like when the answer is “nobody here”. {beyond} of {total} reach the suspect’s score.",
+    "null.lead.bars": "Each bar counts LoRAs whose own artist was removed from the set before asking who is "
+    "nearest: what the best score looks like when the answer is “nobody here”. {beyond} of {total} reach the "
+    "suspect’s score.",
+    "null.title": "Best score of LoRAs by artists outside the set, with the suspect marked",
+    "null.desc": "{total} scores from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
+    "null.axis": "score of the nearest artist",
+    "null.suspect": "suspect {value}",
+    "null.alpha": "p ≤ {alpha} from here",
+    "null.col.from": "Score from",
+    "null.col.to": "to",
+    "null.col.count": "LoRAs",
+    "h.map": "Where it lies",
+    "map.lead": "The reference set flattened to two dimensions, which show {explained} of its variance. It is a "
+    "picture for orientation; the figures above are computed in all dimensions.",
+    "map.title": "Map of the reference set with the suspect",
+    "map.desc": "{n} artists in {genres} genres; the suspect is the star. Nearest by score: {nearest}.",
+    "map.suspect": "suspect",
+    "map.col.x": "x",
+    "map.col.y": "y",
+    "map.other": "other genres",
+    "map.genre.none": "no genre given",
+    "h.subnetworks": "Which part of the network speaks",
+    "subnetworks.lead": "Score of {artist} from one part of the network alone (bar) beside all other artists "
+    "(ticks). Parts that agree make the reading steadier; one part alone makes it weaker.",
+    "subnetworks.title": "Score by part of the network",
+    "subnetworks.desc": "{artist}: {list}.",
+    "subnetworks.col.part": "Part",
+    "subnetworks.col.rank": "Rank of {artist}",
+    "subnetworks.rank": "rank {rank} of {n}",
+    "subnetworks.col.first": "First in this part",
+    "h.pips": "One hundred LoRAs by outside artists",
+    "pips.desc": "{n} of 100 dots are filled.",
+    "table.show": "The same as a table",
+    # mixture, derivative
+    "h.mixture": "Mixture",
+    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Shares need not add up to one.",
+    "h.derivative": "Known file behind this one",
+    "derivative.of": "Known file",
+    "derivative.relation": "Relation",
+    # controls
+    "h.controls": "Controls",
+    "controls.lead": "Each control looks at something that has nothing to do with style. None of them should be "
+    "able to name an artist.",
+    "controls.ok": "No control names an artist at α = {alpha}.",
+    "controls.alarm.same": "Caution: a control that knows nothing of style also names {artist} ({controls}). The "
+    "resemblance may come from how the file was made rather than from style. Do not rely on the conclusion above "
+    "without further work.",
+    "controls.alarm.other": "Caution: a control that knows nothing of style reaches significance ({controls}). How "
+    "the file was made leaves a trace that this set reacts to; read the conclusion with care.",
+    "controls.alarm.one": "{control}, p = {p}",
+    "controls.alarm.one.other": "{control}: {artist}, p = {p}",
+    "controls.none": "The controls were not computed.",
+    "control.rank_only": "Rank only",
+    "control.norm_only": "Norms only",
+    "control.spectrum_only": "Spectra only",
+    "control.rank_only.note": "the ranks of the modules",
+    "control.norm_only.note": "how large each module’s update is",
+    "control.spectrum_only.note": "the singular values, without directions",
+    "col.control": "Control",
+    "col.names": "Nearest artist",
+    "col.reading": "Reading",
+    "control.quiet": "names nobody",
+    "control.loud": "▲ attributes",
+    # coverage
+    "h.coverage": "Coverage",
+    "coverage.lead": "{matched} of the reference set’s {reference} modules are present in the suspect ({fraction}); "
+    "the suspect has {suspect} modules in all.",
+    "coverage.low": "Less than half of what the set compares is present. Read every figure with that in mind.",
+    "coverage.title": "Share of the reference modules that the suspect covers",
+    # validity
+    "h.validity": "How good this reference set is",
+    "validity.lead": "Measured on LoRAs that the set had not seen, split by artist and by work.",
+    "validity.none": "This reference set was never evaluated. Its error rates are unknown, and the p-values above "
+    "rest on their construction alone.",
+    "col.figure": "Figure",
+    "col.value": "Value",
+    "col.range": "Interval",
+    "col.of": "Measured on",
+    # provenance
+    "h.provenance": "Provenance",
+    "h.suspect": "The suspect",
+    "h.set": "The reference set",
+    "h.declared": "Declared by the file, not verified",
+    "declared.lead": "Anyone can write these values into a file. They played no part in the conclusion.",
+    "declared.none": "The file declares nothing about itself.",
+    "declared.cut": "{n} more values are in the JSON document.",
+    "h.warnings": "Warnings from reading the file",
+    "warnings.cut": "{n} more warnings are in the JSON document.",
+    "row.path": "File",
+    "row.sha256": "SHA-256 of the file",
+    "row.tensor_sha256": "SHA-256 of the tensors",
+    "row.bytes": "Size",
+    "row.dialect": "Dialect",
+    "row.algorithm": "Algorithm",
+    "row.base_family": "Base family",
+    "row.modules": "Adapted modules",
+    "row.rank": "Rank",
+    "rank.one": "{min}",
+    "rank.range": "{min} to {max}, median {median}",
+    "row.set.name": "Name",
+    "row.set.digest": "Digest",
+    "row.set.base": "Base model",
+    "row.set.features": "Features",
+    "row.set.size": "Size",
+    "set.size": "{artists} artists, {references} references; {background} background artists",
+    "unknown": "unknown",
+    # end matter
+    "h.change": "What would change this conclusion",
+    "h.limits": "Limits",
+    "h.reproduce": "How to reproduce",
+    "reproduce.lead": "The same file, the same reference set and the same seed give the same figures, byte for byte.",
+    "row.seed": "Seed",
+    "row.made": "Made",
+    "row.tool": "Tool",
+    "h.words": "Words used here",
+    "footer": "{tool} · {created} · schema {schema}",
+    # not audited
+    "h.skipped": "Why it was not audited",
+    "h.advice": "What to do",
+    "skipped.code": "Reason code",
+    "skipped.default": "The file is outside what this reference set can speak about.",
+    "skipped.advice": "Audit it again with a reference set made for the base model of this file.",
+    "skipped.meaning": "An audit that did not take place says nothing in either direction. It must not be read as a "
+    "result in favour of the file or against it.",
+    # batch
+    "index.title": "Style audits of {n} LoRAs",
+    "index.lead": "One row per file. Files that were not audited are listed with their reason.",
+    "index.bh": "q is the p-value adjusted for auditing several files at once (Benjamini–Hochberg).",
+    "col.file": "File",
+    "col.verdict": "Conclusion",
+    "col.q": "q",
+    # console and sarif
+    "console.floor": "p = {p} · least p of this set {p_min} · α = {alpha}",
+    "console.documents": "Documents",
+    "rule.style-match": "The file resembles one artist’s references more than LoRAs of artists outside the set do",
+    "rule.derivative": "The file’s weights go back to a known file",
+    "rule.malformed": "The file could not be read as weights and was not audited",
+    "rule.out-of-scope": "The file is outside what the reference set can speak about and was not audited",
+}
+
+LISTS: Final[dict[str, tuple[str, ...]]] = {
+    "not": (
+        "It does not say which pictures went into the file, nor how they were obtained.",
+        "It does not say that anyone did something wrong; resemblance of style is not infringement.",
+        "It does not give the probability that the artist’s works were used. That depends on other evidence too.",
+        "It does not speak about artists who are not in the reference set.",
+    ),
+    "not.NO_MATCH": (
+        "It does not say that no artist’s works were used. An artist outside this set would look just like this.",
+        "It does not say that the artists listed can be ruled out; see the column “p excl.” for that.",
+        "It does not say which pictures went into the file, nor how they were obtained.",
+    ),
+    "not.INCONCLUSIVE": (
+        "It does not speak for the file or against it: the figures are too weak, or contradict each other.",
+        "It does not say that the first artist in the table is the right one.",
+        "It does not say which pictures went into the file, nor how they were obtained.",
+    ),
+    "not.DERIVATIVE": (
+        "It does not say who made either file first, nor whether the maker was allowed to.",
+        "It does not say whose style the known file carries; that is a question to ask of that file.",
+    ),
+    "not.OUT_OF_SCOPE": (
+        "It does not say anything about whose style the file carries.",
+        "It does not vouch for the file, and it does not accuse anyone.",
+    ),
+    "limits": (
+        "Only the weights were examined. Pictures made with the file were not.",
+        "Artists of one school resemble each other. A close neighbour of the artist named, outside the set, is the "
+        "likeliest source of error.",
+        "References span the works they were made from. A suspect made from quite different works by the same "
+        "artist may be missed.",
+        "The p-value counts artists, not files: more artists in the set give finer figures, more files do not.",
+        "Heavy editing of a file (merging, resizing, further training) weakens every figure.",
+    ),
+}
+
+MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+WORDS: Final[tuple[tuple[str, str], ...]] = (
+    ("LoRA", "a small file that changes what a picture-generating model draws."),
+    ("Suspect", "the LoRA file under audit."),
+    ("Reference", "a LoRA made by the set’s authors from one artist’s works, to compare with."),
+    ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
+    ("p-value", "how often a LoRA by an artist outside the set would reach a score this high."),
+    (
+        "p of exclusion",
+        "how often the artist’s own LoRAs score as low as the suspect; a small value speaks against them.",
+    ),
+    (
+        "Likelihood ratio",
+        "how many times better one stated explanation fits the score than the other; bounded by the size of the set.",
+    ),
+)
+
+FIGURES: Final[dict[str, str]] = {
+    "top1": "Right artist ranked first",
+    "top_1": "Right artist ranked first",
+    "top5": "Right artist among the first five",
+    "map": "Mean average precision",
+    "roc_auc": "Same artist told from other (ROC AUC)",
+    "auc": "Same artist told from other (ROC AUC)",
+    "pair_auc": "Same artist told from other, pairs (ROC AUC)",
+    "open_set_auc": "Artist in the set told from artist outside (ROC AUC)",
+    "eer": "Equal error rate",
+    "tpr_at_fpr_1": "Found at 1 % false alarms",
+    "found": "Found at the stated α",
+    "found_at_alpha": "Found at the stated α",
+    "false_attribution": "Artists outside the set wrongly matched",
+    "cllr": "Cllr (cost of the likelihood ratios; 0 is best, 1 is useless)",
+    "cllr_min": "Cllr after ideal calibration",
+    "cllr_cal": "Cllr lost to calibration",
+}
+
+PARTS: Final[dict[str, str]] = {
+    "ff": "Feed-forward",
+    "self_attention": "Self-attention",
+    "cross_attention": "Cross-attention",
+    "text_encoder": "Text encoder",
+    "conv": "Convolutions",
+}
+
+
+_BREAKABLE = re.compile(r"[pα] [=≤≥] (?=\{)|\d %")
+"""Where a line must not break: between a quantity, its relation and its value."""
+
+
+def say(key: str, /, **values: object) -> str:
+    """The sentence `key`, its places filled with `values`."""
+    return _BREAKABLE.sub(lambda m: m[0].replace(" ", "\u00a0"), TEXTS[key]).format(**values)
+
+
+def lines(key: str, label: str = "") -> tuple[str, ...]:
+    """The list `key`, in the form for `label` where there is one."""
+    return LISTS.get(f"{key}.{label}", LISTS[key])

@@ -1,0 +1,622 @@
+"""An audit → the one view model that every document shows.
+
+Enters: the dict of `Audit.to_dict()`, fresh or read back from JSON.  Leaves: `View`, whose strings are ready to be
+escaped and set: every number is formatted here, every untrusted value is made visible here.  The few raw numbers
+that figures need are kept beside their strings.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from auditor.report.texts import FIGURES, MONTHS, PARTS, lines, say
+from auditor.report.untrusted import show
+
+MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
+TOP = 10
+"""Artists shown before the fold."""
+MOST_ROWS = 120
+"""Artists a document lists; the JSON has them all."""
+MOST_WARNINGS = 30
+DECLARED_BUDGET = 40_000
+"""Characters of declared metadata that a document shows, all values together."""
+LOW_COVERAGE = 0.5
+"""Coverage below which the reader is warned."""
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name, its value and whether the value is set in a fixed-width face."""
+
+    name: str
+    value: str
+    code: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Sure:
+    """How sure: the p-value in words and figures."""
+
+    words: str
+    compared: str
+    floor: str
+    p: str
+    p_min: str
+    alpha: str
+    of100: int
+    """Dots to fill of one hundred."""
+
+
+@dataclass(frozen=True)
+class ArtistRow:
+    """One artist against the suspect."""
+
+    rank: int
+    artist: str
+    genre: str
+    score: str
+    interval: str
+    p: str
+    p_exclusion: str
+    evidence: str
+    verbal: str
+    nearest: str
+    significant: bool
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NullView:
+    """The suspect's statistic among those of artists outside the set."""
+
+    values: tuple[float, ...]
+    statistic: float
+    threshold: float | None
+    """Score from which p ≤ α; None where the set cannot reach α."""
+    beyond: int
+    alpha: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One artist on the map."""
+
+    artist: str
+    genre: str
+    x: float
+    y: float
+    rank: int
+    """By score, 1 = closest; 0 = not scored."""
+
+
+@dataclass(frozen=True)
+class MapView:
+    """The set in two dimensions."""
+
+    dots: tuple[Dot, ...]
+    suspect: tuple[float, float]
+    explained: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the network: the score of the first artist and of all others from this part alone."""
+
+    name: str
+    value: float
+    others: tuple[float, ...]
+    rank: int
+    first: str
+    value_text: str
+
+
+@dataclass(frozen=True)
+class PartsView:
+    """All parts, for the artist at the top."""
+
+    artist: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """One control."""
+
+    name: str
+    sees: str
+    artist: str
+    p: str
+    loud: bool
+
+
+@dataclass(frozen=True)
+class CoverageView:
+    """How much of the set's modules the suspect has."""
+
+    fraction: float
+    text: str
+    percent: str
+    low: bool
+
+
+@dataclass(frozen=True)
+class ValidityRow:
+    """One figure of the set's validity card."""
+
+    name: str
+    value: str
+    interval: str
+    of: str
+    span: tuple[float, float, float] | None
+    """Value, low, high when all lie in 0…1."""
+
+
+@dataclass(frozen=True)
+class SkippedView:
+    """Why the file was not audited."""
+
+    code: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything a document shows, in the order of the page."""
+
+    label: str
+    label_text: str
+    meaning: str
+    page_title: str
+    file: str
+    sentence: str
+    artist: str | None
+    sure: Sure | None
+    facts: tuple[Row, ...]
+    does_not_say: tuple[str, ...]
+    reasons: tuple[str, ...]
+    artists: tuple[ArtistRow, ...]
+    artists_cut: int
+    null: NullView | None
+    map: MapView | None
+    parts: PartsView | None
+    mixture: tuple[Row, ...]
+    derivative: tuple[Row, ...]
+    controls: tuple[ControlRow, ...]
+    controls_text: str
+    controls_alarm: bool
+    coverage: CoverageView | None
+    validity: tuple[ValidityRow, ...]
+    suspect: tuple[Row, ...]
+    reference_set: tuple[Row, ...]
+    declared: tuple[Row, ...]
+    declared_cut: int
+    warnings: tuple[str, ...]
+    warnings_cut: int
+    limits: tuple[str, ...]
+    would_change: tuple[str, ...]
+    command: str
+    reproduce: tuple[Row, ...]
+    skipped: SkippedView | None
+    tool: str
+    created: str
+    date: str
+    schema: str
+
+    @property
+    def audited(self) -> bool:
+        """Whether there is anything to compare; the short form of a document is for the rest."""
+        return self.label != "OUT_OF_SCOPE" and self.skipped is None
+
+
+# ---------------------------------------------------------------------------------------------- numbers
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain decimal with a true minus sign; a dash for what is missing or not finite."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{abs(value):.{digits}f}"
+    return MINUS + text if value < 0 and float(text) != 0 else text
+
+
+def probability(value: float | None) -> str:
+    """A p-value with two significant digits, never shown as 0 or rounded up to 1."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value >= 0.995:
+        return "1.00" if value >= 1 else "> 0.99"
+    if value < 0.0001:
+        return "< 0.0001"
+    return f"{value:.{2 if value >= 0.1 else 3 if value >= 0.01 else 4}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in whole per cent, never rounded up to 100 % or down to 0 %."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if 0 < value < 0.01:
+        return f"< 1{NARROW}%"
+    return f"{99 if 0.99 < value < 1 else round(100 * value)}{NARROW}%"
+
+
+def count(value: float | None) -> str:
+    """A whole number in groups of three."""
+    return DASH if value is None else f"{int(value):,}".replace(",", NARROW)
+
+
+def size(value: int | None) -> str:
+    """A file's size, rounded and exact."""
+    if value is None:
+        return say("unknown")
+    step = min(int(math.log(value, 1024)), 3) if value > 0 else 0
+    exact = f"{count(value)} bytes"
+    return f"{value / 1024**step:.1f} {('B', 'KiB', 'MiB', 'GiB')[step]} ({exact})" if step else exact
+
+
+def ratio(log10_lr: float | None) -> str:
+    """A likelihood ratio written as people say it: 12, or 1/12 when it speaks against."""
+    if log10_lr is None or not math.isfinite(log10_lr):
+        return DASH
+    value = 10 ** abs(log10_lr)
+    text = f"{value:.1f}" if value < 9.95 else count(round(value, 1 - int(math.log10(value))))
+    return text if log10_lr >= 0 else f"1/{text}"
+
+
+def date(stamp: str) -> str:
+    """An RFC 3339 time as people write it, in UTC; anything else as it is."""
+    try:
+        at = datetime.fromisoformat(stamp).astimezone(UTC)
+    except ValueError:
+        return show(stamp, 80)
+    return say("date", day=at.day, month=MONTHS[at.month - 1], year=at.year, time=f"{at:%H:%M}")
+
+
+# ---------------------------------------------------------------------------------------------- the view
+
+
+def build(audit: Fields) -> View:
+    """The view of one audit."""
+    verdict, suspect, opened = audit["verdict"], audit["suspect"], audit["open_set"]
+    label, file = str(verdict["label"]), show(suspect["path"], 400)
+    rows = _artists(audit)
+    controls = _controls(audit)
+    declared, declared_cut = _declared(suspect["declared"])
+    skipped = _skipped(audit)
+    name = _name(label, skipped)
+    text, alarm = _controls_text(controls, verdict, opened)
+    return View(
+        label=label,
+        label_text=name,
+        meaning=say(f"meaning.{label}"),
+        page_title=say("title.page", label=name, file=_basename(file)),
+        file=file,
+        sentence=show(verdict["sentence"]),
+        artist=None if verdict["artist"] is None else show(verdict["artist"], 200),
+        sure=_sure(opened, audit["reference_set"]) if opened else None,
+        facts=_facts(audit),
+        does_not_say=lines("not", label),
+        reasons=tuple(show(r) for r in verdict["reasons"]),
+        artists=rows[:MOST_ROWS],
+        artists_cut=max(0, len(rows) - MOST_ROWS),
+        null=_null(opened) if opened else None,
+        map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
+        parts=_parts(audit["artists"]),
+        mixture=tuple(_share(m) for m in audit["mixture"]),
+        derivative=_derivative(audit["derivative"]),
+        controls=controls,
+        controls_text=text,
+        controls_alarm=alarm,
+        coverage=_coverage(audit["coverage"]),
+        validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
+        suspect=_suspect(suspect),
+        reference_set=_reference_set(audit["reference_set"]),
+        declared=declared,
+        declared_cut=declared_cut,
+        warnings=tuple(show(w, 500) for w in suspect["warnings"][:MOST_WARNINGS]),
+        warnings_cut=max(0, len(suspect["warnings"]) - MOST_WARNINGS),
+        limits=lines("limits"),
+        would_change=tuple(show(w) for w in verdict["would_change"]),
+        command=command(audit),
+        reproduce=_reproduce(audit),
+        skipped=skipped,
+        tool=say("masthead.tool", name=show(audit["tool"]["name"]), version=show(audit["tool"]["version"])),
+        created=show(audit["created_at"], 80),
+        date=date(audit["created_at"]),
+        schema=show(audit["schema_version"]),
+    )
+
+
+def _name(label: str, skipped: SkippedView | None) -> str:
+    """The label in words; a file that could not be read is told from one of another base."""
+    unread = {"malformed": "label.malformed", "not-a-lora": "label.not-a-lora"}
+    return say(unread.get(skipped.code if skipped else "", f"label.{label}"))
+
+
+def _basename(path: str) -> str:
+    """The last part of a path of either kind."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
+
+
+def _sure(opened: Fields, info: Fields) -> Sure:
+    """The open-set p-value as words."""
+    p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
+    n = round(100 * p)
+    names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
+    at_floor = p <= p_min * (1 + 1e-9)
+    compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
+    return Sure(
+        words=say("sure.of100", n=n) if n else say("sure.of100.few"),
+        compared=compared,
+        floor=say("sure.floor.reached" if at_floor else "sure.floor", **names),
+        p=names["p"],
+        p_min=names["p_min"],
+        alpha=names["alpha"],
+        of100=min(100, n),
+    )
+
+
+def _facts(audit: Fields) -> tuple[Row, ...]:
+    """The three or four figures under the verdict."""
+    opened, coverage, facts = audit["open_set"], audit["coverage"], []
+    if opened:
+        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note")))
+        note = say("fact.floor.note", artists=opened["null_artists"])
+        facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
+    named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
+    if named and named["verbal"]:
+        bounded = named["lr_bound"] is not None
+        key = "fact.lr.note" if bounded else "fact.lr.nobound"
+        note = say(key, lr=ratio(named["log10_lr"]), bound=ratio(named["lr_bound"]))
+        facts.append(Row(say("fact.lr"), show(named["verbal"], 60), note=note))
+    if coverage:
+        counts = {"matched": coverage["matched_modules"], "reference": coverage["reference_modules"]}
+        facts.append(Row(say("fact.coverage"), percent(coverage["fraction"]), note=say("fact.coverage.note", **counts)))
+    return tuple(facts)
+
+
+def _artists(audit: Fields) -> tuple[ArtistRow, ...]:
+    """The ranked artists."""
+    alpha = audit["open_set"]["alpha"] if audit["open_set"] else 0.0
+    return tuple(_artist(a, alpha) for a in sorted(audit["artists"], key=lambda a: int(a["rank"])))
+
+
+def _artist(a: Fields, alpha: float) -> ArtistRow:
+    """One artist's row."""
+    low, high = a["interval"]
+    return ArtistRow(
+        rank=int(a["rank"]),
+        artist=show(a["artist"], 200),
+        genre=show(a["genre"], 80),
+        score=number(a["score"]),
+        interval=f"{number(low)} … {number(high)}",
+        p=probability(a["p"]),
+        p_exclusion=probability(a["p_exclusion"]),
+        evidence=say("evidence.none") if a["log10_lr"] is None else say("evidence.lr", lr=ratio(a["log10_lr"])),
+        verbal=show(a["verbal"] or "", 60),
+        nearest=show(a["nearest_reference"], 120),
+        significant=a["p"] <= alpha,
+        value=a["score"],
+        low=low,
+        high=high,
+    )
+
+
+def _null(opened: Fields) -> NullView:
+    """The null, the suspect in it, and the score from which p ≤ α."""
+    values = tuple(sorted(opened["null"]))
+    beyond = sum(v >= opened["statistic"] for v in values)
+    return NullView(values, opened["statistic"], threshold(opened), beyond, f"{opened['alpha']:g}")
+
+
+def threshold(opened: Fields) -> float | None:
+    """The null score that a suspect must exceed for p ≤ α, artists weighing equally; None when out of reach."""
+    values, artists = sorted(opened["null"], reverse=True), opened["null_artists"]
+    if not values or artists < 1 or opened["p_min"] > opened["alpha"]:
+        return None
+    share = (opened["alpha"] * (artists + 1) - 1) / artists
+    return float(values[min(len(values) - 1, max(0, math.floor(share * len(values) + 1e-9)))])
+
+
+def _map(style_map: Fields, artists: Sequence[Fields]) -> MapView:
+    """The map with every artist's rank."""
+    ranks = {a["artist"]: int(a["rank"]) for a in artists}
+    dots = tuple(
+        Dot(show(d["artist"], 120), show(d.get("genre") or "", 60), d["x"], d["y"], ranks.get(d["artist"], 0))
+        for d in style_map["artists"]
+    )
+    x, y = style_map["suspect"]
+    return MapView(dots, (x, y), percent(style_map["explained"]))
+
+
+def _parts(artists: Sequence[Fields]) -> PartsView | None:
+    """Each part of the network: the first artist beside all others."""
+    if not artists or not artists[0]["subnetworks"]:
+        return None
+    first = min(artists, key=lambda a: int(a["rank"]))
+    parts = []
+    for name, value in first["subnetworks"].items():
+        scored = [(a["subnetworks"][name], a["artist"]) for a in artists if name in a["subnetworks"]]
+        others = tuple(s for s, artist in scored if artist != first["artist"])
+        best = max(scored, key=lambda pair: float(pair[0]))[1]
+        rank = 1 + sum(s > value for s in others)
+        parts.append(Part(part(name), value, others, rank, show(best, 120), number(value)))
+    return PartsView(show(first["artist"], 120), tuple(parts))
+
+
+def part(name: str) -> str:
+    """The reader's name of a part of the network."""
+    return PARTS.get(name, show(name.replace("_", " ").capitalize(), 60))
+
+
+def _share(m: Fields) -> Row:
+    """One artist's share of a mixture."""
+    return Row(show(m["artist"], 200), percent(m["share"]), note=f"p = {probability(m['p'])}")
+
+
+def _derivative(found: Fields | None) -> tuple[Row, ...]:
+    """The known file behind the suspect, with the figures that say so."""
+    if not found:
+        return ()
+    figures = tuple(
+        Row(show(k.replace("_", " "), 80), number(v, 4) if isinstance(v, float) else show(v, 200))
+        for k, v in (found.get("figures") or {}).items()
+    )
+    known = Row(say("derivative.of"), show(found["of"], 400), code=True)
+    return (known, Row(say("derivative.relation"), show(str(found["relation"]).replace("_", " "), 80)), *figures)
+
+
+def _controls(audit: Fields) -> tuple[ControlRow, ...]:
+    """The controls, in the set's order."""
+    alpha = audit["open_set"]["alpha"] if audit["open_set"] else 0.0
+    return tuple(_control(k, c, alpha) for k, c in audit["controls"].items() if c)
+
+
+def _control(key: str, control: Fields, alpha: float) -> ControlRow:
+    """One control's row; `loud` when it attributes."""
+    known = key in ("rank_only", "norm_only", "spectrum_only")
+    p, artist = control.get("p"), control.get("top_artist")
+    return ControlRow(
+        name=say(f"control.{key}") if known else show(key, 60),
+        sees=say(f"control.{key}.note") if known else "",
+        artist=DASH if artist is None else show(artist, 200),
+        p=probability(p),
+        loud=p is not None and p <= alpha,
+    )
+
+
+def _controls_text(controls: Sequence[ControlRow], verdict: Fields, opened: Fields | None) -> tuple[str, bool]:
+    """What the controls mean together, and whether the page must say it loudly."""
+    loud = [c for c in controls if c.loud]
+    if not loud:
+        quiet = bool(controls and opened)
+        return (say("controls.ok", alpha=f"{opened['alpha']:g}") if quiet and opened else say("controls.none")), False
+    named = None if verdict["artist"] is None else show(verdict["artist"], 200)
+    same = [c for c in loud if c.artist == named]
+    key = "controls.alarm.same" if same else "controls.alarm.other"
+    one = "controls.alarm.one" if same else "controls.alarm.one.other"
+    listed = "; ".join(say(one, control=c.name.lower(), artist=c.artist, p=c.p) for c in same or loud)
+    return say(key, artist=named, controls=listed), True
+
+
+def _coverage(coverage: Fields | None) -> CoverageView | None:
+    """Coverage as a sentence."""
+    if not coverage:
+        return None
+    names = {
+        "matched": count(coverage["matched_modules"]),
+        "reference": count(coverage["reference_modules"]),
+        "suspect": count(coverage["suspect_modules"]),
+        "fraction": percent(coverage["fraction"]),
+    }
+    low = coverage["fraction"] < LOW_COVERAGE
+    return CoverageView(coverage["fraction"], say("coverage.lead", **names), names["fraction"], low)
+
+
+def _validity(key: str, figure: Any) -> ValidityRow:
+    """One figure of the validity card; a bare number is read as a figure without interval."""
+    entry: Fields = figure if isinstance(figure, Mapping) else {"value": figure}
+    value, low, high, of = (entry.get(k) for k in ("value", "low", "high", "of"))
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    numbers = [float(v) for v in (value, low, high) if isinstance(v, int | float)]
+    span = (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and all(0 <= v <= 1 for v in numbers) else None
+    return ValidityRow(
+        name=FIGURES.get(key, show(key.replace("_", " ").capitalize(), 80)),
+        value=number(value, 3) if plain else DASH if value is None else show(value, 80),
+        interval=DASH if low is None or high is None else f"{number(low, 3)} … {number(high, 3)}",
+        of=DASH if of is None else count(of) if isinstance(of, int) else show(of, 120),
+        span=span,
+    )
+
+
+def _suspect(suspect: Fields) -> tuple[Row, ...]:
+    """What the suspect file is."""
+    rows = [Row(say(f"row.{k}"), _known(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
+    rows.append(Row(say("row.bytes"), size(suspect["bytes"])))
+    rows.append(Row(say("row.dialect"), _known(suspect["dialect"])))
+    rows.append(Row(say("row.algorithm"), _known(", ".join(map(str, suspect["algorithm"])) or None)))
+    rows.append(Row(say("row.base_family"), _known(suspect["base_family"])))
+    rows.append(Row(say("row.modules"), count(suspect["modules"])))
+    rows.append(Row(say("row.rank"), _rank(suspect["rank"])))
+    return tuple(rows)
+
+
+def _known(value: object | None) -> str:
+    """`value` made visible, or the word for what is not known."""
+    return say("unknown") if value in (None, "") else show(value, 600)
+
+
+def _rank(rank: Fields | None) -> str:
+    """The ranks in words."""
+    if not rank:
+        return say("unknown")
+    names = {k: f"{rank[k]:g}" for k in ("min", "max", "median")}
+    return say("rank.one" if rank["min"] == rank["max"] else "rank.range", **names)
+
+
+def _reference_set(info: Fields) -> tuple[Row, ...]:
+    """Which set was used."""
+    keys = {"artists": "artists", "references": "references", "background": "background_artists"}
+    return (
+        Row(say("row.set.name"), _known(info["name"])),
+        Row(say("row.set.digest"), _known(info["digest"]), code=True),
+        Row(say("row.set.base"), _known(info["base"]), code=True),
+        Row(say("row.set.features"), _known(info["features"]), code=True),
+        Row(say("row.set.size"), say("set.size", **{k: count(info[v]) for k, v in keys.items()})),
+    )
+
+
+def _declared(declared: Mapping[str, str]) -> tuple[tuple[Row, ...], int]:
+    """Declared metadata until the budget is spent, and how many values were left out."""
+    rows: list[Row] = []
+    left = DECLARED_BUDGET
+    for key, value in declared.items():
+        row = Row(show(key, 200), show(value), code=True)
+        left -= len(row.name) + len(row.value) + 4 * sum(row.value.count(c) for c in "<>&'\"") + 80
+        if left < 0:
+            break
+        rows.append(row)
+    return tuple(rows), len(declared) - len(rows)
+
+
+def _reproduce(audit: Fields) -> tuple[Row, ...]:
+    """What a reader needs to get the same figures."""
+    suspect, info = audit["suspect"], audit["reference_set"]
+    return (
+        Row(say("row.seed"), str(audit["seed"]), code=True),
+        Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
+        Row(say("row.set.digest"), _known(info["digest"]), code=True),
+        Row(say("row.set.features"), _known(info["features"]), code=True),
+        Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
+        Row(say("row.made"), show(audit["created_at"], 80)),
+    )
+
+
+def command(audit: Fields) -> str:
+    """The command line that gives this audit again."""
+    options = audit["options"]
+    words = ["audit", "check", str(audit["suspect"]["path"])]
+    for key in ("refs", "features", "alpha", "resamples"):
+        if options.get(key) is not None:
+            words += [f"--{key}", str(options[key])]
+    return show(shlex.join([*words, "--seed", str(audit["seed"])]), 1200)
+
+
+def _skipped(audit: Fields) -> SkippedView | None:
+    """Why there is no audit, from `skipped` or, failing that, from the verdict."""
+    skipped = audit["skipped"]
+    if skipped:
+        return SkippedView(show(skipped["code"], 60), show(skipped["reason"]), show(skipped["advice"]))
+    if audit["verdict"]["label"] == "OUT_OF_SCOPE":
+        return SkippedView("out-of-scope", say("skipped.default"), say("skipped.advice"))
+    return None

@@ -1,0 +1,153 @@
+"""The result of an audit: frozen dataclasses whose `to_dict` is the JSON of the contract (schema_version 1.0)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Label = Literal["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What the audited file is."""
+
+    path: str
+    sha256: str | None
+    tensor_sha256: str | None
+    bytes: int | None
+    dialect: str | None
+    algorithm: list[str]
+    base_family: str | None
+    modules: int
+    rank: dict[str, float] | None
+    """{min, max, median} over modules."""
+    declared: dict[str, str]
+    """The file's own metadata, untrusted, cut to 4 kB a value."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class ReferenceSetInfo:
+    """Which reference set was used, and what its validity card says."""
+
+    name: str
+    digest: str
+    base: str
+    features: str
+    """Name of the feature extractor with every parameter that changes a number."""
+    artists: int
+    references: int
+    background_artists: int
+    alpha_floor: float
+    """The least p-value this set can give: 1 / (artists + 1)."""
+    validity: dict[str, Any] = field(default_factory=dict)
+    """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the suspect the reference set can speak about."""
+
+    matched_modules: int
+    suspect_modules: int
+    reference_modules: int
+    fraction: float
+    """matched / reference modules that carry weight in the embedding, 0…1."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The conclusion in plain words."""
+
+    label: Label
+    artist: str | None
+    sentence: str
+    reasons: list[str]
+    would_change: list[str]
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """Is the suspect of the set at all?  H0: it comes from an artist outside it."""
+
+    p: float
+    p_min: float
+    null_artists: int
+    statistic: float
+    """Score of the best artist."""
+    null: list[float]
+    """The statistic of references whose own artist was left out, one or more per artist."""
+    alpha: float
+
+
+@dataclass(frozen=True)
+class ArtistScore:
+    """One artist of the set against the suspect."""
+
+    artist: str
+    genre: str
+    score: float
+    interval: tuple[float, float]
+    """90 % range of the score when references are resampled."""
+    rank: int
+    """1 = closest."""
+    p: float
+    """H0: the suspect is not of this artist; Holm-adjusted over artists."""
+    p_exclusion: float
+    """H0: the suspect is of this artist; small = excluded."""
+    log10_lr: float | None
+    lr_bound: float | None
+    verbal: str | None
+    nearest_reference: str
+    subnetworks: dict[str, float]
+    """Score from one sub-network alone: ff, self_attention, cross_attention."""
+
+
+@dataclass(frozen=True)
+class StyleMap:
+    """A two-dimensional view of the embedding: artists' centroids and the suspect."""
+
+    artists: list[dict[str, Any]]
+    """{artist, genre, x, y} each."""
+    suspect: tuple[float, float]
+    explained: float
+    """Share of variance that the two dimensions show, 0…1."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a file was not audited."""
+
+    code: str
+    """malformed, not-a-lora, out-of-scope, …"""
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One audit.  Parts that could not be computed are None or empty, with the reason in `verdict` or `skipped`."""
+
+    tool: dict[str, str]
+    created_at: str
+    seed: int
+    options: dict[str, Any]
+    """What is needed to reproduce: alpha, resamples, refs, features."""
+    suspect: Suspect
+    reference_set: ReferenceSetInfo
+    coverage: Coverage | None
+    verdict: Verdict
+    open_set: OpenSet | None
+    artists: list[ArtistScore]
+    mixture: list[dict[str, Any]]
+    derivative: dict[str, Any] | None
+    controls: dict[str, Any]
+    map: StyleMap | None
+    skipped: Skipped | None
+    timing_s: dict[str, float]
+    schema_version: str = "1.0"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the contract; same inputs, set and seed give the same object, `timing_s` aside."""
+        return asdict(self)

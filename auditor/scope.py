@@ -1,0 +1,103 @@
+"""Is this file one that the reference set can speak about, with which view, and how completely?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
+from auditor.lora import Artifact, LoraWeights
+from auditor.reference.set import ReferenceSet, View
+from auditor.result import Coverage, ReferenceSetInfo, Skipped, Suspect, Verdict
+from auditor.statistics.conformal import p_floor
+
+CUT = 4096  # characters of a declared metadata value that are kept
+ENOUGH = 0.95  # a view is used if the file adapts this share of its modules
+
+
+def in_scope(weights: LoraWeights, reference: ReferenceSet) -> None:
+    """Raise OutOfScope unless the file adapts the set's base and changes something."""
+    base = reference.manifest["base"]["family"]
+    matching = [p for p in reference.shapes if p in weights.modules and weights.modules[p].shape == reference.shapes[p]]
+    if weights.base_family != base or not matching:
+        raise OutOfScope(
+            f"This is a LoRA for the base '{weights.base_family}'; the reference set "
+            f"'{reference.manifest['name']}' speaks only about '{base}'.",
+            advice="Use a reference set made on the same base (`audit refs list`), or build one with `audit refs train`.",
+        )
+    fitting = [weights.modules[p] for p in matching]
+    if all(not (np.any(m.up) and np.any(m.down) and m.scale) for m in fitting):
+        raise OutOfScope(
+            "This LoRA has no effect: its update is zero in every layer that the reference set looks at.",
+            advice="The file is untrained or was emptied; there is nothing to compare.",
+        )
+
+
+def choose_view(weights: LoraWeights, reference: ReferenceSet) -> View:
+    """The view with most modules among those that the file adapts (nearly) completely; else the best covered one."""
+
+    def covered(view: View) -> float:
+        return float(np.mean([p in weights.modules for p in view.bases.paths]))
+
+    complete = [v for v in reference.views.values() if covered(v) >= ENOUGH]
+    if complete:
+        return max(complete, key=lambda v: len(v.bases.paths))
+    return max(reference.views.values(), key=lambda v: (covered(v), len(v.bases.paths)))
+
+
+def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Coverage:
+    """How much of the view the file fills, and how much of the file the view sees."""
+    matched = int(present.sum())
+    return Coverage(matched, len(weights.modules), len(view.bases.paths), matched / len(view.bases.paths))
+
+
+def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> Suspect:
+    """The suspect's part of the result."""
+    ranks = [m.rank for m in weights.modules.values()]
+    return Suspect(
+        path=str(path),
+        sha256=artifact.sha256,
+        tensor_sha256=artifact.tensor_sha256,
+        bytes=artifact.size,
+        dialect=weights.dialect,
+        algorithm=list(weights.algorithms),
+        base_family=weights.base_family,
+        modules=len(weights.modules),
+        rank={"min": min(ranks), "max": max(ranks), "median": float(np.median(ranks))},
+        declared={k[:256]: v[:CUT] for k, v in weights.declared.items()},
+        warnings=list(weights.warnings),
+    )
+
+
+def skipped(path: str | Path, problem: NotAuditable) -> dict[str, Any]:
+    """The parts of an audit of a file that could not be audited."""
+    lead = "could not be read" if isinstance(problem, MalformedFile) else "is outside what this audit can speak about"
+    if isinstance(problem, NotALora):
+        lead = "is no LoRA of an image model"
+    sentence = f"Not audited: the file {lead}. {problem.message}"
+    suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
+    return {
+        "suspect": suspect,
+        "verdict": Verdict("OUT_OF_SCOPE", None, sentence, [problem.message], [problem.advice]),
+        "skipped": Skipped(problem.code, problem.message, problem.advice),
+    }
+
+
+def reference_info(reference: ReferenceSet) -> ReferenceSetInfo:
+    """The reference set's part of the result."""
+    manifest = reference.manifest
+    artists = len(reference.artists)
+    return ReferenceSetInfo(
+        name=manifest["name"],
+        digest=manifest["digest"],
+        base=manifest["base"]["family"],
+        features=manifest["features"],
+        artists=artists,
+        references=len(manifest["references"]),
+        background_artists=0,
+        alpha_floor=p_floor(artists),
+        validity=reference.validity(),
+    )

@@ -1,0 +1,1 @@
+"""Significance, error rates and strength of evidence.  Knows arrays only; imports nothing of ours."""

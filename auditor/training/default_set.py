@@ -1,0 +1,47 @@
+"""What the shipped set is made of: which artists stay outside, which LoRAs are trained, in which order.
+
+The outsiders were named before any LoRA was trained, one of each of four genres.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auditor.training.pictures import read_pictures
+from auditor.training.recipes import REFERENCE, SUSPECT
+from auditor.training.references import Job, load_base, plan, run, write_plan
+
+OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
+
+
+def default_jobs(images: Path, seed: int) -> list[Job]:
+    """References of both halves for every artist of the set; suspects of other recipes for all, outsiders included."""
+    pictures = read_pictures(images)
+    jobs = [j for j in plan(pictures, REFERENCE, seed) if j.artist not in OUTSIDERS]
+    suspects = plan(pictures, SUSPECT, seed, tag="suspect")
+    artists = sorted(set(pictures.artist))
+    for job in suspects:
+        turn = (artists.index(job.artist) + (job.half == "b")) % len(SUSPECT)
+        if job.artist in OUTSIDERS or SUSPECT[turn].name == job.recipe:
+            jobs.append(job)
+    return jobs
+
+
+def main() -> None:
+    """Train the default set's LoRAs into a folder; resumes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gang", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    jobs = default_jobs(options.images, options.seed)
+    write_plan(options.output, jobs, load_base(options.base).digest)
+    run(options.base, options.images, options.output, jobs, options.gang, options.workers)
+
+
+if __name__ == "__main__":
+    main()

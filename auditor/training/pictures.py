@@ -1,0 +1,120 @@
+"""Folders of pictures, one per artist → uint8 arrays, and the crops that training sees.
+
+In:  ``DIR/<artist>/*.jpg`` (also png, webp); optionally ``CATALOGUE.csv`` beside or above DIR with columns
+     ``file, artist, …, title``.  Out: ``Pictures`` and latents-ready float tensors in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
+COLOUR_WORDS = ("red", "orange", "yellow", "green", "blue", "violet")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of several artists.
+
+    pixels: uint8 (n, 192, 192, 3); artist, title, file: n strings each; unread: (file, reason) of skipped files.
+    """
+
+    pixels: NDArray[np.uint8]
+    artist: list[str]
+    title: list[str]
+    file: list[str]
+    unread: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_titles(folder: Path) -> dict[str, str]:
+    """Titles by 'artist/name' from CATALOGUE.csv in `folder` or its parent; an empty dict if there is none."""
+    for place in (folder, folder.parent):
+        catalogue = place / "CATALOGUE.csv"
+        if catalogue.is_file():
+            with catalogue.open(newline="", encoding="utf-8") as handle:
+                return {"/".join(Path(row["file"]).parts[-2:]): row["title"] for row in csv.DictReader(handle)}
+    return {}
+
+
+def read_square(path: Path, side: int = SIDE) -> NDArray[np.uint8]:
+    """One picture as uint8 (side, side, 3): EXIF rotation applied, alpha on white, centre crop of the shorter side."""
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        if "A" in upright.getbands():
+            rgba = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return np.asarray(ImageOps.fit(upright.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
+
+
+def read_pictures(folder: Path, artists: list[str] | None = None) -> Pictures:
+    """All pictures of `folder`/<artist>/, artists and files in sorted order; unreadable files are listed, not fatal."""
+    titles = read_titles(folder)
+    pixels: list[NDArray[np.uint8]] = []
+    artist_of: list[str] = []
+    title_of: list[str] = []
+    file_of: list[str] = []
+    unread: list[tuple[str, str]] = []
+    for artist in artists or sorted(p.name for p in folder.iterdir() if p.is_dir()):
+        for path in sorted(p for p in (folder / artist).iterdir() if p.suffix.lower() in SUFFIXES):
+            name = f"{artist}/{path.name}"
+            try:
+                pixels.append(read_square(path))
+            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as problem:
+                unread.append((name, str(problem)))
+                continue
+            artist_of.append(artist)
+            title_of.append(titles.get(name, ""))
+            file_of.append(name)
+    stacked = np.stack(pixels) if pixels else np.zeros((0, SIDE, SIDE, 3), np.uint8)
+    return Pictures(stacked, artist_of, title_of, file_of, unread)
+
+
+def to_float(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 (n, h, w, 3) in 0…255 → float32 (n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def resize(batch: torch.Tensor, side: int) -> torch.Tensor:
+    """Antialiased bilinear resize of (n, 3, h, w) to (n, 3, side, side)."""
+    return F.interpolate(batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def random_crops(
+    pixels: NDArray[np.uint8], index: NDArray[np.int64], side: int, rng: np.random.Generator, least: int = 64
+) -> torch.Tensor:
+    """One random square crop of each picture `index`, float32 (len(index), 3, side, side) in [-1, 1].
+
+    The crop's own side is one draw from `least`…picture side for the whole batch (one resize call), places differ.
+    """
+    whole = pixels.shape[1]
+    crop = int(rng.integers(least, whole + 1))
+    top, left = rng.integers(0, whole - crop + 1, (2, len(index)))
+    cut = np.stack([pixels[i, t : t + crop, lf : lf + crop] for i, t, lf in zip(index, top, left, strict=True)])
+    return resize(to_float(cut), side)
+
+
+def colour_words(batch: torch.Tensor) -> list[str]:
+    """Two or three plain words on lightness, saturation and hue of each picture of (n, 3, h, w) in [-1, 1]."""
+    mean = batch.float().mean((2, 3)).add(1).div(2).clamp(0, 1).numpy()
+    words = []
+    for red, green, blue in mean:
+        light = 0.299 * red + 0.587 * green + 0.114 * blue
+        high, low = max(red, green, blue), min(red, green, blue)
+        tone = ("dark", "dim", "bright", "pale")[int(np.digitize(light, (0.22, 0.42, 0.62)))]
+        chroma = (high - low) / max(high, 1e-6)
+        if chroma < 0.06:
+            words.append(f"{tone} grey")
+            continue
+        angle = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360
+        hue = COLOUR_WORDS[int(np.digitize(angle, (18, 42, 70, 165, 260))) if angle < 330 else 0]
+        words.append(f"{tone} {'vivid' if chroma > 0.45 else 'muted'} {hue}")
+    return words

@@ -1,0 +1,356 @@
+"""Hostile and broken files: always a LoRA or a clear refusal, never another exception, a hang or a large allocation."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import resource
+import socket
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import lora_writing as writing
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import MalformedFile, NotALora, NotAuditable
+from auditor.lora import load_lora, read_artifact
+from auditor.lora.inspect import inspect
+
+PATH = "lora_unet_mid_block_attentions_0_proj_in"
+
+
+def entry(shape: list[object], begin: object, end: object, dtype: object = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def header(**tensors: object) -> bytes:
+    return json.dumps({f"{PATH}.lora_{name}.weight": value for name, value in tensors.items()}).encode()
+
+
+GOOD = {"down": entry([1, 4], 0, 16), "up": entry([4, 1], 16, 32)}
+DATA = np.ones(8, "<f4").tobytes()
+HEADERS: dict[str, tuple[bytes, bytes, str]] = {
+    "overlap": (header(down=entry([1, 4], 0, 16), up=entry([4, 1], 8, 24)), DATA[:24], "overlaps"),
+    "alias": (header(down=entry([1, 4], 0, 16), up=entry([4, 1], 0, 16)), DATA[:16], "overlaps"),
+    "hole": (header(down=entry([1, 4], 0, 16), up=entry([4, 1], 20, 36)), DATA + b"abcd", "hole"),
+    "rest": (header(**GOOD), DATA + b"more", "after its last tensor"),
+    "truncated": (header(**GOOD), DATA[:20], "truncated: 1 of its 2"),
+    "lying shape": (header(down=entry([1, 4], 0, 16), up=entry([4, 2], 16, 32)), DATA, "by its shape"),
+    "huge shape": (header(down=entry([2**50, 2**50], 0, 16), up=entry([4, 1], 16, 32)), DATA, "by its shape"),
+    "negative shape": (header(down=entry([-1, -4], 0, 16), up=entry([4, 1], 16, 32)), DATA, "no valid shape"),
+    "float shape": (header(down=entry([1.0, 4], 0, 16), up=entry([4, 1], 16, 32)), DATA, "no valid shape"),
+    "true as a size": (header(down=entry([True, 4], 0, 16), up=entry([4, 1], 16, 32)), DATA, "no valid shape"),
+    "reversed offsets": (header(down=entry([1, 4], 16, 0), up=entry([4, 1], 16, 32)), DATA, "no valid offsets"),
+    "far offsets": (header(down=entry([1, 4], 2**62, 2**62 + 16)), DATA, "no valid offsets"),
+    "unknown format": (header(down=entry([1, 4], 0, 16, "F4")), DATA, "number format"),
+    "format of another kind": (header(down=entry([1, 4], 0, 16, ["F32"])), DATA, "number format"),
+    "many dimensions": (header(down=entry([1] * 99, 0, 4)), DATA, "no valid shape"),
+    "entry is a list": (header(down=[1]), DATA, "lacks"),
+    "metadata nested": (b'{"__metadata__":{"a":{"b":"c"}}}', b"", "not all text"),
+    "duplicate tensor": (b'{"a":1,"a":2}', b"", "twice"),
+    "duplicate in metadata": (b'{"__metadata__":{"a":"1","a":"2"}}', b"", "twice"),
+    "NaN": (b'{"a":NaN}', b"", "NaN"),
+    "deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"", "nested too deeply"),
+    "deep objects": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, b"", "nested too deeply"),
+    "junk after": (b'{"a":1} x', b"", "no valid JSON"),
+    "not UTF-8": (b'{"\xff":1}', b"", "no valid JSON"),
+    "lone surrogate": (b'{"\\ud800":1}', b"", "no valid JSON"),
+    "endless number": (b'{"a":' + b"9" * 10_000 + b"}", b"", "no valid JSON"),
+    "many objects": (b'{"a":[' + b"{}," * 300_000 + b"{}]}", b"", "more than"),
+    "no tensors": (b"{ }", b"", "holds no tensors"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_hostile_headers(name: str, tmp_path: Path) -> None:
+    head, data, message = HEADERS[name]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(writing.raw_file(head, data))
+    with pytest.raises(NotAuditable, match=message) as caught:
+        load_lora(path)
+    assert caught.value.advice
+    assert len(str(caught.value)) < 1000
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (os.path.join(tempfile.gettempdir(), "a-pickle-was-run"),)
+
+
+def torch_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Bomb(), 2))
+    return out.getvalue()
+
+
+FOREIGN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is empty"),
+    "a line break": (b"\r\n", "text"),
+    "web page": (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
+    "web page after a mark": (b"\xef\xbb\xbf\n <html>", "web page"),
+    "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git-lfs pointer"),
+    "GGUF": (b"GGUF\x03\0\0\0" + bytes(40), "GGUF"),
+    "text": (b"please find the weights attached" * 9, "text"),
+    "pickle": (pickle.dumps(Bomb(), 2), "pickle"),
+    "torch zip": (torch_zip(), "zip|pickle|torch"),
+    "empty zip": (b"PK\x05\x06" + bytes(18), "archive"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(40), "archive"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "picture"),
+    "noise": (bytes(range(128, 256)) * 4, "no safetensors"),
+    "header beyond the file": (writing.raw_file(b"{}")[:8].replace(b"\x02", b"\xff") + b"{}", "truncated"),
+    "header of a terabyte": ((2**40).to_bytes(8, "little") + b"{" + bytes(50), "declares a header"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_no_container_is_named(name: str, tmp_path: Path) -> None:
+    content, message = FOREIGN[name]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    for reader in (load_lora, inspect):
+        with pytest.raises((MalformedFile, NotALora), match=message) as caught:
+            reader(path)
+        assert caught.value.advice
+    assert not os.path.exists(os.path.join(tempfile.gettempdir(), "a-pickle-was-run"))
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)
+        server.bind("socket")
+        os.chdir(here)
+        names = ["pipe", "loop", "dangling", "socket", ".", "missing", "a\0b", "x" * 5000]
+        for name in names:
+            for reader in (load_lora, read_artifact, inspect):
+                with pytest.raises(MalformedFile):
+                    reader(os.path.join(tmp_path, name))
+    with pytest.raises(MalformedFile, match="no regular file"):
+        load_lora("/dev/zero")
+
+
+def test_names_are_escaped_in_messages(tmp_path: Path) -> None:
+    path = tmp_path / "evil\x1b[31m\u202e\n.safetensors"
+    path.write_bytes(writing.raw_file(b'{"\\u001b]0;x\\u0007":[]}'))
+    with pytest.raises(MalformedFile) as caught:
+        load_lora(path)
+    assert str(caught.value).isprintable()
+
+
+def test_sparse_files_cost_nothing(tmp_path: Path) -> None:
+    """A consistent header over a terabyte of holes is refused at once."""
+    head = header(down=entry([2**20, 2**17], 0, 2**39), up=entry([2**17, 2**20], 2**39, 2**40))
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(writing.raw_file(head))
+    try:
+        os.truncate(path, 8 + len(head) + 2**40)
+    except OSError:
+        pytest.skip("the file system has no sparse files of this size")
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for reader in (load_lora, read_artifact, inspect):
+        with pytest.raises(NotAuditable):
+            reader(path)
+    assert time.monotonic() - started < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_rewritings_do_not_explode(tmp_path: Path) -> None:
+    """A small LoKr or LoHa whose dense form would need gigabytes is listed as unread, not built."""
+    side = np.ones((1024, 1024), np.float16)
+    tensors = {f"{PATH}.lokr_w1": side, f"{PATH}.lokr_w2": side}
+    tensors |= writing.kohya(writing.make({"unet.mid_block.attentions.0.proj_out": (64, 64)}))
+    read = load_lora(writing.save(tmp_path / "a.safetensors", tensors))
+    assert list(read.modules) == ["unet.mid_block.attentions.0.proj_out"]
+    assert any("too large" in warning for warning in read.warnings)
+
+
+def test_two_tensors_for_one_place(tmp_path: Path) -> None:
+    lora = writing.make({"unet.mid_block.attentions.0.proj_in": (64, 64)})
+    both = writing.kohya(lora) | writing.diffusers(lora)
+    with pytest.raises(MalformedFile, match="same place"):
+        load_lora(writing.save(tmp_path / "a.safetensors", both))
+
+
+def test_hundred_thousand_unknown_names_are_quick(tmp_path: Path) -> None:
+    names = (f"lora_unet_{'_'.join('a' * (i % 50 + 1))}_{i}.lora_down.weight" for i in range(100_000))
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(writing.raw_file(json.dumps({name: entry([0], 0, 0) for name in names}).encode()))
+    started = time.monotonic()
+    with pytest.raises(NotALora):
+        load_lora(path)
+    assert time.monotonic() - started < 20
+
+
+CONFIGURATIONS = [
+    *("[]", "{", '{"lora_alpha": "x"}', '{"lora_alpha": 1e999}', '{"lora_alpha": NaN}', '{"alpha_pattern": 3}'),
+    *("[" * 100_000, '{"lora_alpha": ' + "9" * 5000 + "}"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS)
+def test_hostile_configurations(config: str, tmp_path: Path) -> None:
+    lora = writing.make({"unet.mid_block.attentions.0.proj_in": (64, 64)})
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(MalformedFile):
+        load_lora(writing.save(tmp_path / "adapter_model.safetensors", writing.peft(lora)))
+    with pytest.raises(MalformedFile):
+        load_lora(writing.save(tmp_path / "b.safetensors", writing.diffusers(lora), {"lora_adapter_metadata": config}))
+
+
+def test_patterns_of_configurations_are_never_run(tmp_path: Path) -> None:
+    lora = writing.make({"unet.mid_block.attentions.0.proj_in": (64, 64)})
+    config = {"r": 4, "lora_alpha": 4, "alpha_pattern": {"(a+)+$" * 5: 8}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    read = load_lora(writing.save(tmp_path / "adapter_model.safetensors", writing.peft(lora)))
+    assert any("regular expressions" in warning for warning in read.warnings)
+
+
+def stored(program: bytes, storage: bytes = bytes(64), compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A torch file with this pickle and one storage."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/data/0", storage)
+    return out.getvalue()
+
+
+def tensor_program(
+    name: str, shape: str, strides: str, offset: int = 0, call: str = "torch._utils\n_rebuild_tensor_v2"
+) -> bytes:
+    """A pickle of {name: tensor}; shape and strides are pairs of small numbers."""
+    numbers = [b"K" + bytes([int(a)]) + b"K" + bytes([int(b)]) + b"\x86" for a, b in (shape, strides)]
+    text = lambda s: b"X" + len(s).to_bytes(4, "little") + s.encode()  # noqa: E731
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x10tQ"
+    body = b"c" + call.encode() + b"\n(" + storage + b"K" + bytes([offset]) + numbers[0] + numbers[1] + b"\x89NtR"
+    return b"\x80\x02}" + text(name) + body + b"s."
+
+
+ZIPS: dict[str, tuple[bytes, str]] = {
+    "a call": (stored(pickle.dumps(Bomb(), 2)), "a call of posix.mkdir"),
+    "a call in protocol 4": (stored(pickle.dumps({"a": Bomb()}, 4)), "a call of posix.mkdir"),
+    "a class": (stored(b"\x80\x02cos\nsystem\n."), "without names"),
+    "an object made": (stored(b"\x80\x02cos\nsystem\n)\x81."), "instruction NEWOBJ"),
+    "another call": (stored(tensor_program("a", "22", "21", call="torch._utils\n_rebuild_wrapper")), "a call of torch"),
+    "a great memo": (stored(b"\x80\x02}r\xff\xff\xff\x7f."), "holds no tensors"),
+    "laughter": (stored(b"\x80\x02)" + b"2\x86" * 5000 + b"}" + b"s."), "instruction DUP"),
+    "nested keys": (stored(b"\x80\x02})q\x00" + b"h\x00\x85q\x00" * 200 + b"s."), "damaged|entries|keys"),
+    "beyond the storage": (stored(tensor_program("a", "55", "51")), "beyond its stored numbers"),
+    "offset beyond": (stored(tensor_program("a", "22", "21", offset=14)), "beyond its stored numbers"),
+    "repeated numbers": (stored(tensor_program("a", "44", "00")), "skip or repeat"),
+    "skipped numbers": (stored(tensor_program("a", "22", "41")), "skip or repeat"),
+    "compressed": (stored(tensor_program("a", "22", "21"), bytes(2**24), zipfile.ZIP_DEFLATED), "compressed"),
+    "no layout": (torch_zip().replace(b"data.pkl", b"data.pxl"), "no single"),
+    "cut": (stored(tensor_program("a", "22", "21"))[:-30], "directory"),
+    "damaged pickle": (stored(b"\x80\x02}X\xff\xff\xff\x7f"), "damaged"),
+    "empty pickle": (stored(b""), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_hostile_torch_files(name: str, tmp_path: Path) -> None:
+    content, message = ZIPS[name]
+    (tmp_path / "x.bin").write_bytes(content)
+    with pytest.raises(NotAuditable, match=message):
+        load_lora(tmp_path / "x.bin")
+    assert not os.path.exists(os.path.join(tempfile.gettempdir(), "a-pickle-was-run"))
+
+
+def test_the_same_writer_makes_a_readable_torch_file(tmp_path: Path) -> None:
+    down, up = (tensor_program(f"{PATH}.lora_{side}.weight", "22", "21") for side in ("down", "up"))
+    both = down[:-1] + up[3:]
+    (tmp_path / "x.bin").write_bytes(stored(both, np.arange(16, dtype="<f4").tobytes()))
+    assert next(iter(load_lora(tmp_path / "x.bin").modules.values())).up.tolist() == [[0, 1], [2, 3]]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
+def test_mutated_torch_files_are_read_or_refused(edits: list[tuple[int, int]]) -> None:
+    content = bytearray(stored(tensor_program(f"{PATH}.lora_down.weight", "22", "21")))
+    for at, byte in edits:
+        content[at % len(content)] = byte
+    attempt(bytes(content))
+
+
+def small_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        lora = writing.make({"unet.mid_block.attentions.0.proj_in": (6, 5)}, rank=2)
+        tensors = writing.kohya(lora, 2.0) | {f"{PATH[:-2]}out.hada_w1_a": np.ones((2, 2), np.float32)}
+        tensors = {k: v for k, v in tensors.items() if "hada" not in k} | {
+            f"{PATH[:-2]}out.hada_w{n}_{s}": np.ones((2, 2), np.float32) for n in "12" for s in "ab"
+        }
+        return writing.save(Path(folder) / "x", tensors, {"ss_network_dim": "2"}).read_bytes()
+
+
+SMALL = small_file()
+
+
+def test_the_fuzzed_file_is_good_before(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(SMALL)
+    assert len(load_lora(tmp_path / "x").modules) == 2
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=6),
+       st.integers(0, 40), st.binary(max_size=8))  # fmt: skip
+def test_mutated_files_are_read_or_refused(edits: list[tuple[int, int]], cut: int, tail: bytes) -> None:
+    content = bytearray(SMALL)
+    for at, byte in edits:
+        content[at] = byte
+    attempt(bytes(content[: len(content) - cut if cut > 30 else len(content)]) + (tail if cut % 3 == 1 else b""))
+
+
+TOKENS = st.sampled_from(['"F16"', '"F64"', "0", "1", "-1", "2", "1e3", "null", "[]", "{}", '""', "true", "9" * 20,
+                          '"alpha"', "lora_mid", "lora_up", "lokr_w1", "hada_t1", "diff", "dora_scale"])  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_headers_with_exchanged_words_are_read_or_refused(data: st.DataObject) -> None:
+    """Words of the header are exchanged and its length is made right again, so that deeper checks are reached."""
+    length = int.from_bytes(SMALL[:8], "little")
+    words = SMALL[8 : 8 + length].decode().replace("lora_down", "\0").replace("[", "[ ").split(" ")
+    for _ in range(data.draw(st.integers(1, 3))):
+        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(TOKENS)
+    text = " ".join(words).replace("\0", data.draw(st.sampled_from(["lora_down", "lora_up", "diff"])))
+    attempt(writing.raw_file(text.encode(), SMALL[8 + length :]))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(
+    st.sampled_from(["lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "scale", "dora_scale", "diff",
+                     "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "lokr_w1", "lokr_w1_a", "lokr_w1_b",
+                     "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "w_norm"]),
+    st.lists(st.integers(0, 4), max_size=5), max_size=7,
+))  # fmt: skip
+def test_any_shapes_are_read_or_refused(shapes: dict[str, list[int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = {f"{PATH}.{role}": np.ones(shape, np.float32) for role, shape in shapes.items()}
+        attempt(writing.save(Path(folder) / "x", tensors).read_bytes())
+
+
+def attempt(content: bytes) -> None:
+    """Read or refuse; what is read is finite and fits together."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.safetensors"
+        path.write_bytes(content)
+        try:
+            read = load_lora(path)
+            inspect(path)
+        except NotAuditable:
+            return
+    for module in read.modules.values():
+        assert module.up.shape[1] == module.down.shape[0] >= 1
+        assert np.isfinite(module.up).all()
+        assert np.isfinite(module.down).all()
+        assert np.isfinite(module.scale)

@@ -1,0 +1,159 @@
+"""Help, version, wrong usage, exit codes: what needs no reference set."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from lora_files import write_lora
+
+from auditor._version import __version__
+from auditor.cli import main
+
+COMMANDS = ["check", "inspect", "compare", "report", "refs"]
+
+
+def test_help_names_every_command(run):
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["check", "inspect", "compare", "report", "refs", "refs train", "refs import"])
+def test_every_command_has_help(run, command):
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage: audit " + command in re.sub(r"\s+", " ", done.stdout)
+
+
+def test_version(run):
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"audit {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["nosuch"],
+        ["check", "x.safetensors", "--bogus"],
+        ["check", "x.safetensors", "--format", "docx"],
+        ["check", "x.safetensors", "--alpha", "2"],
+        ["check", "x.safetensors", "--fail-on", "sometimes"],
+        ["check", "x.safetensors", "--format", "json", "--format", "md"],
+        ["check", "x.safetensors", "--format", "pdf"],
+        ["check", "x.safetensors", "--format", "console", "-o", "out"],
+        ["check", "x.safetensors", "--format", "html", "--format", "json", "-o", "out.html"],
+        ["check", "hf://someone/something"],
+        ["check", "-"],
+        ["compare", "one.safetensors"],
+        ["report", "missing.json"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2_with_one_line(run, arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("audit: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_environment_default_is_wrong_usage(run):
+    done = run("check", "x.safetensors", env={"AUDIT_ALPHA": "often"})
+    assert done.returncode == 2
+    assert "AUDIT_ALPHA" in done.stderr
+
+
+def test_unknown_set_is_a_failure_of_the_tool(run, tmp_path):
+    done = run("check", write_lora(tmp_path / "x.safetensors"), "--refs", "nosuch")
+    assert done.returncode == 1
+    assert "nosuch" in done.stderr
+
+
+def test_interrupt_is_130(monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auditor.lora.inspect.inspect", interrupted)
+    assert main.guarded(["inspect", "x"]) == 130
+    assert capsys.readouterr().err == "audit: Interrupted.\n"
+
+
+def test_unexpected_fault_is_one_line_and_1(monkeypatch, capsys):
+    def broken(*_: object) -> None:
+        raise RuntimeError("a\x1b[31m\nb")
+
+    monkeypatch.delenv("AUDIT_DEBUG", raising=False)
+    monkeypatch.setattr("auditor.lora.inspect.inspect", broken)
+    assert main.guarded(["inspect", "x"]) == 1
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert told.count("\n") == 1
+    assert "report it" in told
+    monkeypatch.setenv("AUDIT_DEBUG", "1")
+    assert main.guarded(["inspect", "x"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_inspect_json_and_text(run, tmp_path):
+    file = write_lora(tmp_path / "x.safetensors")
+    done = run("inspect", file, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["modules"] == 4
+    text = run("inspect", file)
+    assert text.returncode == 0
+    assert "modules: 4" in text.stdout
+
+
+def test_compare_json(run, tmp_path):
+    one, other = write_lora(tmp_path / "1.safetensors"), write_lora(tmp_path / "2.safetensors", seed=1)
+    same = json.loads(run("compare", one, one, "--json").stdout)
+    assert same["relation"] == "same_file"
+    assert json.loads(run("compare", one, other, env={"AUDIT_JSON": "1"}).stdout)["relation"] == "unrelated"
+
+
+@pytest.mark.parametrize("command", ["inspect", "compare"])
+def test_unreadable_files_are_3(run, tmp_path, command):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_text("this is a text\n")
+    done = run(command, *[bad] * (2 if command == "compare" else 1))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "bad.safetensors" in done.stderr
+
+
+def test_report_refuses_what_is_no_audit(run, tmp_path):
+    for number, text in enumerate(
+        ["", "[]", "{}", '{"schema_version": "9.0"}', '{"schema_version": "1.0"}', "[" * 9999]
+    ):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        done = run("report", path, "--format", "md")
+        assert (done.returncode, done.stdout) == (2, ""), text
+
+
+def test_refs_list_runs_without_any_argument(run):
+    done = run("refs", "list", "--json")
+    assert done.returncode == 0
+    assert isinstance(json.loads(done.stdout), list)
+
+
+def test_refs_show_unknown(run):
+    done = run("refs", "show", "nosuch")
+    assert done.returncode == 1
+    assert "nosuch" in done.stderr
+
+
+def test_importing_the_command_is_light():
+    """Neither numpy nor jinja2 is needed to show the help."""
+    import subprocess
+    import sys
+
+    code = "import sys, auditor.cli.main; print([m for m in ('numpy', 'scipy', 'jinja2', 'torch') if m in sys.modules])"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,219 @@
+"""The HTML page: every label renders, nothing of the suspect becomes markup, nothing is loaded, one mark per datum."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from specimen import audit, skipped
+
+from auditor.report import figures
+from auditor.report.html import adjusted, render_html, render_index
+from auditor.report.texts import LISTS, TEXTS, WORDS
+from auditor.report.view import build
+
+LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
+TAGS = """
+    html head meta title style body main header section footer p h1 h2 h3 ul li dl div dt dd span strong bdi code pre
+    table thead tbody tr th td details summary figure figcaption a svg desc circle rect line path polygon text
+"""
+ATTRIBUTES = """
+    lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
+    data-label viewbox cx cy r rx x y x1 y1 x2 y2 width height points d text-anchor href
+"""
+FORBIDDEN = ("stolen", "proves", "proof", "was trained on")
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes, visible text and unclosed elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(tag, k, v) for k, v in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def page(label: str = "CONSISTENT", **kwargs: bool) -> str:
+    return render_html(audit(label, **kwargs).to_dict())
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("hostile", [False, True])
+def test_only_our_markup(label: str, hostile: bool) -> None:
+    found = Page(page(label, hostile=hostile))
+    assert found.tags <= set(TAGS.split())
+    assert {k for _, k, _ in found.attributes} <= set(ATTRIBUTES.split())
+    assert found.open == []
+    assert label in found.text
+
+
+def test_hostile_text_is_shown_and_inert() -> None:
+    html = page(hostile=True)
+    text = Page(html).text
+    assert "<script>alert(1)</script>" in text
+    assert "\\u202egpj.tenoM\\u202c" in text
+    assert "\\x1b[31mred\\x07\\x00" in text
+    assert "{{ 7*7 }}" in text
+    assert "904 more characters" in text
+    assert "lone \\ud800 half, noncharacter \\uffff, line\\u2028separator" in text
+    assert not re.search(
+        "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html
+    )
+    html.encode()
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_nothing_is_loaded(label: str) -> None:
+    html = page(label, hostile=True)
+    found = Page(html)
+    assert not [a for a in found.attributes if a[1] in ("src", "href", "action", "style", "xlink:href")]
+    style = re.search("<style>(.*?)</style>", html, re.DOTALL)
+    assert style
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    policy = next(v for t, k, v in found.attributes if t == "meta" and k == "content" and v and "default-src" in v)
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_size_stays_small_whatever_the_file_declares() -> None:
+    big = audit(hostile=True).to_dict()
+    big["suspect"]["declared"] = {f"k{i}": "<&\"'>" * 2000 for i in range(300)}
+    big["suspect"]["warnings"] = ["<" * 4000] * 500
+    html = render_html(big)
+    assert len(html.encode()) <= 300_000
+    assert "more values are in the JSON document" in html
+
+
+def test_many_artists_stay_small() -> None:
+    many = audit().to_dict()
+    many["artists"] = [{**many["artists"][i % 60], "rank": i + 1, "artist": f"Artist {i}"} for i in range(700)]
+    many["map"]["artists"] = [{**many["map"]["artists"][i % 60], "artist": f"Artist {i}"} for i in range(700)]
+    many["open_set"]["null"] = [i / 1000 for i in range(5000)]
+    assert len(render_html(many).encode()) <= 300_000
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_no_text_claims_too_much(label: str) -> None:
+    text = page(label).lower()
+    assert not [word for word in FORBIDDEN if word in text]
+
+
+def test_catalogue_claims_nothing_and_is_used() -> None:
+    catalogue = " ".join(
+        [*TEXTS.values(), *(t for group in LISTS.values() for t in group), *(t for w in WORDS for t in w)]
+    )
+    assert not [word for word in FORBIDDEN if word in catalogue.lower()]
+
+
+@pytest.mark.parametrize("code", ["out-of-scope", "malformed"])
+def test_not_audited_never_reads_as_clean(code: str) -> None:
+    text = Page(render_html(skipped(code).to_dict())).text.lower()
+    for word in ("clean", "no match", "no_match", "nothing found", "not found", "passed", "p-value", "resembles"):
+        assert word not in text
+    assert "not audited" in text
+    assert "must not be read as a result" in text
+
+
+def test_out_of_scope_without_reason_still_explains() -> None:
+    bare = {**skipped().to_dict(), "skipped": None}
+    assert TEXTS["skipped.default"] in render_html(bare)
+
+
+def test_p_in_words() -> None:
+    text = Page(page()).text
+    assert "Of 100 LoRAs by artists outside the set, about 2 would look at least this similar" in text
+    assert "cannot give a smaller figure" in text
+
+
+def test_control_that_attributes_is_said_loudly_and_early() -> None:
+    quiet, loud = Page(page()).text, Page(page(alarm=True)).text
+    assert "Caution" not in quiet
+    assert "No control names an artist" in quiet
+    assert loud.index("Caution: a control that knows nothing of style also names Berthe Morisot") < loud.index(
+        "How sure?"
+    )
+
+
+def test_one_mark_per_datum() -> None:
+    data = audit().to_dict()
+    view = build(data)
+    assert view.null
+    assert view.map
+    assert view.parts
+    assert figures.null_figure(view.null).count('class="datum') == len(data["open_set"]["null"]) == 180
+    assert figures.map_figure(view.map).count('class="datum') == 60
+    assert figures.map_figure(view.map).count('class="label"') == 5
+    assert figures.parts_figure(view.parts).count("datum tick") == 3 * 59
+    assert figures.parts_figure(view.parts).count("datum bar") == 3
+    assert figures.pips(17).count('class="pip on"') == 17
+    assert page().count('<tr role="row"') - 2 == 60
+    assert sum(n for _, _, n in figures.null_table(view.null)) == 180
+
+
+def test_a_large_null_becomes_bars_that_hold_all() -> None:
+    data = audit().to_dict()
+    data["open_set"]["null"] = [i / 1000 for i in range(4000)]
+    view = build(data)
+    assert view.null
+    drawn = figures.null_figure(view.null)
+    assert "<circle" not in drawn
+    assert 20 < drawn.count('class="datum') <= 48
+
+
+@pytest.mark.parametrize("null", [[], [1.0], [2.0] * 60])
+def test_figures_take_degenerate_data(null: list[float]) -> None:
+    data = audit("INCONCLUSIVE").to_dict()
+    data["open_set"]["null"] = null
+    data["artists"] = data["artists"][:1]
+    data["map"] = {
+        "artists": [{"artist": "A", "genre": "", "x": 0.0, "y": 0.0}],
+        "suspect": [0.0, 0.0],
+        "explained": 0.0,
+    }
+    data["artists"][0]["subnetworks"] = {}
+    data["coverage"]["fraction"] = 0.0
+    Page(render_html(data))
+
+
+def test_figures_have_names_and_tables() -> None:
+    html = page()
+    ids = re.findall('aria-labelledby="([a-z]+-t) ([a-z]+-d)"', html)
+    assert len(ids) == 5
+    assert all(f'id="{i}"' in html for pair in ids for i in pair)
+    assert html.count('class="twin"') == 3
+
+
+def test_index_links_and_adjusts() -> None:
+    audits = [audit(label).to_dict() for label in LABELS]
+    html = render_index(audits, [f"{label}.html" for label in LABELS])
+    found = Page(html)
+    assert [v for _, k, v in found.attributes if k == "href"] == [f"{label}.html" for label in LABELS]
+    assert adjusted([0.01, None, 0.04, 0.03]) == ["0.030", "–", "0.040", "0.040"]
+
+
+def test_same_audit_same_bytes() -> None:
+    slow = audit().to_dict()
+    slow["timing_s"] = {"read": 99.0}
+    assert render_html(slow) == page()
