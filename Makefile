@@ -56,7 +56,7 @@ clean:
 	.venv-train/bin/pip install --quiet --disable-pip-version-check -e '.[train,test]'
 	@touch $@
 
-.venv%/bin/pip .venv/bin/pip:
+.venv/bin/pip .venv-test/bin/pip .venv-train/bin/pip:
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3 …"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: $(PYTHON) is older than Python 3.11; name a newer one with make PYTHON=…"; exit 1; }

@@ -102,4 +102,5 @@ def _tell_skipped(audits: Sequence[Audit], shown: bool) -> None:
         return
     for audit in audits:
         if audit.skipped:
-            complain(f"{audit.suspect.path} was not audited. {audit.skipped.reason} {audit.skipped.advice}")
+            name = "" if audit.suspect.path in audit.skipped.reason else f"{audit.suspect.path}: "
+            complain(f"Not audited: {name}{audit.skipped.reason} {audit.skipped.advice}")

@@ -67,7 +67,10 @@ def run() -> None:
 def guarded(arguments: list[str]) -> int:
     """The exit code of `audit` with `arguments`; every failure is told in one paragraph on stderr."""
     try:
-        return int(app(arguments, prog_name="audit", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="audit", standalone_mode=False) or 0)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
     except _UsageFault as fault:
         return _tell_usage(fault)
     except (typer.Abort, KeyboardInterrupt):

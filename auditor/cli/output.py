@@ -10,8 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from auditor.report.untrusted import show
-
 
 def screen() -> Console:
     """Stdout, for people; colours only on a terminal without NO_COLOR."""
@@ -21,6 +19,13 @@ def screen() -> Console:
 def aside() -> Console:
     """Stderr, for people."""
     return Console(stderr=True, highlight=False)
+
+
+def show(value: object) -> str:
+    """Untrusted text as one visible line; imported late, for the help needs none of the report's packages."""
+    from auditor.report.untrusted import show as visible
+
+    return visible(value)
 
 
 def complain(message: str) -> None:

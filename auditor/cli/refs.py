@@ -109,6 +109,7 @@ def train(
         bool, typer.Option("--resume", envvar="AUDIT_RESUME", help="Keep finished LoRAs; always done, flag or not.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train reference LoRAs from artists' folders of images; import them next.  Needs the extra "train"."""
     from auditor.training import train as train_references
@@ -117,7 +118,8 @@ def train(
         if not quiet:
             remark(line)
 
-    train_references(base, images, output, recipe or [], seed, gang, workers, tell)
+    done = train_references(base, images, output, recipes=recipe, seed=seed, gang=gang, workers=workers, progress=tell)
+    _give(done, as_json)
 
 
 def _give(found: dict[str, Any], as_json: bool) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.lora.algebra import canonical
 from auditor.lora.weights import LoraModule, LoraWeights
 
 Floats = NDArray[np.float64]
@@ -35,12 +36,9 @@ class Factored:
 
 
 def factor(module: LoraModule) -> Factored:
-    """Thin singular value decomposition of scale · up @ down through two QRs; never forms ΔW."""
-    q_up, r_up = np.linalg.qr(module.up.astype(np.float64))
-    q_down, r_down = np.linalg.qr(module.down.astype(np.float64).T)
-    u, s, vt = np.linalg.svd(module.scale * (r_up @ r_down.T), full_matrices=False)
-    kept = s > 1e-7 * s[0] if s.size and s[0] > 0 else np.zeros(s.size, bool)
-    return Factored((q_up @ u[:, kept]) * s[kept], vt[kept] @ q_down.T, s[kept])
+    """Thin singular value decomposition of scale · up @ down; never forms ΔW."""
+    u, s, vt = canonical(module)
+    return Factored(u * s, vt, s)
 
 
 def factor_all(weights: LoraWeights, paths: Iterable[str]) -> dict[str, Factored]:

@@ -1,0 +1,398 @@
+"""`check` from file to verdict, on a small synthetic set."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import lora_writing as writing
+import mini_set
+import numpy as np
+import pytest
+
+import auditor
+from auditor.audit import check
+from auditor.errors import ReferenceSetError, UsageError
+from auditor.reference import ReferenceSet
+from auditor.report import schema
+from auditor.report.json import render_json
+from auditor.result import Audit
+
+ALPHA = 0.2  # six artists: the least p is 1/7
+FRESH = mini_set.FILES
+"""First number of a file that is no reference."""
+
+
+@pytest.fixture(scope="module")
+def reference(set_folder: Path) -> ReferenceSet:
+    return ReferenceSet.load(set_folder)
+
+
+def audited(path: Path, reference: ReferenceSet, **options: Any) -> Audit:
+    return check(path, reference, **{"alpha": ALPHA, "resamples": 50} | options)
+
+
+def document(audit: Audit) -> dict[str, Any]:
+    """As a reader of the JSON gets it."""
+    found: dict[str, Any] = json.loads(render_json(audit.to_dict()))
+    return found
+
+
+def suspect(folder: Path, artist: int, number: int = FRESH, rank: int = 4, alpha: float = 2.0) -> Path:
+    name = folder / f"{artist}-{number}.safetensors"
+    return mini_set.save(name, writing.kohya(mini_set.lora(artist, number, rank), alpha))
+
+
+# --- the verdict ---------------------------------------------------------------------------------------------------
+
+
+def test_the_artist_of_other_works_ranks_first(reference: ReferenceSet, tmp_path: Path) -> None:
+    named = []
+    for a in range(6):
+        audit = audited(suspect(tmp_path, a, rank=2 + a), reference)
+        assert audit.verdict.label in ("CONSISTENT", "INCONCLUSIVE")
+        assert audit.artists[0].artist == mini_set.ARTISTS[a]
+        assert audit.artists[0].nearest_reference.startswith(f"{mini_set.ARTISTS[a]}/")
+        assert audit.mixture[0]["artist"] == mini_set.ARTISTS[a]
+        assert audit.derivative is None
+        named.append(audit.verdict.artist)
+    assert sum(name is not None for name in named) >= 4
+    assert [n for n in named if n] == [mini_set.ARTISTS[a] for a, n in enumerate(named) if n]
+
+
+def test_strangers_score_lower_than_any_artists_own_work(reference: ReferenceSet, tmp_path: Path) -> None:
+    own = [audited(suspect(tmp_path, a), reference).open_set for a in range(6)]
+    strange = [audited(suspect(tmp_path, mini_set.STRANGER + a), reference).open_set for a in range(6)]
+    assert min(t.statistic for t in own if t) > np.median([t.statistic for t in strange if t])
+    assert np.median([t.p for t in own if t]) < np.median([t.p for t in strange if t])
+
+
+def test_the_level_cannot_be_met_by_a_set_that_is_too_small(reference: ReferenceSet, tmp_path: Path) -> None:
+    audit = audited(suspect(tmp_path, 0), reference, alpha=0.05)
+    assert audit.open_set is not None
+    assert audit.open_set.p >= audit.open_set.p_min == pytest.approx(1 / 7)
+    assert audit.verdict.label != "CONSISTENT"
+    assert audit.reference_set.alpha_floor == pytest.approx(1 / 7)
+
+
+def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None:
+    audit = audited(suspect(tmp_path, 3), reference)
+    tested, rows = audit.open_set, audit.artists
+    assert tested is not None
+    assert tested.statistic == rows[0].score
+    assert len(tested.null) == 24
+    assert [r.rank for r in rows] == list(range(1, 7))
+    assert sorted(r.artist for r in rows) == sorted(mini_set.ARTISTS)
+    for one, next_ in zip(rows, rows[1:], strict=False):
+        assert one.score >= next_.score
+        assert one.p <= next_.p
+        assert one.p_exclusion >= next_.p_exclusion
+        assert (one.log10_lr or 0) >= (next_.log10_lr or 0)
+    for row in rows:
+        assert 0 < row.p <= 1
+        assert row.p >= tested.p
+        assert row.interval[0] <= row.interval[1]
+        assert abs(row.log10_lr or 0) <= (row.lr_bound or 0) == pytest.approx(np.log10(6))
+        assert set(row.subnetworks) == {"ff", "self_attention", "cross_attention"}
+        assert row.genre in ("trees", "shrubs")
+    assert rows[0].interval[0] <= rows[0].score * 1.05
+    assert audit.map is not None
+    assert 0 < audit.map.explained <= 1
+    assert set(audit.controls) == {"rank_only", "norm_only", "spectrum_only"}
+    assert audit.coverage is not None
+    assert asdict(audit.coverage) == {
+        "matched_modules": 20, "suspect_modules": 20, "reference_modules": 20, "fraction": 1.0
+    }  # fmt: skip
+    assert 0 < sum(m["share"] for m in audit.mixture) < 2
+
+
+def test_a_merge_shows_both_artists(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = mini_set.mix(mini_set.lora(1, FRESH), mini_set.lora(4, FRESH), 0.5)
+    audit = audited(mini_set.save(tmp_path / "merge.safetensors", writing.diffusers(made)), reference)
+    assert {m["artist"] for m in audit.mixture[:2]} == {mini_set.ARTISTS[1], mini_set.ARTISTS[4]}
+    assert {a.artist for a in audit.artists[:2]} == {mini_set.ARTISTS[1], mini_set.ARTISTS[4]}
+
+
+def test_attention_alone_is_compared_with_attention(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = {p: f for p, f in mini_set.lora(2, FRESH).items() if ".ff." not in p}
+    audit = audited(mini_set.save(tmp_path / "a.safetensors", writing.attn_processor(made)), reference)
+    assert audit.coverage is not None
+    assert (audit.coverage.reference_modules, audit.coverage.fraction) == (16, 1.0)
+    assert audit.artists[0].artist == mini_set.ARTISTS[2]
+    assert set(audit.artists[0].subnetworks) == {"self_attention", "cross_attention"}
+
+
+@pytest.mark.parametrize("artist", [2, mini_set.STRANGER])
+def test_few_layers_are_inconclusive(reference: ReferenceSet, tmp_path: Path, artist: int) -> None:
+    made = {p: f for p, f in mini_set.lora(artist, FRESH).items() if p.endswith("attn1.to_q")}
+    audit = audited(mini_set.save(tmp_path / "few.safetensors", writing.diffusers(made)), reference)
+    assert audit.verdict.label == "INCONCLUSIVE"
+    assert audit.coverage is not None
+    assert audit.coverage.fraction < 0.5
+    jsonschema.validate(document(audit), schema())
+
+
+# --- known files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_references_own_file_is_that_reference(reference: ReferenceSet, lora_folder: Path) -> None:
+    for entry in (reference.manifest["references"][0], reference.manifest["references"][-1]):
+        audit = audited(lora_folder / entry["file"], reference)
+        assert (audit.verdict.label, audit.verdict.artist) == ("DERIVATIVE", entry["artist"])
+        assert audit.derivative is not None
+        assert (audit.derivative["of"], audit.derivative["relation"]) == (entry["file"], "same_tensors")
+        assert audit.derivative["figures"]["cos_delta_w"] == pytest.approx(1, abs=1e-3)
+
+
+COPIES = {
+    "other dialect": lambda made: writing.kohya(made, 4.0),
+    "half strength": lambda made: writing.kohya(made, 2.0),
+    "other gauge": lambda made: writing.diffusers(
+        {p: (2 * up[:, ::-1], 0.5 * down[::-1]) for p, (up, down) in made.items()}
+    ),
+    "half precision": lambda made: {k: v.astype(np.float16) for k, v in writing.diffusers(made).items()},
+    "a trace of noise": lambda made: writing.diffusers(
+        {p: (up + np.float32(1e-4), down) for p, (up, down) in made.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_laundered_reference_is_still_that_reference(reference: ReferenceSet, tmp_path: Path, name: str) -> None:
+    made = mini_set.lora(2, 0, rank=4)  # the reference's rank: 2 + (artist + number) % 4
+    audit = audited(mini_set.save(tmp_path / "copy.safetensors", COPIES[name](made)), reference)
+    assert audit.verdict.label == "DERIVATIVE"
+    assert audit.derivative is not None
+    assert (audit.derivative["of"], audit.derivative["relation"]) == (
+        f"{mini_set.ARTISTS[2]}/0.safetensors",
+        "same_update",
+    )
+
+
+def test_new_metadata_do_not_hide_a_reference(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = DIALECT_OF_FIRST(mini_set.lora(0, 0, rank=2))
+    audit = audited(mini_set.save(tmp_path / "new.safetensors", made, {"ss_output_name": "mine"}), reference)
+    assert audit.derivative is not None
+    assert audit.derivative["relation"] == "same_tensors"
+    assert audit.suspect.declared == {"ss_output_name": "mine"}
+
+
+DIALECT_OF_FIRST = mini_set.DIALECTS[0]
+
+
+# --- laws: what does not change --------------------------------------------------------------------------------------
+
+
+def shear(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A gauge that mixes ranks."""
+    gauge = np.eye(len(down)) + np.diag(np.full(len(down) - 1, 0.5), 1)
+    return (up @ gauge).astype(np.float32), (np.linalg.inv(gauge) @ down).astype(np.float32)
+
+
+def each(made: writing.Lora, change: Any) -> writing.Lora:
+    return {path: change(up, down) for path, (up, down) in made.items()}
+
+
+WRITINGS = {  # of a LoRA of rank 4 with alpha 2, that is, scale 1/2
+    "alpha folded, diffusers": lambda made: writing.diffusers(each(made, lambda up, down: (up / 2, down))),
+    "alpha folded, PEFT": lambda made: writing.peft(each(made, lambda up, down: (up / 2, down))),
+    "ranks in another order": lambda made: writing.kohya(each(made, lambda up, down: (up[:, ::-1], down[::-1])), 2.0),
+    "ranks mixed": lambda made: writing.kohya(each(made, shear), 2.0),
+    "empty ranks": lambda made: writing.kohya(
+        each(made, lambda up, down: (np.pad(up, ((0, 0), (0, 4))), np.vstack([down, down]))), 4.0
+    ),
+    "tensors in another order": lambda made: dict(reversed(writing.kohya(made, 2.0).items())),
+    "stronger": lambda made: writing.kohya(made, 16.0),
+    "weaker": lambda made: writing.diffusers(each(made, lambda up, down: (up / 1024, down))),
+}
+
+
+@pytest.mark.parametrize("artist", [3, mini_set.STRANGER])
+@pytest.mark.parametrize("name", WRITINGS)
+def test_writing_and_strength_of_a_file_change_no_conclusion(
+    reference: ReferenceSet, tmp_path: Path, name: str, artist: int
+) -> None:
+    made = mini_set.lora(artist, FRESH)
+    before = audited(suspect(tmp_path, artist), reference)
+    after = audited(mini_set.save(tmp_path / "other.safetensors", WRITINGS[name](made)), reference)
+    assert after.suspect.sha256 != before.suspect.sha256
+    assert after.verdict == before.verdict
+    assert after.open_set is not None
+    assert before.open_set is not None
+    assert after.open_set == replace(before.open_set, statistic=after.open_set.statistic)
+    assert after.coverage == before.coverage
+    for a, b in zip(after.artists, before.artists, strict=True):
+        for exact in ("artist", "rank", "p", "p_exclusion", "verbal", "nearest_reference"):
+            assert getattr(a, exact) == getattr(b, exact), exact
+        assert a.score == pytest.approx(b.score, abs=1e-6)
+        assert a.log10_lr == pytest.approx(b.log10_lr, abs=1e-6)
+        assert a.subnetworks == pytest.approx(b.subnetworks, abs=1e-6)
+        assert a.interval == pytest.approx(b.interval, abs=1e-5)
+    assert [m["artist"] for m in after.mixture] == [m["artist"] for m in before.mixture]
+    assert [m["share"] for m in after.mixture] == pytest.approx([m["share"] for m in before.mixture], abs=1e-6)
+    if name != "empty ranks":
+        assert after.controls == before.controls
+
+
+def test_same_inputs_give_the_same_document(reference: ReferenceSet, tmp_path: Path, fixed_time: str) -> None:
+    path = suspect(tmp_path, 1)
+    first, second = (audited(path, refs, seed=7).to_dict() for refs in (reference, reference.folder))
+    assert first["created_at"] == second["created_at"] == fixed_time
+    assert set(first.pop("timing_s")) == set(second.pop("timing_s")) == {"read", "embed", "score", "render"}
+    assert first == second
+    assert first["seed"] == 7
+
+
+def test_the_seed_moves_intervals_and_nothing_else(reference: ReferenceSet, tmp_path: Path, fixed_time: str) -> None:
+    path = suspect(tmp_path, 1)
+    first, second = (audited(path, reference, seed=seed).to_dict() for seed in (1, 2))
+    intervals = [[row.pop("interval") for row in d["artists"]] for d in (first, second)]
+    assert intervals[0] != intervals[1]
+    for d in (first, second):
+        del d["timing_s"], d["seed"]
+    assert first == second
+    assert fixed_time == first["created_at"]
+
+
+def test_time_is_now_in_utc_unless_it_is_set(
+    reference: ReferenceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import UTC, datetime
+
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    made = datetime.fromisoformat(audited(suspect(tmp_path, 1), reference).created_at)
+    assert abs((datetime.now(UTC) - made).total_seconds()) < 300
+
+
+# --- documents -----------------------------------------------------------------------------------------------------
+
+
+def test_the_document_is_the_contracts(reference: ReferenceSet, tmp_path: Path, lora_folder: Path) -> None:
+    paths = [
+        suspect(tmp_path, 0),
+        suspect(tmp_path, mini_set.STRANGER),
+        lora_folder / mini_set.ARTISTS[0] / "0.safetensors",
+    ]
+    (tmp_path / "garbage.safetensors").write_bytes(b"garbage" * 99)
+    audits = [audited(p, reference) for p in [*paths, tmp_path / "garbage.safetensors"]]
+    for audit in audits:
+        jsonschema.validate(document(audit), schema())
+    jsonschema.validate(json.loads(render_json([a.to_dict() for a in audits])), schema())
+    digest = reference.manifest["digest"]
+    assert {a.reference_set.digest for a in audits} == {digest}
+    assert audits[0].options == {"refs": "mini", "alpha": ALPHA, "resamples": 50, "features": None}
+
+
+def test_declared_metadata_are_cut(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = writing.kohya(mini_set.lora(1, FRESH), 2.0)
+    path = mini_set.save(tmp_path / "long.safetensors", made, {"k" * 1000: "v" * 100_000})
+    declared = audited(path, reference).suspect.declared
+    assert {len(k) for k in declared} == {256}
+    assert {len(v) for v in declared.values()} == {4096}
+
+
+# --- files that cannot be audited ----------------------------------------------------------------------------------
+
+
+def out_of_scope(path: Path, reference: ReferenceSet) -> Audit:
+    audit = audited(path, reference)
+    assert audit.verdict.label == "OUT_OF_SCOPE"
+    assert audit.verdict.artist is None
+    assert audit.skipped is not None
+    assert audit.skipped.advice
+    assert audit.skipped.reason in audit.verdict.sentence
+    assert (audit.open_set, audit.artists, audit.mixture, audit.map) == (None, [], [], None)
+    jsonschema.validate(document(audit), schema())
+    return audit
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)) * 40], ids=["empty", "text", "bytes"])
+def test_garbage_is_skipped(reference: ReferenceSet, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    skipped = out_of_scope(tmp_path / "x.safetensors", reference).skipped
+    assert skipped is not None
+    assert skipped.code in ("malformed", "not-a-lora")
+
+
+def test_a_missing_file_is_skipped(reference: ReferenceSet, tmp_path: Path) -> None:
+    assert "nosuch" in out_of_scope(tmp_path / "nosuch.safetensors", reference).verdict.sentence
+
+
+def test_a_file_that_is_no_lora_is_skipped(reference: ReferenceSet, tmp_path: Path) -> None:
+    path = mini_set.save(tmp_path / "c.safetensors", {"unet.conv_in.weight": np.zeros((4, 4), np.float32)})
+    skipped = out_of_scope(path, reference).skipped
+    assert skipped is not None
+    assert skipped.code == "not-a-lora"
+
+
+def test_another_base_is_out_of_scope(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = writing.diffusers(writing.make(writing.mini_paths()))
+    audit = out_of_scope(mini_set.save(tmp_path / "mini.safetensors", made), reference)
+    assert audit.skipped is not None
+    assert audit.skipped.code == "out-of-scope"
+    assert "audit-mini" in audit.verdict.sentence
+
+
+def test_the_same_names_in_other_widths_are_another_base(reference: ReferenceSet, tmp_path: Path) -> None:
+    wide = writing.make(mini_set.shapes((("down_blocks.0", 40), ("up_blocks.0", 36))))
+    out_of_scope(mini_set.save(tmp_path / "wide.safetensors", writing.diffusers(wide)), reference)
+
+
+def test_a_few_layers_in_other_widths_are_not_compared(reference: ReferenceSet, tmp_path: Path) -> None:
+    """Never a traceback: the layers that fit are audited, or the file is refused."""
+    made = mini_set.lora(1, FRESH)
+    wrong = writing.make({p: (o + 8, i) for p, (o, i) in mini_set.shapes().items() if p.endswith("attn2.to_k")})
+    path = mini_set.save(tmp_path / "odd.safetensors", writing.diffusers(made | wrong))
+    audit = audited(path, reference)
+    if audit.verdict.label != "OUT_OF_SCOPE":
+        assert audit.coverage is not None
+        assert audit.coverage.matched_modules == 18
+        assert audit.artists[0].artist == mini_set.ARTISTS[1]
+
+
+@pytest.mark.parametrize("empty", ["up", "down", "scale"])
+def test_a_lora_without_effect_is_out_of_scope(reference: ReferenceSet, tmp_path: Path, empty: str) -> None:
+    made = mini_set.lora(1, FRESH)
+    made = each(made, lambda up, down: (up * (empty != "up"), down * (empty != "down")))
+    path = mini_set.save(tmp_path / "zero.safetensors", writing.kohya(made, 0.0 if empty == "scale" else 4.0))
+    assert "no effect" in out_of_scope(path, reference).verdict.sentence
+
+
+def test_a_text_encoder_alone_is_out_of_scope(reference: ReferenceSet, tmp_path: Path) -> None:
+    made = writing.diffusers(writing.make(writing.text_paths(48)))
+    out_of_scope(mini_set.save(tmp_path / "te.safetensors", made), reference)
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": float("nan")}, {"resamples": 0}], ids=str
+)
+def test_options_out_of_range_are_refused(reference: ReferenceSet, tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        audited(suspect(tmp_path, 0), reference, **options)
+
+
+def test_features_and_sets_that_do_not_exist_are_refused(reference: ReferenceSet, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="paper"):
+        audited(suspect(tmp_path, 0), reference, features_name="paper")
+    with pytest.raises(ReferenceSetError, match="nosuch"):
+        check(suspect(tmp_path, 0), tmp_path / "nosuch")
+
+
+# --- what is imported ----------------------------------------------------------------------------------------------
+
+
+def test_check_imports_no_training_stack(set_folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom auditor.audit import check\n"
+        f"audit = check({str(suspect(tmp_path, 0))!r}, {str(set_folder)!r}, resamples=5)\n"
+        "heavy = {'torch', 'diffusers', 'peft', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'safetensors'}\n"
+        "print(audit.artists[0].artist, sorted(heavy & set(sys.modules)))"
+    )
+    root = str(Path(auditor.__file__).resolve().parents[1])
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == [mini_set.ARTISTS[0], "[]\n"]

@@ -1,0 +1,115 @@
+"""Pieces of the evidence that have laws of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mini_set
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.embedding.features import factor_all
+from auditor.embedding.sketches import fingerprint
+from auditor.evidence import (
+    COPY,
+    copy_of,
+    exclusion_p,
+    mixture,
+    nearest_references,
+    per_artist_p,
+    score_intervals,
+    scores_of,
+    stepwise,
+    style_map,
+)
+from auditor.lora import load_lora, read_artifact
+from auditor.reference import ReferenceSet
+from auditor.statistics.conformal import holm
+
+ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def reference(set_folder: Path) -> ReferenceSet:
+    return ReferenceSet.load(set_folder)
+
+
+@given(ROWS, st.floats(0.01, 1))
+def test_adjusted_p_never_helps_and_follows_the_score(rows: list[tuple[float, float]], p_open: float) -> None:
+    raw, scores = map(np.array, zip(*rows, strict=True))
+    adjusted = stepwise(raw, scores, p_open)
+    order = np.argsort(-scores, kind="stable")
+    assert (adjusted >= raw - 1e-12).all()
+    assert (adjusted >= p_open - 1e-12).all()
+    assert (np.diff(adjusted[order]) >= 0).all()
+    assert adjusted[order[0]] == max(raw[order[0]], p_open)
+    assert (adjusted[order[1:]] >= holm(raw)[order[1:]] - 1e-12).all()
+    assert (adjusted <= 1).all()
+
+
+def test_a_reference_is_nearest_to_itself(reference: ReferenceSet) -> None:
+    for view in reference.views.values():
+        for i in (0, 9, 23):
+            entry = reference.manifest["references"][view.rows[i]]
+            assert nearest_references(reference, view, view.points[i : i + 1])[view.artist[i]] == entry["file"]
+
+
+def test_an_artists_direction_belongs_to_that_artist_alone(reference: ReferenceSet) -> None:
+    view = reference.views["all"]
+    for a, centre in enumerate(view.centres):
+        scores = scores_of(view, centre[None])
+        assert scores.argmax() == a
+        against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
+        assert against.argmin() == a
+        assert against[a] == pytest.approx(1 / 6)  # five other artists made this null
+        assert excluded.argmax() == a
+        assert [(m["artist"], round(m["share"], 6)) for m in mixture(reference, view, centre[None])] == [
+            (mini_set.ARTISTS[a], 1.0)
+        ]
+
+
+def test_length_of_a_point_does_not_matter(reference: ReferenceSet) -> None:
+    view = reference.views["all"]
+    point = np.random.default_rng(0).standard_normal((1, view.points.shape[1]))
+    np.testing.assert_allclose(scores_of(view, 1e3 * point), scores_of(view, point), atol=1e-12)
+    np.testing.assert_allclose(score_intervals(view, 5 * point, 20, 1), score_intervals(view, point, 20, 1), atol=1e-12)
+    assert style_map(reference, view, 3 * point).suspect == pytest.approx(style_map(reference, view, point).suspect)
+
+
+def test_intervals_lie_around_the_score(reference: ReferenceSet) -> None:
+    """A resample of identical references is the artist itself."""
+    view = reference.views["all"]
+    point = view.points[:1] + 0.1
+    low, high = score_intervals(view, point, 400, 3).T
+    scores = scores_of(view, point)
+    assert (low < high).all()
+    assert np.mean((low <= scores + 0.3) & (scores - 0.3 <= high)) > 0.8
+
+
+def test_the_map_places_artists_apart_and_a_centre_on_itself(reference: ReferenceSet) -> None:
+    view = reference.views["all"]
+    for a, centre in enumerate(view.centres):
+        found = style_map(reference, view, centre[None])
+        place = found.artists[a]
+        assert found.suspect == pytest.approx((place["x"], place["y"]))
+    assert len({(round(p["x"], 3), round(p["y"], 3)) for p in found.artists}) == 6
+    assert [p["artist"] for p in found.artists] == list(mini_set.ARTISTS)
+
+
+def test_only_copies_are_copies(reference: ReferenceSet, lora_folder: Path, tmp_path: Path) -> None:
+    """References of one artist are no copies of each other; every reference is one of itself."""
+    known = reference.fingerprints.astype(float)
+    closeness = known @ known.T - 2 * np.eye(len(known))
+    assert closeness.max() < COPY
+    for entry in reference.manifest["references"][::5]:
+        path = lora_folder / entry["file"]
+        factored = factor_all(load_lora(path), reference.modules)
+        found = copy_of(reference, factored, read_artifact(path))
+        assert found is not None
+        assert found["of"] == entry["file"]
+        i = reference.manifest["references"].index(entry)
+        assert fingerprint(factored) @ known[i] == pytest.approx(1, abs=2e-3)
+    stranger = mini_set.save(tmp_path / "s.safetensors", mini_set.DIALECTS[0](mini_set.lora(mini_set.STRANGER, 0)))
+    assert copy_of(reference, factor_all(load_lora(stranger), reference.modules), read_artifact(stranger)) is None

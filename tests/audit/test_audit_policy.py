@@ -1,0 +1,136 @@
+"""The policy as a table: which figures give which verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.policy import decide, pretty
+from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
+
+COPY = {
+    "of": "ada-alder/0.safetensors",
+    "artist": "ada-alder",
+    "relation": "same_update",
+    "figures": {"cos_delta_w": 0.999},
+}
+ALARM = {"norm_only": {"top_artist": "ada-alder", "p": 0.05}}
+QUIET = {
+    "norm_only": {"top_artist": "ada-alder", "p": 0.051},
+    "rank_only": {"top_artist": "ben-birch", "p": 0.01},
+    "x": None,
+}
+
+
+def artist(name: str, rank: int, p: float, p_exclusion: float) -> ArtistScore:
+    return ArtistScore(name, "", 3.0 - rank, (0.0, 1.0), rank, p, p_exclusion, 0.5, 1.7, "weak support", "file", {})
+
+
+def verdict(
+    p_open: float = 0.02,
+    p: float = 0.02,
+    excluded: tuple[float, ...] = (0.6, 0.01, 0.01),
+    fraction: float = 1.0,
+    controls: dict[str, Any] | None = None,
+    derivative: dict[str, Any] | None = None,
+    alpha: float = 0.05,
+) -> Verdict:
+    tested = OpenSet(p_open, 0.01, 99, 3.0, [0.0], alpha)
+    names = ("ada-alder", "ben-birch", "cleo-cedar")
+    rows = [artist(n, i + 1, p if i == 0 else 1.0, q) for i, (n, q) in enumerate(zip(names, excluded, strict=True))]
+    return decide(tested, rows, Coverage(10, 20, 10, fraction), controls or {}, derivative)
+
+
+TABLE = {
+    "both tests reject": (dict(), "CONSISTENT", "ada-alder"),
+    "at the level itself": (dict(p_open=0.05, p=0.05), "CONSISTENT", "ada-alder"),
+    "quiet controls": (dict(controls=QUIET), "CONSISTENT", "ada-alder"),
+    "half of the layers": (dict(fraction=0.5), "CONSISTENT", "ada-alder"),
+    "an excluded artist cannot undo two rejections": (dict(excluded=(0.01, 0.01, 0.01)), "CONSISTENT", "ada-alder"),
+    "a control names the artist as well": (dict(controls=ALARM), "INCONCLUSIVE", None),
+    "one control of several": (dict(controls=QUIET | {"norm_only": ALARM["norm_only"]}), "INCONCLUSIVE", None),
+    "stands out, but nobody in particular": (dict(p=0.051), "INCONCLUSIVE", None),
+    "as near as strangers are, nobody excluded": (dict(p_open=0.3, excluded=(0.9, 0.5, 0.4)), "INCONCLUSIVE", None),
+    "one artist cannot be excluded": (dict(p_open=0.3, excluded=(0.01, 0.01, 0.051)), "INCONCLUSIVE", None),
+    "nearest cannot be excluded": (dict(p_open=0.051, excluded=(0.051, 0.01, 0.01)), "INCONCLUSIVE", None),
+    "all excluded": (dict(p_open=0.3, excluded=(0.05, 0.01, 0.01)), "NO_MATCH", None),
+    "all excluded, and a control alarm beside it": (
+        dict(p_open=0.3, excluded=(0.01,) * 3, controls=ALARM), "NO_MATCH", None
+    ),
+    "few layers": (dict(fraction=0.49), "INCONCLUSIVE", None),
+    "few layers and nothing found": (dict(fraction=0.49, p_open=0.9, excluded=(0.01,) * 3), "INCONCLUSIVE", None),
+    "a copy": (dict(derivative=COPY), "DERIVATIVE", "ada-alder"),
+    "a copy of few layers": (dict(derivative=COPY, fraction=0.1), "DERIVATIVE", "ada-alder"),
+    "a copy, whatever the scores": (
+        dict(derivative=COPY, p_open=0.9, p=1.0, excluded=(0.01,) * 3, controls=ALARM), "DERIVATIVE", "ada-alder"
+    ),
+    "a stricter level": (dict(alpha=0.01), "INCONCLUSIVE", None),
+    "a laxer level": (dict(alpha=0.1, p_open=0.1, p=0.1), "CONSISTENT", "ada-alder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_table(case: str) -> None:
+    given_figures, label, named = TABLE[case]
+    found = verdict(**given_figures)
+    assert (found.label, found.artist) == (label, named)
+
+
+P = st.floats(0.001, 1)
+
+
+@given(P, P, st.tuples(P, P, P), st.floats(0, 1), st.sampled_from([{}, ALARM, QUIET]), st.floats(0.01, 0.2))
+def test_no_accusation_without_two_rejections_and_no_all_clear_without_exclusions(
+    p_open: float, p: float, excluded: tuple[float, ...], fraction: float, controls: dict[str, Any], alpha: float
+) -> None:
+    found = verdict(p_open, p, excluded, fraction, controls, None, alpha)
+    if found.label == "CONSISTENT":
+        assert max(p_open, p) <= alpha
+        assert fraction >= 0.5
+        assert not any(c and c["top_artist"] == found.artist and c["p"] <= alpha for c in controls.values())
+    if found.label == "NO_MATCH":
+        assert p_open > alpha
+        assert max(excluded) <= alpha
+        assert fraction >= 0.5
+    assert (found.artist is None) == (found.label != "CONSISTENT")
+    assert found.label in ("CONSISTENT", "INCONCLUSIVE", "NO_MATCH")
+    assert found.sentence
+    assert found.reasons
+    assert found.would_change
+
+
+def test_a_smaller_level_never_turns_doubt_into_an_accusation() -> None:
+    labels = [verdict(alpha=alpha).label for alpha in (0.001, 0.01, 0.02, 0.05, 0.2)]
+    assert labels == ["INCONCLUSIVE", "INCONCLUSIVE", "CONSISTENT", "CONSISTENT", "CONSISTENT"]
+
+
+@pytest.mark.parametrize("p", [1 / 7, 1 / 41, 1 / 61, 0.05, 0.0123])
+def test_the_sentence_claims_no_more_than_p(p: float) -> None:
+    """'fewer than k in 100' must hold for the measured p."""
+    sentence = verdict(p_open=p, p=p, alpha=0.2).sentence
+    words = sentence.split()
+    claimed = int(words[words.index("100") - 2]) / 100 if "100" in words else None
+    assert claimed is not None
+    assert "fewer than" not in sentence or p <= claimed
+
+
+def test_sentences_name_the_figures() -> None:
+    assert "Ada Alder" in verdict().sentence
+    assert "49%" in verdict(fraction=0.49).sentence
+    assert "norm_only" in verdict(controls=ALARM).sentence
+    assert "ada-alder/0.safetensors" in verdict(derivative=COPY).sentence
+    assert "0.051" in verdict(p=0.051).sentence
+    assert "1 of 3" in verdict(p_open=0.3, excluded=(0.01, 0.01, 0.2)).sentence
+
+
+def test_names_for_people() -> None:
+    assert pretty("anders-zorn") == pretty("anders_zorn") == "Anders Zorn"
+
+
+def test_a_copy_without_an_artist_names_none() -> None:
+    assert verdict(derivative={k: v for k, v in COPY.items() if k != "artist"}).artist is None
+    assert replace(verdict(derivative=COPY), label="DERIVATIVE") == verdict(derivative=COPY)

@@ -1,0 +1,232 @@
+"""Folder of LoRA files → reference set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import lora_writing as writing
+import mini_set
+import numpy as np
+import pytest
+
+from auditor.embedding.backend import Settings, unit
+from auditor.embedding.features import Bases, factor_all, features
+from auditor.errors import ReferenceSetError
+from auditor.lora import load_lora
+from auditor.reference import ReferenceSet, calibrate, import_folder
+from auditor.reference.calibrate import VIEWS, columns, parts_of, view_modules
+from auditor.statistics.conformal import p_floor
+
+
+@pytest.fixture
+def loras(lora_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of LoRA files, to be spoiled."""
+    return Path(shutil.copytree(lora_folder, tmp_path / "loras"))
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_a_set_holds_every_artist_and_file(set_folder: Path) -> None:
+    loaded = ReferenceSet.load(set_folder)
+    assert loaded.artists == list(mini_set.ARTISTS)
+    assert loaded.genres == ["shrubs", "trees"] * 3
+    assert len(loaded.manifest["references"]) == 24
+    assert loaded.artist_of.tolist() == sorted(list(range(6)) * 4)
+    assert loaded.manifest["base"]["family"] == "unknown"
+    assert loaded.manifest["skipped"] == []
+    assert set(loaded.views) == set(VIEWS)
+    assert loaded.modules == sorted(mini_set.shapes())
+    assert loaded.shapes == mini_set.shapes()
+    assert loaded.fingerprints.shape == (24, 256)
+    assert {name: len(values) for name, values in loaded.controls.items()} == {
+        "rank_only": 24,
+        "norm_only": 24,
+        "spectrum_only": 24,
+    }
+
+
+def test_it_holds_no_weights_and_no_file_but_its_own(set_folder: Path) -> None:
+    assert sorted(p.name for p in set_folder.iterdir()) == ["arrays.npz", "features.npz", "manifest.json"]
+
+
+def test_views_are_fitted_on_complete_references(set_folder: Path) -> None:
+    for name, view in ReferenceSet.load(set_folder).views.items():
+        assert view.bases.paths == view_modules(sorted(mini_set.shapes()), VIEWS[name])
+        assert view.rows.tolist() == list(range(24))
+        assert view.null.shape == view.genuine.shape == (24, 6)
+        own = np.arange(24), view.artist
+        assert np.isnan(view.null[own]).all()
+        assert np.isnan(view.null).sum() == 24
+        assert np.isfinite(view.genuine).all()
+        assert view.calibration.bound == pytest.approx(np.log10(6))
+        assert ((view.mixture_null >= 0) & (view.mixture_null <= 1.01)).all()
+
+
+def test_what_is_stored_in_half_precision_still_puts_a_reference_where_it_was(
+    set_folder: Path, lora_folder: Path
+) -> None:
+    loaded = ReferenceSet.load(set_folder)
+    for view in loaded.views.values():
+        for i in (0, 7, 23):
+            weights = load_lora(lora_folder / loaded.manifest["references"][view.rows[i]]["file"])
+            vector, present = features(factor_all(weights, view.bases.paths), view.bases)
+            assert present.all()
+            assert unit(view.projection(vector))[0] @ unit(view.points)[i] == pytest.approx(1, abs=1e-3)
+
+
+def test_held_out_scores_tell_artists_apart(set_folder: Path) -> None:
+    for name in ("all", "ff", "attention"):
+        view = ReferenceSet.load(set_folder).views[name]
+        assert np.mean(view.genuine_scores > view.null_statistic) > 0.9
+        assert view.calibration.slope > 0
+
+
+def test_the_same_files_give_the_same_set(lora_folder: Path, set_folder: Path, tmp_path: Path) -> None:
+    again = mini_set.build(lora_folder, tmp_path / "elsewhere")
+    assert (again / "arrays.npz").read_bytes() == (set_folder / "arrays.npz").read_bytes()
+    assert manifest(again) == manifest(set_folder)
+    assert len(manifest(again)["digest"]) == 64
+    calibrate(again, settings=mini_set.SETTINGS)
+    assert manifest(again) == manifest(set_folder)
+
+
+def test_settings_and_seed_are_part_of_the_digest(set_folder: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(set_folder, tmp_path / "set"))
+    digests = {manifest(again)["digest"]}
+    calibrate(again, settings=mini_set.SETTINGS, seed=1)
+    digests.add(manifest(again)["digest"])
+    calibrate(again, settings=Settings(components=5))
+    digests.add(manifest(again)["digest"])
+    assert len(digests) == 3
+    assert manifest(again)["settings"]["components"] == 5
+
+
+def test_bad_files_are_listed_and_the_set_is_built(loras: Path, tmp_path: Path) -> None:
+    place = loras / mini_set.ARTISTS[2]
+    (place / "empty.safetensors").write_bytes(b"")
+    (place / "torn.safetensors").write_bytes((place / "0.safetensors").read_bytes()[:-7])
+    (place / "notes.txt").write_text("not a LoRA")
+    writing.save(place / "checkpoint.safetensors", {"unet.conv_in.weight": np.zeros((4, 4), np.float32)})
+    told = import_folder(loras, tmp_path / "set", k=4)
+    assert (told["artists"], told["references"]) == (6, 24)
+    listed = {row["file"]: row["reason"] for row in told["skipped"]}
+    assert set(listed) == {f"{place.name}/{n}.safetensors" for n in ("empty", "torn", "checkpoint")}
+    assert all(listed.values())
+    assert manifest(tmp_path / "set")["skipped"] == told["skipped"]
+    assert calibrate(tmp_path / "set", settings=mini_set.SETTINGS)["references"] == 24
+
+
+def test_an_artist_with_one_reference_cannot_be_held_out(loras: Path, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        (loras / mini_set.ARTISTS[0] / f"{number}.safetensors").unlink()
+    told = import_folder(loras, tmp_path / "set", k=4)
+    assert (told["artists"], told["references"]) == (5, 20)
+    assert [row["file"] for row in told["skipped"]] == [mini_set.ARTISTS[0]]
+    calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
+    assert ReferenceSet.load(tmp_path / "set").artists == list(mini_set.ARTISTS[1:])
+
+
+def test_files_without_effect_do_not_spoil_the_set(loras: Path, tmp_path: Path) -> None:
+    nothing = {path: (0 * up, down) for path, (up, down) in mini_set.lora(1, 9).items()}
+    mini_set.save(loras / mini_set.ARTISTS[1] / "9.safetensors", writing.diffusers(nothing))
+    import_folder(loras, tmp_path / "set", k=4)
+    calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
+    view = ReferenceSet.load(tmp_path / "set").views["all"]
+    assert len(view.rows) == 24
+    assert np.isfinite(view.points).all()
+
+
+def test_references_that_adapt_attention_only_leave_the_other_views_out(loras: Path, tmp_path: Path) -> None:
+    for a, name in enumerate(mini_set.ARTISTS):
+        shutil.rmtree(loras / name)
+        for number in range(3):
+            made = {p: f for p, f in mini_set.lora(a, number).items() if ".ff." not in p}
+            mini_set.save(loras / name / f"{number}.safetensors", writing.attn_processor(made))
+    mini_set.build(loras, tmp_path / "set")
+    assert set(ReferenceSet.load(tmp_path / "set").views) == {"all", "attention", "self_attention", "cross_attention"}
+
+
+@pytest.mark.parametrize("artists", [0, 2])
+def test_too_few_artists_are_refused(artists: int, tmp_path: Path) -> None:
+    (tmp_path / "loras").mkdir()
+    mini_set.write_artists(tmp_path / "loras", mini_set.ARTISTS[:artists], 2)
+    with pytest.raises(ReferenceSetError, match=f"{artists} artists") as caught:
+        import_folder(tmp_path / "loras", tmp_path / "set")
+    assert "three artists" in caught.value.advice
+    assert not (tmp_path / "set").exists()
+
+
+def test_bases_do_not_mix(loras: Path, tmp_path: Path) -> None:
+    mini_set.save(loras / mini_set.ARTISTS[0] / "9.safetensors", writing.diffusers(writing.make(writing.mini_paths())))
+    with pytest.raises(ReferenceSetError, match=r"audit-mini.*unknown"):
+        import_folder(loras, tmp_path / "set")
+
+
+def test_references_of_other_shapes_are_no_traceback(loras: Path, tmp_path: Path) -> None:
+    """Two networks that no one knows, with the same names and other widths."""
+    wide = writing.make(mini_set.shapes((("down_blocks.0", 28), ("up_blocks.0", 20))), seed=3)
+    mini_set.save(loras / mini_set.ARTISTS[0] / "9.safetensors", writing.diffusers(wide))
+    with pytest.raises(ReferenceSetError, match="shape"):
+        import_folder(loras, tmp_path / "set", k=4)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReferenceSetError, match="nosuch"):
+        import_folder(tmp_path / "nosuch", tmp_path / "set")
+
+
+def test_calibration_needs_features(tmp_path: Path, set_folder: Path) -> None:
+    with pytest.raises(ReferenceSetError, match=r"manifest\.json|reference set"):
+        calibrate(tmp_path)
+    shutil.copy(set_folder / "manifest.json", tmp_path)
+    with pytest.raises(ReferenceSetError, match=r"features\.npz"):
+        calibrate(tmp_path)
+
+
+def test_the_trainers_plan_names_halves_recipes_and_which_files_are_references(loras: Path, tmp_path: Path) -> None:
+    jobs = []
+    for name in mini_set.ARTISTS:
+        for number in range(4):
+            kind = "test" if number == 3 else "ref"
+            stem = f"{name}--{kind}-{number}"
+            (loras / name / f"{number}.safetensors").rename(loras / name / f"{stem}.safetensors")
+            half = "ab"[number % 2]
+            jobs.append({"name": stem, "half": half, "recipe": "plain", "pictures": ["1", "2", "3"]})
+    (loras / "plan.json").write_text(json.dumps({"base": "d1gest", "jobs": jobs}))
+    assert import_folder(loras, tmp_path / "set", k=4)["references"] == 18
+    found = manifest(tmp_path / "set")
+    assert found["base"]["digest"] == "d1gest"
+    assert [r["part"] for r in found["references"][:3]] == ["a", "b", "a"]
+    assert {(r["recipe"], r["images"]) for r in found["references"]} == {("plain", 3)}
+    assert import_folder(loras, tmp_path / "whole", k=4, tag=None)["references"] == 24
+
+
+# --- small parts ---------------------------------------------------------------------------------------------------
+
+
+def test_columns_pick_the_features_of_modules() -> None:
+    rng = np.random.default_rng(0)
+    bases = Bases({p: rng.standard_normal((5, k)) for p, k in (("a", 2), ("b", 3), ("c", 1))},
+                  {p: rng.standard_normal((4, 2)) for p in "abc"})  # fmt: skip
+    assert [bases.width(p) for p in "abc"] == [3 + 4, 6 + 6, 1 + 2]
+    picked = columns(bases, ["a", "c"])
+    assert picked.tolist() == [True] * 7 + [False] * 12 + [True] * 3
+
+
+def test_parts_are_halves_and_single_files_where_there_is_one_half() -> None:
+    references = [{"artist": a, "part": p} for a, p in ("xa", "xb", "xa", "ya", "ya", "za", "zb")]
+    rows, artist = np.arange(7), np.array([0, 0, 0, 1, 1, 2, 2])
+    parts = parts_of({"references": references}, rows, artist)
+    assert parts[0] == parts[2]
+    assert len(np.unique(parts)) == 6
+    for part in np.unique(parts):
+        assert len(np.unique(artist[parts == part])) == 1
+
+
+def test_least_p_of_the_set(set_folder: Path) -> None:
+    view = ReferenceSet.load(set_folder).views["all"]
+    assert p_floor(len(np.unique(view.artist))) == pytest.approx(1 / 7)

@@ -1,0 +1,174 @@
+"""A reference set on disk: found, described, verified; damage is a clear error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mini_set
+import numpy as np
+import pytest
+
+from auditor.errors import ReferenceSetError, UsageError
+from auditor.reference import ReferenceSet, describe, installed, verify
+from auditor.reference import set as set_module
+from auditor.reference.set import locate
+
+
+@pytest.fixture
+def copy(set_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the set, to be damaged."""
+    return Path(shutil.copytree(set_folder, tmp_path / "copy"))
+
+
+def change_arrays(folder: Path, **changes: object) -> None:
+    """Replace arrays ('__' stands for '/'); None removes one."""
+    with np.load(folder / "arrays.npz") as packed:
+        arrays = {key: packed[key] for key in packed.files}
+    for key, value in changes.items():
+        name = key.replace("__", "/")
+        assert name in arrays
+        if value is None:
+            del arrays[name]
+        else:
+            arrays[name] = value(arrays[name])  # type: ignore[operator]
+    np.savez_compressed(folder / "arrays.npz", **arrays)
+
+
+def change_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_set_as_it_was_made_is_sound(set_folder: Path) -> None:
+    assert verify(set_folder) == []
+    assert verify(str(set_folder)) == []
+
+
+def test_moving_a_set_changes_nothing(copy: Path) -> None:
+    assert verify(copy) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: change_manifest(f, name="other"),
+        lambda f: change_manifest(f, seed=1),
+        lambda f: change_manifest(f, digest="0" * 64),
+        lambda f: change_manifest(f, artists=json.loads((f / "manifest.json").read_text())["artists"][::-1]),
+        lambda f: change_arrays(f, all__null=lambda a: a * 0.5),
+        lambda f: change_arrays(f, ff__matrix=lambda a: np.nextafter(a, np.float16(1))),
+        lambda f: change_arrays(f, all__points=lambda a: a[:-1]),
+        lambda f: change_arrays(f, all__points=lambda a: a * np.nan),
+        lambda f: (f / "arrays.npz").write_bytes((f / "arrays.npz").read_bytes() + b"\0"),
+    ],
+    ids=["name", "seed", "digest", "order of artists", "null", "one ulp", "shape", "nan", "one byte"],
+)
+def test_every_change_is_found(copy: Path, change: object) -> None:
+    change(copy)  # type: ignore[operator]
+    problems = verify(copy)
+    assert any("digest" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda a: a[:-1], "do not fit"), (lambda a: a * np.nan, "not finite")],
+    ids=["shape", "nan"],
+)
+def test_damage_is_named_even_under_a_right_digest(copy: Path, change: object, words: str) -> None:
+    change_arrays(copy, all__points=change)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    change_manifest(copy, digest=set_module.digest_of(copy, manifest))
+    assert [words in problem for problem in verify(copy)] == [True]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: (f / "arrays.npz").unlink(),
+        lambda f: (f / "arrays.npz").write_bytes(b""),
+        lambda f: (f / "arrays.npz").write_bytes(b"not an archive"),
+        lambda f: (f / "arrays.npz").write_bytes((f / "arrays.npz").read_bytes()[:1000]),
+        lambda f: (f / "arrays.npz").write_bytes((f / "arrays.npz").read_bytes()[:-100]),
+        lambda f: change_arrays(f, all__points=None),
+        lambda f: change_arrays(f, fingerprints=None),
+        lambda f: (f / "manifest.json").write_text("{"),
+        lambda f: (f / "manifest.json").write_text("[]"),
+        lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"),
+        lambda f: change_manifest(f, schema="audit-reference-set/999"),
+        lambda f: change_manifest(f, views=None),
+    ],
+    ids=["no arrays", "empty arrays", "no archive", "torn", "torn at the end", "array missing", "fingerprints missing",
+         "torn manifest", "manifest is a list", "manifest is no text", "other schema", "not calibrated"],
+)  # fmt: skip
+def test_a_damaged_set_is_a_clear_error(copy: Path, damage: object) -> None:
+    damage(copy)  # type: ignore[operator]
+    with pytest.raises(ReferenceSetError) as caught:
+        ReferenceSet.load(copy)
+    assert str(copy) in caught.value.message
+    assert caught.value.advice
+
+
+def test_an_array_that_is_a_pickle_is_not_opened(copy: Path) -> None:
+    change_arrays(copy, all__points=lambda a: np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ReferenceSetError):
+        ReferenceSet.load(copy)
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_installed_sets_are_found_by_name(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "reference_sets"
+    home.mkdir()
+    copy.rename(home / "default")
+    (home / "not a set").mkdir()
+    monkeypatch.setattr(set_module, "places", lambda: [home])
+    assert installed() == [("default", home / "default")]
+    assert locate(None) == locate("default") == home / "default"
+    assert ReferenceSet.load().folder == home / "default"
+    with pytest.raises(ReferenceSetError, match=r"'nosuch'.*default"):
+        locate("nosuch")
+
+
+def test_without_any_set_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_module, "places", list)
+    with pytest.raises(ReferenceSetError, match="none installed"):
+        ReferenceSet.load()
+    with pytest.raises(ReferenceSetError, match="none installed"):
+        verify(tmp_path)
+
+
+def test_a_folder_wins_over_a_name(set_folder: Path) -> None:
+    assert locate(set_folder) == set_folder
+    assert locate(str(set_folder)) == set_folder
+
+
+# --- what it tells -------------------------------------------------------------------------------------------------
+
+
+def test_description_is_json(set_folder: Path) -> None:
+    told = json.loads(json.dumps(describe(set_folder), allow_nan=False))
+    assert told["name"] == "mini"
+    assert [a["name"] for a in told["artists"]] == list(mini_set.ARTISTS)
+    assert {a["references"] for a in told["artists"]} == {4}
+    assert told["views"]["all"] == len(mini_set.shapes())
+    assert told["validity"] == {}
+    assert "references" not in told
+    assert told["digest"] == json.loads((set_folder / "manifest.json").read_text())["digest"]
+
+
+def test_the_headline_of_the_card_is_shown(copy: Path) -> None:
+    headline = {"top1": {"value": 0.5, "low": 0.4, "high": 0.6, "of": 6}}
+    (copy / "card.json").write_text(json.dumps({"headline": headline, "rest": []}))
+    assert describe(copy)["validity"] == headline
+    assert verify(copy) == []
+
+
+def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -> None:
+    loaded = ReferenceSet.load(set_folder)
+    for name in (None, "gram-left+delta", loaded.manifest["features"]):
+        loaded.require_features(name)
+    with pytest.raises(UsageError, match="paper"):
+        loaded.require_features("paper")

@@ -1,0 +1,87 @@
+"""Figures of merit against brute force, scipy and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from auditor.statistics.metrics import auc, binomial_interval, equal_error_rate, over_groups
+
+SCORES = st.lists(st.integers(-5, 5), min_size=1, max_size=25)
+
+
+@given(SCORES, SCORES)
+def test_auc_is_the_share_of_won_pairs(positive: list[int], negative: list[int]) -> None:
+    won = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
+    assert auc(positive, negative) == pytest.approx(won / len(positive) / len(negative), abs=1e-12)
+    assert auc(positive, negative) + auc(negative, positive) == pytest.approx(1)
+
+
+@given(SCORES, SCORES)
+def test_figures_depend_on_ranks_only(positive: list[int], negative: list[int]) -> None:
+    curved = [[np.exp(v / 3.0) for v in side] for side in (positive, negative)]
+    assert auc(*curved) == pytest.approx(auc(positive, negative))
+    assert equal_error_rate(*curved) == pytest.approx(equal_error_rate(positive, negative))
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "expected"),
+    [
+        ([2, 3], [0, 1], 0.0),
+        ([0, 1], [2, 3], 1.0),
+        ([1, 2, 3, 4], [1, 2, 3, 4], 0.5),
+        ([2, 4, 5, 6], [0, 1, 2.5, 3], 0.25),
+        ([5], [1] * 99, 0.0),
+    ],
+)
+def test_equal_error_rate_of_known_cases(positive: list[float], negative: list[float], expected: float) -> None:
+    assert equal_error_rate(positive, negative) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("distance", [0.5, 2.0])
+def test_figures_of_two_gaussians(distance: float) -> None:
+    rng = np.random.default_rng(1)
+    positive, negative = rng.standard_normal(30_000) + distance, rng.standard_normal(20_000)
+    assert equal_error_rate(positive, negative) == pytest.approx(stats.norm.cdf(-distance / 2), abs=0.01)
+    assert auc(positive, negative) == pytest.approx(stats.norm.cdf(distance / np.sqrt(2)), abs=0.01)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_binomial_interval_is_scipys(successes: int, failures: int, level: float) -> None:
+    trials = successes + failures
+    if trials == 0:
+        assert binomial_interval(0, 0, level) == (0.0, 1.0)
+        return
+    oracle = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
+    assert binomial_interval(successes, trials, level) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+def test_interval_over_groups_covers_what_it_claims() -> None:
+    """Mean of correlated files: resampling artists covers the truth, resampling files would not."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(30), 5)
+    covered = blind = 0
+    for _ in range(200):
+        values = rng.standard_normal(30)[group] + 0.2 * rng.standard_normal(group.size)
+        figure = over_groups(lambda rows, v=values: float(v[rows].mean()), group, rng, resamples=200)
+        assert figure.value == pytest.approx(values.mean())
+        assert (figure.of, figure.low <= figure.high) == (30, True)
+        covered += figure.low <= 0 <= figure.high
+        alone = over_groups(lambda rows, v=values: float(v[rows].mean()), np.arange(150), rng, resamples=100)
+        blind += alone.low <= 0 <= alone.high
+    assert covered >= stats.binom.ppf(0.0005, 200, 0.92)  # a percentile interval of 30 units is slightly short
+    assert blind < stats.binom.ppf(0.0005, 200, 0.92)
+
+
+def test_interval_over_groups_is_reproducible_and_skips_undefined_resamples() -> None:
+    group, values = np.repeat(np.arange(6), 2), np.arange(12.0)
+
+    def undefined_without_first_group(rows: np.ndarray) -> float:
+        return float(values[rows].mean()) if 0 in rows else float("nan")
+
+    first, second = (over_groups(undefined_without_first_group, group, np.random.default_rng(0), 100) for _ in range(2))
+    assert first == second
+    assert np.isfinite([first.low, first.high]).all()
