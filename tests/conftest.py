@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def set_folder(lora_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def fixed_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def fixed_time(monkeypatch: pytest.MonkeyPatch) -> str:
     """SOURCE_DATE_EPOCH, and the time it stands for."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    yield "2023-11-14T22:13:20Z"
+    return "2023-11-14T22:13:20Z"

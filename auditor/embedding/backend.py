@@ -173,3 +173,18 @@ def fit_normaliser(null: Floats, artist: Labels) -> Normaliser:
     centre = (weight * filled).sum(0)
     spread = np.sqrt((weight * (filled - centre) ** 2).sum(0))
     return Normaliser(centre, spread)
+
+
+def impostor_scores(null: Floats, artist: Labels) -> Floats:
+    """Normalised scores (N, C) of the leave-artist-out cosines, each file by a normaliser that has not seen its artist.
+
+    A suspect is not among the impostors that normalise it.  Left in, an extreme file widens the very spread that it
+    is measured with, the null shrinks, and strangers are accused: with 28 artists 24 % at a claimed 10 %.
+    """
+    scores = np.full_like(null, np.nan)
+    for a in np.unique(artist):
+        own = artist == a
+        normaliser = fit_normaliser(null[~own], artist[~own])
+        with np.errstate(invalid="ignore"):
+            scores[own] = normaliser(null[own])
+    return scores

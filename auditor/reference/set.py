@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Labels, Normaliser, Projection, centroids, fit_normaliser, unit
+from auditor.embedding.backend import Labels, Normaliser, Projection, centroids, fit_normaliser, impostor_scores, unit
 from auditor.embedding.features import Bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.statistics.likelihood import LogisticCalibration
@@ -61,7 +61,7 @@ class View:
     @cached_property
     def null_scores(self) -> Floats:
         """Normalised scores (n, C) of impostors; own column NaN."""
-        return self.normaliser(self.null)
+        return impostor_scores(self.null, self.artist)
 
     @cached_property
     def null_statistic(self) -> Floats:

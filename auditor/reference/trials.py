@@ -19,6 +19,7 @@ from auditor.embedding.backend import (
     centroids,
     fit,
     fit_normaliser,
+    impostor_scores,
     leave_out,
     unit,
 )
@@ -71,7 +72,7 @@ def run_trials(gram: Floats, reference_artist: Labels, suspect_artist: Labels, s
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
     """Cosines → normalised scores, statistics, p-values."""
     normaliser = fit_normaliser(null, reference_artist)
-    null_statistic = np.nanmax(normaliser(null), 1)
+    null_statistic = np.nanmax(impostor_scores(null, reference_artist), 1)
     scores = normaliser(inside)
     outsider = suspect_artist < 0
     genuine, p_genuine = scores.max(1), conformal_p(scores.max(1), null_statistic, reference_artist)
@@ -88,7 +89,7 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
         seen = normal(without[np.ix_(rows, kept)])
         others[np.ix_(rows, kept)] = seen
         impostor[rows] = seen.max(1)
-        reduced = np.nanmax(normal(null[np.ix_(fit_rows, kept)]), 1)
+        reduced = np.nanmax(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]), 1) if a >= 0 else null_statistic
         p_impostor[rows] = conformal_p(impostor[rows], reduced, reference_artist[fit_rows])
     own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None
     assert len(tested.null) == 24
     assert [r.rank for r in rows] == list(range(1, 7))
     assert sorted(r.artist for r in rows) == sorted(mini_set.ARTISTS)
-    for one, next_ in zip(rows, rows[1:], strict=False):
+    for one, next_ in pairwise(rows):
         assert one.score >= next_.score
         assert one.p <= next_.p
         assert one.p_exclusion >= next_.p_exclusion

@@ -47,7 +47,7 @@ def kept_rows(artist: np.ndarray, seed: int = 1) -> np.ndarray:
 
 
 def in_feature_space(x: np.ndarray, artist: np.ndarray, kept: np.ndarray, settings: Settings) -> np.ndarray:
-    """The same projection written down directly: weighted PCA by SVD, then the inverse root of the within covariance."""
+    """The projection written down directly: weighted PCA by SVD, then the inverse root of the within covariance."""
     names = np.unique(artist[kept])
     weight = np.array([1 / len(names) / np.sum(artist[kept] == a) for a in artist[kept]])
     mean = weight @ x[kept]
