@@ -57,8 +57,8 @@ def check(
         point = view.projection(vector)
     with frame.timed("score"):
         coverage = cover(weights, view, present)
-        tested = open_set(view, point, alpha)
-        artists = artist_scores(reference, view, point, factored, resamples, seed)
+        tested = open_set(view, point, alpha, resamples, seed)
+        artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
         copied = copy_of(reference, factored, artifact)
         verdict = decide(tested, artists, coverage, controls, copied)
@@ -81,8 +81,8 @@ class Frame:
 
     def audit(self, parts: dict[str, Any]) -> Audit:
         """Put the parts together; parts that were not computed are None or empty."""
-        empty = {"coverage": None, "open_set": None, "artists": [], "mixture": [], "derivative": None}
-        empty |= {"controls": {}, "map": None, "skipped": None}
+        nothing: dict[str, Any] = {"coverage": None, "open_set": None, "artists": [], "mixture": [], "derivative": None}
+        nothing |= {"controls": {}, "map": None, "skipped": None}
         return Audit(
             tool={"name": "audit", "version": __version__},
             created_at=now(),
@@ -90,7 +90,7 @@ class Frame:
             options=self.options,
             reference_set=reference_info(self.reference),
             timing_s={key: round(value, 4) for key, value in self.timing.items()},
-            **(empty | parts),
+            **(nothing | parts),
         )
 
 

@@ -20,11 +20,13 @@ class AuditorError(Exception):
     code = "failed"
 
     def __init__(self, message: str, *, advice: str) -> None:
+        """message: what is wrong and where; advice: what to do."""
         super().__init__(message)
         self.message = message
         self.advice = advice
 
     def __str__(self) -> str:
+        """Message and advice in one paragraph."""
         return f"{self.message} {self.advice}".strip()
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, artist_weights, cosines, mixture_shares, unit
-from auditor.embedding.features import Factored, features
+from auditor.embedding.backend import Floats, artist_weights, centroids, cosines, mixture_shares, t_norm, unit
+from auditor.embedding.features import Factored
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.lora import Artifact
-from auditor.reference.set import ReferenceSet, View
+from auditor.reference.set import ReferenceSet, View, sub_columns
 from auditor.result import ArtistScore, OpenSet, StyleMap
 from auditor.statistics.conformal import conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
 
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
-SUBNETWORKS = ("ff", "self_attention", "cross_attention")
 LEAST_SHARE = 0.1  # smaller shares of a mixture are within the noise of the coordinates
 
 
@@ -26,7 +24,7 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
-def open_set(view: View, point: Floats, alpha: float) -> OpenSet:
+def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
@@ -36,7 +34,16 @@ def open_set(view: View, point: Floats, alpha: float) -> OpenSet:
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
     groups = len(np.unique(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
-    return OpenSet(p, p_floor(groups), groups, observed, null, alpha)
+    return OpenSet(p, p_floor(groups), groups, observed, null, alpha, p_interval(view, observed, resamples, seed))
+
+
+def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % range of the open-set p-value when the null's artists are drawn again (seeded bootstrap over artists)."""
+    names, member = np.unique(view.artist, return_inverse=True)
+    reached = np.bincount(member, view.null_statistic >= observed) / np.bincount(member)
+    drawn = np.random.default_rng(seed).integers(0, len(names), (resamples, len(names)))
+    low, high = np.percentile((1 + reached[drawn].sum(1)) / (len(names) + 1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def per_artist_p(view: View, scores: Floats) -> Floats:
@@ -57,40 +64,38 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
     return conformal_p(-scores, -view.genuine_scores, view.artist)
 
 
-def score_intervals(view: View, point: Floats, resamples: int, seed: int) -> NDArray[np.float64]:
-    """(C, 2) 5th and 95th percentile of each score when the artist's references are resampled."""
-    rng = np.random.default_rng(seed)
-    directions, x = unit(view.points), unit(point)[0]
-    base = cosines(point, view.centres)
-    centre, spread = np.nanmean(base), np.nanstd(base)
-    bounds = np.zeros((len(view.centres), 2))
-    for a in range(len(view.centres)):
-        mine = directions[view.artist == a]
-        weight = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), resamples) / len(mine)
-        cosine = (weight @ (mine @ x)) / np.linalg.norm(weight @ mine, axis=1)
-        score = ((cosine - centre) / spread - view.normaliser.centre[a]) / view.normaliser.spread[a]
-        bounds[a] = np.percentile(score, (5, 95))
-    return bounds
+def score_spread(view: View) -> tuple[float, float]:
+    """5th and 95th percentile of how a score moves when a LoRA of the same artist is trained again.
+
+    From the held-out references: each one's score with an artist, minus the mean of its own artist's files, corrected
+    for the mean being estimated.  Other pictures, seeds and recipes are in it; a stranger's recipe may move more.
+    """
+    moves = []
+    for a in np.unique(view.artist):
+        rows = view.null_scores[view.artist == a][:, np.arange(len(view.centres)) != a]
+        if len(rows) > 1:
+            moves.append(((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1))).ravel())
+    low, high = np.percentile(np.concatenate(moves), (5, 95))
+    return float(low), float(high)
 
 
-def artist_scores(
-    reference: ReferenceSet, view: View, point: Floats, factored: dict[str, Factored], resamples: int, seed: int
-) -> list[ArtistScore]:
+def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[ArtistScore]:
     """Every artist of the set, closest first; p-values Holm-adjusted over artists."""
+    point = view.projection(vector)
     scores = scores_of(view, point)
-    bounds = score_intervals(view, point, resamples, seed)
+    low, high = score_spread(view)
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
     adjusted = stepwise(against, scores, float(conformal_p(scores.max(), view.null_statistic, view.artist)[0]))
     ratio = view.calibration.log10_lr(scores)
     nearest = nearest_references(reference, view, point)
-    parts = subnetwork_scores(reference, factored)
+    parts = subnetwork_scores(view, vector)
     order = np.argsort(-scores, kind="stable")
     return [
         ArtistScore(
             artist=reference.artists[a],
             genre=reference.genres[a],
             score=float(scores[a]),
-            interval=(float(bounds[a, 0]), float(bounds[a, 1])),
+            interval=(float(scores[a]) + low, float(scores[a]) + high),
             rank=rank,
             p=float(adjusted[a]),
             p_exclusion=float(excluded[a]),
@@ -126,14 +131,15 @@ def nearest_references(reference: ReferenceSet, view: View, point: Floats) -> li
     return [files[i] for i in best]
 
 
-def subnetwork_scores(reference: ReferenceSet, factored: dict[str, Factored]) -> dict[str, Floats]:
-    """Normalised scores (C,) from one sub-network alone, where the file adapts all of it."""
+def subnetwork_scores(view: View, vector: Floats) -> dict[str, Floats]:
+    """t-normalised scores (C,) from one sub-network's modules alone; (D,) features of the suspect."""
     found = {}
-    for name in SUBNETWORKS:
-        view = reference.views.get(name)
-        if view is not None and all(p in factored for p in view.bases.paths):
-            vector, _ = features({p: factored[p] for p in view.bases.paths}, view.bases)
-            found[name] = scores_of(view, view.projection(vector))
+    everyone = np.ones(len(view.artist), bool)
+    for name, points in view.parts.items():
+        mine = sub_columns(view.bases, name)
+        own = (vector - view.projection.mean)[mine] @ view.projection.matrix[mine]
+        centres = centroids(points, view.artist, len(view.centres), everyone)
+        found[name] = t_norm(cosines(own[None], centres))[0]
     return found
 
 
@@ -178,7 +184,8 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
 
 def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str, Any]:
     """One row of the contract's `derivative`."""
-    return {"of": entry["file"], "artist": entry["artist"], "relation": relation, "figures": {"cos_delta_w": float(cosine)}}
+    figures = {"cos_delta_w": float(cosine)}
+    return {"of": entry["file"], "artist": entry["artist"], "relation": relation, "figures": figures}
 
 
 def mixture(reference: ReferenceSet, view: View, point: Floats) -> list[dict[str, Any]]:

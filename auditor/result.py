@@ -79,6 +79,8 @@ class OpenSet:
     null: list[float]
     """The statistic of references whose own artist was left out, one or more per artist."""
     alpha: float
+    p_interval: tuple[float, float]
+    """95 % range of p when the null's artists are drawn again."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class ArtistScore:
     genre: str
     score: float
     interval: tuple[float, float]
-    """90 % range of the score when references are resampled."""
+    """90 % range of the score if the same artist's LoRA were trained again (other pictures, seed, recipe)."""
     rank: int
     """1 = closest."""
     p: float

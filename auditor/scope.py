@@ -26,7 +26,15 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> None:
         raise OutOfScope(
             f"This is a LoRA for the base '{weights.base_family}'; the reference set "
             f"'{reference.manifest['name']}' speaks only about '{base}'.",
-            advice="Use a reference set made on the same base (`audit refs list`), or build one with `audit refs train`.",
+            advice="Use a set made on the same base (`audit refs list`), or build one with `audit refs train`.",
+        )
+    raw_rank = reference.manifest.get("raw_rank")
+    ranks = sorted({weights.modules[p].rank for p in matching})
+    if raw_rank is not None and ranks != [raw_rank]:
+        raise OutOfScope(
+            f"The paper's features compare A and B entry by entry, at rank {raw_rank}; this file has rank "
+            f"{', '.join(map(str, ranks))}.",
+            advice="Use a set with the default features, which do not depend on rank.",
         )
     fitting = [weights.modules[p] for p in matching]
     if all(not (np.any(m.up) and np.any(m.down) and m.scale) for m in fitting):

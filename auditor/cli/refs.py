@@ -66,12 +66,15 @@ def verify(name: Name, as_json: Json = False) -> None:
 def import_loras(
     loras: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per artist with LoRA files.")],
     output: Output,
+    features: Annotated[
+        str | None, typer.Option(envvar="AUDIT_FEATURES", help="Kinds joined by '+'; 'paper' = raw A and B, one rank.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a reference set from LoRA files of any dialect, one folder per artist; calibrate it next."""
     from auditor.reference import import_folder
 
-    _give(import_folder(loras, output), as_json)
+    _give(import_folder(loras, output, features_name=features), as_json)
 
 
 @refs.command()
@@ -83,17 +86,23 @@ def calibrate(folder: SetFolder, seed: Seed = 0, as_json: Json = False) -> None:
 
 
 @refs.command()
-def evaluate(folder: SetFolder, as_json: Json = False) -> None:
-    """Measure how often a set is right, by leaving artists out; written to its validity card."""
+def evaluate(
+    folder: SetFolder,
+    loras: Annotated[
+        Path, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="The LoRAs that the set was made from.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Measure how often this kind of set is right, halves of works and artists left out; written to its card."""
     from auditor.reference import evaluate as measure
 
-    _give(measure(folder), as_json)
+    _give(measure(folder, loras), as_json)
 
 
 @refs.command()
 def train(
     base: Annotated[
-        Path, typer.Option(envvar="AUDIT_BASE", metavar="DIR", help="Base model, a folder in the diffusers layout.")
+        Path, typer.Option(envvar="AUDIT_BASE", metavar="NAME|DIR", help="Base: audit-mini, or a diffusers folder.")
     ],
     images: Annotated[
         Path, typer.Option(envvar="AUDIT_IMAGES", metavar="DIR", help="One folder of images per artist.")

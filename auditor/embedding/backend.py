@@ -8,24 +8,27 @@ coordinates are out-of-sample coordinates, just as a suspect's are (the cure of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
+LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signal-to-noise are dropped
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What changes the fit: PCA dimensions, shrinkage of the within-artist covariance, discriminant directions kept."""
+    """What changes the fit."""
 
-    components: int = 200
-    shrink: float = 0.3
-    between: int | None = None
+    components: int = 300
+    """PCA dimensions."""
+    shrink: float = 0.5
+    """Weight of the identity in the within-artist covariance, 0…1; 1 = no within-artist normalisation."""
+    weigh: bool = True
+    """Weigh blocks of features by how well they separate the references' artists."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,64 @@ class Fit:
     """A fitted projection: coordinates of all N files, and what maps features to them.
 
     points: (N, d), not yet of unit length, fitted and left-out files alike; coefficients: (N, d), zero for left-out
-    files, so that matrix = Xᵀ coefficients; weight: (N,), mean = weight @ X.
+    files, so that matrix = w · Xᵀ coefficients; weight: (N,), mean = weight @ X; blocks: (K,), w of each block.
     """
 
     points: Floats
     coefficients: Floats
     weight: Floats
+    blocks: Floats
+
+
+class Grams:
+    """Gram matrices of N files' features, one for each of K blocks (a module's features of one kind).
+
+    Features are centred on the artist-weighted mean of the files that may ever be fitted, so that blocks can be
+    compared; every fit centres again on its own files.  Files are left out in whole groups, so sums over pairs of
+    groups are enough to learn the blocks' weights without going through the K·N² products again.
+    """
+
+    def __init__(
+        self, x: Floats, columns: Sequence[slice], artist: Labels, groups: Labels, fitted: NDArray[np.bool_]
+    ) -> None:
+        """x (N, D) features; columns: K blocks; groups (N,): what is left out together; fitted (N,): references."""
+        centred = x - artist_weights(artist, fitted) @ x
+        self.stack = np.stack([(centred[:, c] @ centred[:, c].T).astype(np.float32) for c in columns])
+        self.artist, self.groups, self.fitted = artist, groups, fitted
+        names = np.unique(groups[fitted])
+        member = (groups[:, None] == names) & fitted[:, None]
+        hot = member.astype(np.float32)
+        self.group_artist = np.array([artist[m][0] for m in member.T])
+        self.names, self.size = names, hot.sum(0).astype(np.float64)
+        self.sums = np.stack([hot.T @ g @ hot for g in self.stack]).astype(np.float64)
+        self.squares = np.stack([hot.T @ (g * g) @ hot for g in self.stack]).astype(np.float64)
+        self.diagonal = np.einsum("kii,ig->kg", self.stack, hot).astype(np.float64)
+
+    def combined(self, kept: NDArray[np.bool_], weigh: bool) -> tuple[Floats, Floats]:
+        """Σ w_k G_k (N, N) and w (K,), learned from the kept files only."""
+        inside = np.isin(self.names, np.unique(self.groups[kept & self.fitted]))
+        weights = self.learned(inside) if weigh else 1.0 / np.maximum(self.diagonal[:, inside].sum(1), 1e-12)
+        used = np.flatnonzero(weights)
+        return np.tensordot(weights[used].astype(np.float32), self.stack[used], 1).astype(np.float64), weights
+
+    def learned(self, inside: NDArray[np.bool_]) -> Floats:
+        """(K,) weight of each block: signal / noise², from the groups `inside`; 0 where there is (nearly) no signal.
+
+        Signal: mean inner product of two files of one artist minus that of two artists; noise: standard deviation of
+        the latter.  The best linear combination of independent kernels, and one number a block: little to overfit.
+        """
+        own = self.group_artist[inside]
+        pick = np.ix_(np.arange(len(self.sums)), inside, inside)
+        sums, squares, size = self.sums[pick], self.squares[pick], self.size[inside]
+        same = own[:, None] == own[None, :]
+        pairs = size[:, None] * size[None, :]
+        alike = (sums[:, same].sum(1) - self.diagonal[:, inside].sum(1)) / max(pairs[same].sum() - size.sum(), 1.0)
+        mean = sums[:, ~same].sum(1) / pairs[~same].sum()
+        noise = squares[:, ~same].sum(1) / pairs[~same].sum() - mean**2
+        signal = np.maximum(alike - mean, 0.0)
+        share = signal / np.sqrt(np.maximum(noise, 1e-300))
+        weights = np.where(share >= LEAST_SIGNAL * share.max(), signal / np.maximum(noise, 1e-300), 0.0)
+        return np.asarray(weights / max(weights.max(), 1e-300))
 
 
 @dataclass(frozen=True)
@@ -66,8 +121,10 @@ def artist_weights(artist: Labels, kept: NDArray[np.bool_]) -> Floats:
     return weight
 
 
-def fit(gram: Floats, artist: Labels, kept: NDArray[np.bool_], settings: Settings) -> Fit:
-    """PCA, then shrunken within-artist whitening, fitted on the `kept` files of the Gram matrix (N, N)."""
+def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
+    """Block weights, PCA, shrunken within-artist whitening, leading discriminants: fitted on the `kept` files only."""
+    artist = grams.artist
+    gram, blocks = grams.combined(kept, settings.weigh)
     weight = artist_weights(artist, kept)
     row = gram @ weight
     centred = gram - row[:, None] - row[None, :] + weight @ row
@@ -80,13 +137,13 @@ def fit(gram: Floats, artist: Labels, kept: NDArray[np.bool_], settings: Setting
     y = centred @ axes
     turn = within_whitening(y[kept], artist[kept], settings)
     coefficients = axes @ turn
-    return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight)
+    return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight, blocks)
 
 
 def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
-    """(k, d) map under which the shrunken within-artist covariance of y (n, k) is the identity.
+    """(k, d) map under which the shrunken within-artist covariance of y (n, k) is the identity, d = artists - 1.
 
-    Covariance: (1 - shrink) · S_w + shrink · (mean variance) · I; `between` leading discriminants are kept, or all.
+    Covariance: (1 - shrink) · S_w + shrink · (mean variance) · I; of the whitened axes the leading discriminants stay.
     """
     names, member, count = np.unique(artist, return_inverse=True, return_counts=True)
     centre = np.stack([y[member == i].mean(0) for i in range(len(names))])
@@ -95,10 +152,8 @@ def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
     within = (1 - settings.shrink) * within + settings.shrink * np.trace(within) / len(within) * np.eye(len(within))
     values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
-    if settings.between is None:
-        return np.asarray(whiten)
     spread, turn = np.linalg.eigh(np.cov((centre @ whiten).T))
-    return np.asarray(whiten @ turn[:, np.argsort(spread)[::-1][: settings.between]])
+    return np.asarray(whiten @ turn[:, np.argsort(spread)[::-1][: len(names) - 1]])
 
 
 def centroids(points: Floats, artist: Labels, artists: int, kept: NDArray[np.bool_]) -> Floats:
@@ -126,25 +181,31 @@ class HeldOut:
     """(C, d) unit; NaN for an artist that has no file left."""
 
 
-def leave_out(gram: Floats, artist: Labels, groups: Labels, settings: Settings) -> Iterator[HeldOut]:
+def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[HeldOut]:
     """Refit without each group of files in turn.
 
     groups = artists gives the null of METHOD.md §4 B; groups = parts of artists (half of the works) gives genuine
     files whose works the fit has not seen.
     """
+    artist = grams.artist
     artists = int(artist.max()) + 1
     for group in np.unique(groups):
         out = groups == group
-        fitted = fit(gram, artist, ~out, settings)
+        fitted = fit(grams, ~out, settings)
         yield HeldOut(np.flatnonzero(out), unit(fitted.points[out]), centroids(fitted.points, artist, artists, ~out))
 
 
 def mixture_shares(centres: Floats, x: Floats) -> Floats:
-    """Non-negative least-squares weights (C,) of unit directions (C, d) for unit x (d,); NaN directions get 0."""
+    """Shares (C,) of unit directions (C, d) in unit x (d,): non-negative least squares, scaled to sum 1 (or all 0).
+
+    NaN directions get 0.
+    """
+    from scipy.optimize import nnls  # slow to import
+
     there = ~np.isnan(centres[:, 0])
     shares = np.zeros(len(centres))
     shares[there] = nnls(centres[there].T, x)[0]
-    return shares
+    return np.asarray(shares / max(shares.sum(), 1e-300))
 
 
 def t_norm(scores: Floats) -> Floats:

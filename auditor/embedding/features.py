@@ -2,9 +2,13 @@
 
 Per module, in the set's own bases P (out, k) and Q (in, k) of the directions that references use most:
 
+* ``root-gram``: Pᵀ (ΔW ΔWᵀ)^½ P / ‖ΔW‖  (k·(k+1)/2 numbers): where the outputs go.  The input side of ΔW is mostly
+  the random initial A (METHOD.md §2); the output covariance averages it out, and its root does not let the largest
+  singular value, which belongs to the recipe as much as to the data, speak for all others;
+* ``gram``: the same without the root, Pᵀ ΔW ΔWᵀ P / ‖ΔW ΔWᵀ‖, for comparison;
 * ``delta``: Pᵀ ΔW Q / ‖ΔW‖  (k·k numbers): what the update does, sign included;
-* ``gram-left``: Pᵀ ΔW ΔWᵀ P / ‖ΔW ΔWᵀ‖  (k·(k+1)/2 numbers): where its outputs go.  The input side of ΔW is mostly
-  the random initial A (METHOD.md §2); the output covariance averages it out.
+* ``paper``: a 64-number sketch of the raw A and B, after *A LoRA is Worth a Thousand Pictures*: the only kind that
+  depends on the gauge.  It needs one rank and, to say anything, one shared initial A; for research.
 
 Each block is divided by its norm before projection, so neither strength, alpha nor rank is rewarded.  Nothing here
 depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + in)) per module.
@@ -12,6 +16,7 @@ depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +27,9 @@ from auditor.lora.algebra import canonical
 from auditor.lora.weights import LoraModule, LoraWeights
 
 Floats = NDArray[np.float64]
-KINDS = ("gram-left", "delta")
+KINDS = ("root-gram", "delta")
+KNOWN = ("root-gram", "gram", "delta", "paper")
+RAW_SKETCH = 64
 EMPTY = 1e-12  # a module whose ‖ΔW‖ is below this share of the file's largest has no direction to speak of
 
 
@@ -33,12 +40,14 @@ class Factored:
     left: Floats
     right: Floats
     singular: Floats
+    raw: LoraModule | None = None
+    """The module as stored, for the paper's features only."""
 
 
 def factor(module: LoraModule) -> Factored:
     """Thin singular value decomposition of scale · up @ down; never forms ΔW."""
     u, s, vt = canonical(module)
-    return Factored(u * s, vt, s)
+    return Factored(u * s, vt, s, module)
 
 
 def factor_all(weights: LoraWeights, paths: Iterable[str]) -> dict[str, Factored]:
@@ -63,10 +72,28 @@ class Bases:
         """Module paths in the order of the feature vector."""
         return sorted(self.out)
 
+    def widths(self, path: str) -> dict[str, int]:
+        """Length of one module's block of each kind."""
+        k_out, k_in = self.out[path].shape[1], self.into[path].shape[1]
+        known = {"paper": RAW_SKETCH, "delta": k_out * k_in}
+        return {kind: known.get(kind, k_out * (k_out + 1) // 2) for kind in self.kinds}
+
     def width(self, path: str) -> int:
         """Length of one module's features."""
-        k_out, k_in = self.out[path].shape[1], self.into[path].shape[1]
-        return ("gram-left" in self.kinds) * k_out * (k_out + 1) // 2 + ("delta" in self.kinds) * k_out * k_in
+        return sum(self.widths(path).values())
+
+    def blocks(self) -> list[tuple[str, str, slice]]:
+        """(module path, kind, columns) of every block of the feature vector, in order."""
+        found, start = [], 0
+        for path in self.paths:
+            for kind, width in self.widths(path).items():
+                found.append((path, kind, slice(start, start + width)))
+                start += width
+        return found
+
+    def only(self, paths: Sequence[str]) -> Bases:
+        """The bases of some modules."""
+        return Bases({p: self.out[p] for p in paths}, {p: self.into[p] for p in paths}, self.kinds)
 
 
 def common_directions(pieces: Sequence[Floats], k: int, seed: int) -> Floats:
@@ -91,24 +118,49 @@ def fit_bases(factored: Sequence[dict[str, Factored]], k: int, seed: int = 0, ki
     out, into = {}, {}
     for path in paths:
         have = [one[path] for one in factored if path in one]
-        out[path] = common_directions([f.left for f in have], k, seed)
-        into[path] = common_directions([f.right.T * f.singular for f in have], k, seed)
-    # half precision is what a set stores; references and suspects must meet the very same bases
-    out, into = ({p: b.astype(np.float16).astype(np.float64) for p, b in side.items()} for side in (out, into))
+        out[path] = half(common_directions([f.left / np.sqrt(f.singular) for f in have], k, seed))
+        into[path] = half(common_directions([f.right.T * f.singular for f in have], k, seed))
     return Bases(out, into, kinds)
 
 
+def half(matrix: Floats) -> Floats:
+    """Rounded to the half precision in which a set stores it: references and suspects must meet the very same bases."""
+    return matrix.astype(np.float16).astype(np.float64)
+
+
 def module_features(f: Factored, out: Floats, into: Floats, kinds: tuple[str, ...]) -> Floats:
-    """Features of one module; see the docstring of this file."""
+    """Features of one module; see the docstring of this file.  Raises ValueError on an unknown kind."""
     seen = out.T @ f.left
+    strength = np.linalg.norm(f.singular)
     parts = []
-    if "gram-left" in kinds:
-        gram = seen @ seen.T / np.sqrt(np.sum(f.singular**4))
-        rows, cols = np.triu_indices(len(gram))
-        parts.append(gram[rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2.0)))
-    if "delta" in kinds:
-        parts.append((seen @ (f.right @ into)).ravel() / np.linalg.norm(f.singular))
+    for kind in kinds:
+        if kind == "root-gram":
+            parts.append(triangle((seen / f.singular) @ seen.T / strength))
+        elif kind == "gram":
+            parts.append(triangle(seen @ seen.T / np.sqrt(np.sum(f.singular**4))))
+        elif kind == "delta":
+            parts.append((seen @ (f.right @ into)).ravel() / strength)
+        elif kind == "paper" and f.raw is not None:
+            parts.append(raw_sketch(f.raw))
+        else:
+            raise ValueError(f"unknown kind of features: {kind}")
     return np.concatenate(parts)
+
+
+def raw_sketch(module: LoraModule) -> Floats:
+    """Count sketch (64,) of A and B concatenated, unit length; the same draws for the same path and shapes."""
+    flat = np.concatenate([module.down.ravel(), module.up.ravel()]).astype(np.float64)
+    seed = int.from_bytes(hashlib.sha256(f"{module.path}|{flat.size}".encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    cell, sign = rng.integers(0, RAW_SKETCH, flat.size), rng.integers(0, 2, flat.size) * 2.0 - 1.0
+    sketch = np.bincount(cell, sign * flat, RAW_SKETCH)
+    return np.asarray(sketch / max(float(np.linalg.norm(flat)), 1e-300))
+
+
+def triangle(symmetric: Floats) -> Floats:
+    """Upper triangle of a symmetric matrix as a vector of the same norm."""
+    rows, cols = np.triu_indices(len(symmetric))
+    return np.asarray(symmetric[rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2.0)))
 
 
 def features(factored: dict[str, Factored], bases: Bases) -> tuple[Floats, NDArray[np.bool_]]:

@@ -26,12 +26,12 @@ def fingerprint(factored: dict[str, Factored]) -> Floats:
         right = signs(rng, f.right.shape[1])
         total += np.einsum("jr,jr->j", left @ f.left, right @ f.right.T)
     norm = np.linalg.norm(total)
-    return total / norm if norm > 0 else total
+    return np.asarray(total / norm if norm > 0 else total)
 
 
 def signs(rng: np.random.Generator, width: int) -> Floats:
     """Random signs (256, width)."""
-    return rng.integers(0, 2, (FINGERPRINT, width), dtype=np.int8) * 2.0 - 1.0
+    return np.asarray(rng.integers(0, 2, (FINGERPRINT, width)) * 2.0 - 1.0, dtype=np.float64)
 
 
 def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Floats]:

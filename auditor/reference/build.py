@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.features import KINDS, Factored, factor_all, features, fit_bases
+from auditor.embedding.features import KINDS, KNOWN, Factored, factor_all, features, fit_bases
 from auditor.embedding.sketches import controls, fingerprint
-from auditor.errors import NotAuditable, ReferenceSetError
+from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.reference.set import SCHEMA
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
-DIRECTIONS = 10
+DIRECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,22 @@ def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[s
 
 
 def import_folder(
-    loras: Path, output: Path, *, tag: str | None = "ref", k: int = DIRECTIONS, seed: int = 0, name: str | None = None
+    loras: Path,
+    output: Path,
+    *,
+    tag: str | None = "ref",
+    k: int = DIRECTIONS,
+    seed: int = 0,
+    name: str | None = None,
+    features_name: str | None = None,
 ) -> dict[str, Any]:
     """Read all references, fit the feature bases, write manifest.json and features.npz into `output`.
 
     Raises ReferenceSetError if fewer than three artists with two references each are left, or if bases mix.
     """
+    kinds = tuple(features_name.split("+")) if features_name else KINDS
+    if unknown := set(kinds) - set(KNOWN):
+        raise UsageError(f"Unknown features: {', '.join(sorted(unknown))}.", advice=f"Known: {', '.join(KNOWN)}.")
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []
     for one in read_folder(loras, tag):
@@ -107,20 +117,34 @@ def import_folder(
         )
     read = [r for r in read if r.entry["artist"] not in few]
     skipped += [(a, "only one reference: it cannot be held out") for a in few]
+    if "paper" in kinds:
+        require_one_rank(read)
     digest, _ = read_plan(loras)
     known = read_genres(loras)
     manifest = {
         "schema": SCHEMA,
         "name": name or output.name,
         "base": {"family": families[0], "digest": digest},
-        "features": feature_name(KINDS, k, seed),
+        "features": feature_name(kinds, k, seed),
         "seed": seed,
         "artists": [{"name": a, "genre": ""} | known.get(a, {}) for a in artists if a not in few],
         "references": [r.entry for r in read],
         "skipped": [{"file": f, "reason": why} for f, why in skipped],
     }
-    write_features(output, manifest, [r.factored for r in read], k, seed)
+    if "paper" in kinds:
+        manifest["raw_rank"] = read[0].entry["rank"]
+    write_features(output, manifest, [r.factored for r in read], k, seed, kinds)
     return {"artists": len(artists) - len(few), "references": len(read), "skipped": manifest["skipped"]}
+
+
+def require_one_rank(read: list[Read]) -> None:
+    """The paper's features compare A and B entry by entry.  Raises ReferenceSetError where ranks differ."""
+    ranks = sorted({r.entry["rank"] for r in read})
+    if len(ranks) > 1:
+        raise ReferenceSetError(
+            f"The paper's features need one rank; these references have ranks {', '.join(map(str, ranks))}.",
+            advice="Import references of one rank only, or use the default features, which do not depend on rank.",
+        )
 
 
 def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
@@ -128,9 +152,16 @@ def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
     return f"{'+'.join(kinds)}/k{k}/seed{seed}/v1"
 
 
-def write_features(output: Path, manifest: dict[str, Any], factored: list[dict[str, Factored]], k: int, seed: int) -> None:
+def write_features(
+    output: Path,
+    manifest: dict[str, Any],
+    factored: list[dict[str, Factored]],
+    k: int,
+    seed: int,
+    kinds: tuple[str, ...],
+) -> None:
     """Fit bases, compute features, fingerprints and controls, write everything."""
-    bases = fit_bases(factored, k, seed)
+    bases = fit_bases(factored, k, seed, kinds)
     rows = [features(one, bases) for one in factored]
     arrays: dict[str, NDArray[Any]] = {
         "features": np.stack([row for row, _ in rows]).astype(np.float16),

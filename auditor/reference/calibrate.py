@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import (
+    Fit,
+    Grams,
     Labels,
     Projection,
     Settings,
@@ -20,9 +22,9 @@ from auditor.embedding.backend import (
     leave_out,
     mixture_shares,
 )
-from auditor.embedding.features import Bases
+from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
-from auditor.reference.set import View, digest_of, pack_view, read_manifest
+from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns
 from auditor.statistics.likelihood import LogisticCalibration, fit_logistic
 
 Floats = NDArray[np.float64]
@@ -31,9 +33,6 @@ UNCALIBRATED = LogisticCalibration(0.0, 0.0, 0.0)
 VIEWS = {
     "all": r"",
     "attention": r"\.attn[12]\.",
-    "ff": r"\.ff\.",
-    "self_attention": r"\.attn1\.",
-    "cross_attention": r"\.attn2\.",
 }
 ENOUGH = 0.95  # a reference belongs to a view if it adapts this share of the view's modules
 
@@ -81,19 +80,22 @@ def parts_of(manifest: dict[str, Any], rows: Labels, artist: Labels) -> Labels:
 def calibrate_view(
     name: str, x: Floats, rows: Labels, artist: Labels, parts: Labels, bases: Bases, settings: Settings
 ) -> View:
-    """Fit one view on features x (n, D) of the references `rows`."""
-    gram = x @ x.T
+    """Fit one view on features x (n, D) of the references `rows`; parts (n,) nest in artists."""
     everything = np.ones(len(x), bool)
-    fitted = fit(gram, artist, everything, settings)
-    projection = Projection(fitted.weight @ x, x.T @ fitted.coefficients)
+    columns = [block for _, _, block in bases.blocks()]
+    grams = Grams(x, columns, artist, parts, everything)
+    fitted = fit(grams, everything, settings)
+    bases, x, matrix = used_part(bases, x, fitted)
+    projection = Projection(half(fitted.weight @ x), half(matrix))
     null, shares = np.full((len(x), int(artist.max()) + 1), np.nan), np.zeros(len(x))
-    for left in leave_out(gram, artist, artist, settings):
+    for left in leave_out(grams, artist, settings):
         null[left.rows] = left.points @ left.centres.T
         shares[left.rows] = [mixture_shares(left.centres, point).max() for point in left.points]
     genuine = np.full_like(null, np.nan)
-    for left in leave_out(gram, artist, parts, settings):
+    for left in leave_out(grams, parts, settings):
         genuine[left.rows] = left.points @ left.centres.T
-    view = View(name, bases, projection, fitted.points, rows, artist, null, genuine, UNCALIBRATED, shares)
+    points, parts_points = projection(x), part_points(bases, projection, x)
+    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, shares, parts_points)
     weight = artist_weights(artist, everything)
     pairs = ~np.isnan(null)
     calibration = fit_logistic(
@@ -104,6 +106,26 @@ def calibrate_view(
         np.broadcast_to(weight[:, None], pairs.shape)[pairs],
     )
     return replace(view, calibration=calibration)
+
+
+def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:
+    """Coordinates (n, d) of the references from one sub-network's modules alone."""
+    masks = {name: sub_columns(bases, name) for name in SUBNETWORKS}
+    return {name: (x - projection.mean)[:, m] @ projection.matrix[m] for name, m in masks.items() if m.any()}
+
+
+def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floats]:
+    """Bases, features and projection matrix without the modules whose blocks all have weight 0."""
+    weights = dict.fromkeys(bases.paths, 0.0)
+    scale = np.zeros(x.shape[1])
+    for (path, _, block), weight in zip(bases.blocks(), fitted.blocks, strict=True):
+        weights[path] += float(weight)
+        scale[block] = weight
+    kept = [path for path, weight in weights.items() if weight > 0]
+    columns = np.concatenate([np.full(bases.width(path), path in set(kept)) for path in bases.paths])
+    matrix = scale[:, None] * (x.T @ fitted.coefficients)
+    largest = np.abs(matrix).max()  # cosines do not mind a common factor, half precision does
+    return bases.only(kept), x[:, columns], matrix[columns] / largest
 
 
 def build_views(
@@ -124,7 +146,7 @@ def build_views(
         counts = np.bincount(artist_of[rows], minlength=len(order))
         if (counts < 2).any() or len(order) < 3:
             continue
-        some = Bases({p: bases.out[p] for p in modules}, {p: bases.into[p] for p in modules}, kinds)
+        some = bases.only(modules)
         artist = artist_of[rows]
         picked = x[rows][:, columns(bases, modules)].astype(np.float64)
         views[name] = calibrate_view(name, picked, rows, artist, parts_of(manifest, rows, artist), some, settings)

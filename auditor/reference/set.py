@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from auditor.statistics.likelihood import LogisticCalibration
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
+SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class View:
     """One way to look at a LoRA: a list of modules, with everything fitted on references that adapt all of them."""
 
     name: str
-    """'all', 'attention', 'ff', 'self_attention', 'cross_attention'."""
+    """'all' or 'attention'."""
     bases: Bases
     projection: Projection
     points: Floats
@@ -47,6 +49,8 @@ class View:
     calibration: LogisticCalibration
     mixture_null: Floats
     """(n,) largest mixture share of each reference when its own artist is left out."""
+    parts: dict[str, Floats]
+    """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
     @cached_property
     def centres(self) -> Floats:
@@ -148,6 +152,12 @@ class ReferenceSet:
             )
 
 
+def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
+    """Which entries of the feature vector belong to a sub-network."""
+    mine = [bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths]
+    return np.repeat(mine, [bases.width(path) for path in bases.paths])
+
+
 def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> View:
     """A view from its manifest entry and arrays; half-precision arrays come back as float64."""
 
@@ -167,6 +177,7 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
         get("genuine"),
         LogisticCalibration(*spec["calibration"]),
         get("mixture_null"),
+        {part: get(f"part/{part}") for part in spec["parts"]},
     )
 
 
@@ -175,9 +186,11 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     spec = {
         "modules": view.bases.paths,
         "kinds": list(view.bases.kinds),
+        "parts": sorted(view.parts),
         "calibration": [view.calibration.intercept, view.calibration.slope, view.calibration.bound],
     }
-    half = {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
+    half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
+    half |= {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
     half |= {f"out/{p}": b for p, b in view.bases.out.items()} | {f"in/{p}": b for p, b in view.bases.into.items()}
     arrays: dict[str, NDArray[Any]] = {f"{view.name}/{k}": v.astype(np.float16) for k, v in half.items()}
     arrays |= {f"{view.name}/{k}": v.astype(np.float32) for k, v in (("null", view.null), ("genuine", view.genuine))}
@@ -218,7 +231,8 @@ def places() -> list[Path]:
 
 def installed() -> list[tuple[str, Path]]:
     """Name and folder of every installed set."""
-    found = {f.name: f for place in reversed(places()) for f in sorted(place.iterdir()) if (f / "manifest.json").is_file()}
+    folders = [f for place in reversed(places()) for f in sorted(place.iterdir())]
+    found = {folder.name: folder for folder in folders if (folder / "manifest.json").is_file()}
     return sorted(found.items())
 
 

@@ -6,6 +6,7 @@ that artist, about the same file.  All on one Gram matrix of references and susp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +14,13 @@ from numpy.typing import NDArray
 
 from auditor.embedding.backend import (
     Floats,
+    Grams,
     Labels,
-    Normaliser,
     Settings,
     centroids,
     fit,
     fit_normaliser,
     impostor_scores,
-    leave_out,
     unit,
 )
 from auditor.statistics.conformal import conformal_p
@@ -49,23 +49,25 @@ class Trials:
         return Trials(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
-def run_trials(gram: Floats, reference_artist: Labels, suspect_artist: Labels, settings: Settings) -> Trials:
-    """Audit every suspect; gram (n + m, n + m) holds the n references first."""
+def run_trials(
+    x: Floats, columns: Sequence[slice], reference_artist: Labels, suspect_artist: Labels, settings: Settings
+) -> Trials:
+    """Audit every suspect; x (n + m, D) holds the n references first, columns its blocks."""
     n, m = len(reference_artist), len(suspect_artist)
     artists = int(reference_artist.max()) + 1
-    null = np.full((n, artists), np.nan)
-    without = np.full((m, artists), np.nan)
-    for left in leave_out(gram[:n, :n], reference_artist, reference_artist, settings):
-        null[left.rows] = left.points @ left.centres.T
     everyone = np.concatenate([reference_artist, suspect_artist])
     references = np.arange(n + m) < n
-    full = fit(gram, everyone, references, settings)
-    inside = unit(full.points[n:]) @ centroids(full.points, everyone, artists, references).T
-    for a in np.unique(suspect_artist):
-        rows = np.flatnonzero(suspect_artist == a)
+    grams = Grams(x, columns, everyone, everyone, references)
+    inside_fit = fit(grams, references, settings)
+    inside = unit(inside_fit.points[n:]) @ centroids(inside_fit.points, everyone, artists, references).T
+    null, without = np.full((n, artists), np.nan), np.full((m, artists), np.nan)
+    for a in range(artists):
         kept = references & (everyone != a)
-        fitted = fit(gram, everyone, kept, settings) if a >= 0 else full
-        without[rows] = unit(fitted.points[n + rows]) @ centroids(fitted.points, everyone, artists, kept).T
+        fitted = fit(grams, kept, settings)
+        scores = unit(fitted.points) @ centroids(fitted.points, everyone, artists, kept).T
+        null[reference_artist == a] = scores[:n][reference_artist == a]
+        without[suspect_artist == a] = scores[n:][suspect_artist == a]
+    without[suspect_artist < 0] = inside[suspect_artist < 0]
     return judge(null, reference_artist, inside, without, suspect_artist)
 
 
@@ -80,16 +82,14 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
     impostor, p_impostor = np.zeros(len(without)), np.zeros(len(without))
     for a in np.unique(suspect_artist):
         rows = suspect_artist == a
-        kept = np.ones(null.shape[1], bool)
-        normal, fit_rows = normaliser, np.ones(len(null), bool)
+        kept, fit_rows, normal = np.ones(null.shape[1], bool), np.ones(len(null), bool), normaliser
         if a >= 0:  # the set as it would be without this artist: its references leave null and columns
             kept[a], fit_rows = False, reference_artist != a
-            shrunk = fit_normaliser(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows])
-            normal = Normaliser(shrunk.centre, shrunk.spread)
+            normal = fit_normaliser(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows])
         seen = normal(without[np.ix_(rows, kept)])
         others[np.ix_(rows, kept)] = seen
         impostor[rows] = seen.max(1)
-        reduced = np.nanmax(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]), 1) if a >= 0 else null_statistic
+        reduced = np.nanmax(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]), 1)
         p_impostor[rows] = conformal_p(impostor[rows], reduced, reference_artist[fit_rows])
     own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)

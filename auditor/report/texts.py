@@ -41,7 +41,7 @@ TEXTS: Final[dict[str, str]] = {
     "sure.above": "p = {p} is above the level α = {alpha} that was fixed before looking.",
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
     "fact.p": "p-value",
-    "fact.p.note": "chance of so close a resemblance for an artist outside the set",
+    "fact.p.note": "chance of so close a resemblance for an artist outside the set; 95 % range {low} to {high}",
     "fact.floor": "least p of this set",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",
@@ -54,7 +54,7 @@ TEXTS: Final[dict[str, str]] = {
     # artists
     "h.artists": "Closest artists",
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "The line through each bar is the 90 % range when the references are resampled.",
+    "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
     "artists.lead.threshold": "The thin upright line is the score that the nearest artist needs for p ≤ {alpha}.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists",

@@ -370,7 +370,8 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
     """The three or four figures under the verdict."""
     opened, coverage, facts = audit["open_set"], audit["coverage"], []
     if opened:
-        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note")))
+        low, high = (probability(p) for p in opened["p_interval"])
+        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note", low=low, high=high)))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 
@@ -45,10 +44,12 @@ def fit_logistic(
     same, different: scores under H1 and H2; the weights let every artist count once.  `sources`: number of artists
     behind the scores; no LR beyond it can be supported by so few.
     """
+    from scipy.optimize import minimize  # slow to import, and an audit only reads calibrations
+
     high, low = np.asarray(same, float), np.asarray(different, float)
-    w_high = np.broadcast_to(np.asarray(weight_same, float), high.shape) / np.sum(np.broadcast_to(weight_same, high.shape))
+    w_high = np.broadcast_to(np.asarray(weight_same, float), high.shape)
     w_low = np.broadcast_to(np.asarray(weight_different, float), low.shape)
-    w_low = w_low / w_low.sum()
+    w_high, w_low = w_high / w_high.sum(), w_low / w_low.sum()
     centre, spread = float(low.mean()), float(low.std() + 1e-12)
 
     def cost(theta: Floats) -> float:
@@ -74,7 +75,7 @@ def cllr(same: ArrayLike, different: ArrayLike) -> float:
 
 def verbal(log10_lr: float) -> str:
     """The ENFSI verbal equivalent of a log10 likelihood ratio, naming the supported proposition."""
-    step = max(words for edge, words in [(e, i) for i, (e, _) in enumerate(VERBAL)] if edge <= abs(log10_lr))
+    step = max(i for i, (edge, _) in enumerate(VERBAL) if edge <= abs(log10_lr))
     phrase = VERBAL[step][1]
     if step == 0:
         return phrase

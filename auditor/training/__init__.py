@@ -39,7 +39,8 @@ def train(
     if unknown:
         raise UsageError(f"Unknown recipe: {', '.join(unknown)}.", advice=f"Known: {', '.join(known.BY_NAME)}.")
     if not images.is_dir():
-        raise UsageError(f"{images} is no folder.", advice="Give a folder that holds one folder of pictures per artist.")
+        raise UsageError(f"{images} is no folder.", advice="Give a folder with one folder of pictures per artist.")
+    base = find_base(base)
     pictures = read_pictures(images)
     for file, reason in pictures.unread:
         progress(f"skipped {file}: {reason}")
@@ -52,3 +53,15 @@ def train(
     references.write_plan(output, jobs, references.load_base(base).digest)
     references.run(base, images, output, jobs, gang, workers)
     return {"planned": len(jobs), "trained": len(todo), "unread": pictures.unread}
+
+
+def find_base(base: Path) -> Path:
+    """The folder of a base given by path, or by its name in the source checkout's ``bases/``.  Raises UsageError."""
+    shipped = Path(__file__).resolve().parents[2] / "bases" / base
+    for folder in (base, shipped):
+        if (folder / "unet").is_dir():
+            return folder
+    raise UsageError(
+        f"There is no base {str(base)!r}.",
+        advice="Give a folder in the diffusers layout (unet/, vae/, …); 'audit-mini' comes with the source checkout.",
+    )

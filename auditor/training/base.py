@@ -262,7 +262,11 @@ def main() -> None:
 
 
 def save(
-    folder: Path, vae: AutoencoderTiny, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel
+    folder: Path,
+    vae: AutoencoderTiny,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
 ) -> None:
     """Write the pipeline folder in float16."""
     scheduler = DDIMScheduler.from_config(noise_scheduler().config, clip_sample=False, set_alpha_to_one=False)

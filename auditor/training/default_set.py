@@ -15,7 +15,7 @@ from auditor.training.references import Job, load_base, plan, run, write_plan
 OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
 # Most telling first: a run that is cut short leaves every artist with fewer references, not some with none.
 ORDER = ("diffusers-r8-all", "kohya-r16-all", *(r.name for r in SUSPECT))
-ORDER += tuple(r.name for r in REFERENCE if r.name not in ORDER)
+ORDER += ("kohya-r8-a1", "peft-r4-whole", "peft-r16-trigger", "diffusers-r4-attn")
 
 
 def default_jobs(images: Path, seed: int) -> list[Job]:

@@ -54,9 +54,9 @@ def write_examples(loras: Path, output: Path, chosen: list[tuple[str, str, str, 
     for name, artist, half, recipe in chosen:
         shutil.copyfile(find(loras, artist, half, recipe), output / f"{name}.safetensors")
         tensors = load_file(output / f"{name}.safetensors")
-        rows.append([f"{name}.safetensors", artist, recipe, len(tensors), (output / f"{name}.safetensors").stat().st_size])
+        rows.append([f"{name}.safetensors", artist, recipe, len(tensors)])
     with (output / "table.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([["file", "artist", "recipe", "tensors", "bytes"], *rows])
+        csv.writer(handle).writerows([["file", "artist", "recipe", "tensors"], *rows])
 
 
 def main() -> None:

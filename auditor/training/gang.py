@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
+from auditor.errors import TrainingError
 from auditor.training.recipes import Recipe
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Factors:
         self.flat = torch.stack(rows).requires_grad_()
         self.paths = list(modules)
 
-    def split(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def split(self) -> Pairs:
         """path → (A (members, rank, in), B (members, out, rank)), differentiable views."""
         pieces = torch.split(self.flat, [math.prod(s) for s in self.shapes], dim=1)
         shaped = [p.view(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
@@ -86,9 +88,9 @@ def initial_a(shape: tuple[int, int], kind: str, generator: torch.Generator) -> 
 
 
 @contextmanager
-def adapted(modules: dict[str, torch.nn.Linear], scale: float) -> Iterator[dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+def adapted(modules: dict[str, torch.nn.Linear], scale: float) -> Iterator[Pairs]:
     """While open, each linear layer adds scale · B A x of the member that a batch row belongs to."""
-    current: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    current: Pairs = {}
 
     def hook(name: str) -> Callable[..., torch.Tensor]:
         def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
@@ -119,7 +121,8 @@ class AdamW:
     def step(self, rate: float) -> None:
         """One update with learning rate `rate`; clears the gradient."""
         gradient = self.flat.grad
-        assert gradient is not None
+        if gradient is None:
+            raise TrainingError("No gradient reached the adapters.", advice="Call backward() before step().")
         norm = gradient.norm(dim=1, keepdim=True)
         gradient.mul_((1.0 / (norm + 1e-6)).clamp(max=1.0))
         self.count += 1

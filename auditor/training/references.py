@@ -143,7 +143,7 @@ def encode(vae: AutoencoderKL | AutoencoderTiny, batch: torch.Tensor) -> torch.T
 
 
 def encode_artist(base: Base, pixels: NDArray[np.uint8], artist: str) -> torch.Tensor:
-    """Latent (mean, log-variance) of the whole picture and of `CROPS` random crops: float32 (n, 1 + CROPS, 2c, h, w)."""
+    """Latent (mean, log-variance) of the whole picture and of `CROPS` random crops: (n, 1 + CROPS, 2c, h, w)."""
     rng = np.random.default_rng(seed_of("crops", artist))
     index = np.arange(len(pixels))
     views = [resize(to_float(pixels), base.side)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from worlds import World, references
+from worlds import World, grams_of, references
 
 from auditor.embedding.backend import (
     Projection,
@@ -14,6 +14,7 @@ from auditor.embedding.backend import (
     cosines,
     fit,
     fit_normaliser,
+    impostor_scores,
     leave_out,
     unit,
 )
@@ -26,22 +27,23 @@ class Measured:
     """One simulated set: what its own, its held-out and fresh files look like."""
 
     def __init__(self, seed: int) -> None:
-        world = World(np.random.default_rng([seed, 4]), width=2000, noise=0.6)
+        world = World(np.random.default_rng([seed, 4]), width=2000, style_dimensions=100, noise=3.0)
         styles, x, artist = references(world, ARTISTS, FILES)
-        gram, everything = x @ x.T, np.ones(len(x), bool)
-        fitted = fit(gram, artist, everything, SETTINGS)
-        projection = Projection(fitted.weight @ x, x.T @ fitted.coefficients)
+        everything = np.ones(len(x), bool)
+        grams = grams_of(x, artist)
+        fitted = fit(grams, everything, SETTINGS)
+        projection = Projection(fitted.weight @ x, fitted.blocks[0] * (x.T @ fitted.coefficients))
         centres = centroids(fitted.points, artist, ARTISTS, everything)
         strangers, again = projection(world.files(world.artists(ARTISTS))), projection(world.files(styles))
 
         null, self.norms = np.full((len(x), ARTISTS), np.nan), []
         for a in range(ARTISTS):
             out = artist == a
-            points = fit(gram, artist, ~out, SETTINGS).points
+            points = fit(grams, ~out, SETTINGS).points
             null[out] = cosines(points[out], centroids(points, artist, ARTISTS, ~out))
             self.norms.append(np.mean(points[out] ** 2) / np.mean(points[~out] ** 2))
         genuine = np.full_like(null, np.nan)
-        for left in leave_out(gram, artist, np.arange(len(x)), SETTINGS):
+        for left in leave_out(grams, np.arange(len(x)), SETTINGS):
             genuine[left.rows] = left.points @ left.centres.T
         own = np.arange(len(x)), artist
         naive = cosines(fitted.points, centres)
@@ -55,7 +57,7 @@ class Measured:
             "fresh": cosines(strangers, centres).max(1),
         }
         self.scores = {
-            "held out": np.nanmax(normaliser(null), 1)[one_each],
+            "held out": np.nanmax(impostor_scores(null, artist), 1)[one_each],
             "fresh": normaliser(cosines(strangers, centres)).max(1),
         }
         self.fresh_norm = np.mean(strangers**2) / np.mean(fitted.points**2)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from scipy import stats
-from worlds import SETTINGS, World, references, view_of
+from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
-from auditor.embedding.backend import Projection, centroids, cosines, fit, fit_normaliser, leave_out
+from auditor.embedding.backend import Projection, centroids, cosines, fit
 from auditor.evidence import exclusion_p, open_set, per_artist_p, scores_of
 from auditor.reference.set import View
 from auditor.reference.trials import run_trials
-from auditor.statistics.conformal import conformal_p
 
 ALPHA = 0.05
 ARTISTS, FILES = 40, 6
@@ -57,9 +56,9 @@ def test_files_of_fresh_artists_are_rarely_attributed(judged: Judged) -> None:
 
 def test_pure_noise_is_rarely_attributed(judged: Judged) -> None:
     world = judged.world
-    about_the_mean = world.common + world.noise * world.width**0.5 * world.ball(300)
-    anywhere = 3 * world.rng.standard_normal((300, world.width))
-    for x in (about_the_mean, anywhere):
+    about_the_mean = world.common + world.noise * world.rng.standard_normal((300, world.width))
+    recipe_alone = world.files(np.zeros((300, world.width)))
+    for x in (about_the_mean, recipe_alone):
         assert np.sum(judged.p(x) <= ALPHA) <= most_false(300)
 
 
@@ -105,52 +104,37 @@ def test_likelihood_ratios_of_fresh_files_point_the_right_way(judged: Judged) ->
 
 
 @pytest.mark.parametrize("recipe", [0.0, 3.0], ids=["same recipe", "any recipe"])
-def test_over_many_sets_the_claimed_rate_is_kept_exactly(recipe: float) -> None:
-    """A new set for every suspect, so that the count is binomial: 19 artists, α = 0.1, two values of p reject."""
-    worlds, alpha, artists = 150, 0.1, 19
-    hits = {"stranger": 0, "noise": 0, "own": 0}
+def test_over_many_sets_the_claimed_rate_is_kept(recipe: float) -> None:
+    """A new set for every suspect, so that counts are binomial: 19 artists, α = 0.1, two values of p reject."""
+    worlds, alpha, artists, width = 150, 0.1, 19, 120
+    hits = {"stranger": 0, "noise": 0, "own artist left out": 0, "own artist": 0}
     for seed in range(worlds):
-        world = World(np.random.default_rng([seed, int(recipe)]), width=120, style_dimensions=15, recipe=recipe)
+        world = World(np.random.default_rng([seed, int(recipe)]), width=width, style_dimensions=15, recipe=recipe)
         styles, x, artist = references(world, artists, 3)
-        gram = x @ x.T
-        null = np.full((len(x), artists), np.nan)
-        for left in leave_out(gram, artist, artist, SETTINGS):
-            null[left.rows] = left.points @ left.centres.T
-        fitted = fit(gram, artist, np.ones(len(x), bool), SETTINGS)
-        projection = Projection(fitted.weight @ x, x.T @ fitted.coefficients)
-        centres, normaliser = (
-            centroids(fitted.points, artist, artists, np.ones(len(x), bool)),
-            fit_normaliser(null, artist),
-        )
-        suspects = np.stack(
-            [world.files(world.artists(1))[0], world.common + 4 * world.ball(1)[0], world.files(styles[:1])[0]]
-        )
-        best = normaliser(cosines(projection(suspects), centres)).max(1)
-        p = conformal_p(best, np.nanmax(normaliser(null), 1), artist)
-        for kind, value in zip(hits, p, strict=True):
-            hits[kind] += int(value <= alpha + 1e-9)
+        seen = world.files(np.vstack([world.artists(1), np.zeros((1, width)), styles[:1]]))
+        trials = run_trials(np.vstack([x, seen]), columns_of(width, 2), artist, np.array([-1, -1, 0]), SETTINGS)
+        for kind, p in zip(hits, [*trials.p_impostor, trials.p_genuine[2]], strict=True):
+            hits[kind] += int(p <= alpha + 1e-9)
     limit = stats.binom.ppf(0.9995, worlds, alpha)
-    assert hits["stranger"] <= limit
-    assert hits["noise"] <= limit
-    assert hits["own"] > 2 * limit
+    for kind in ("stranger", "noise", "own artist left out"):
+        assert hits[kind] <= limit, kind
+    assert hits["own artist"] > 2 * limit
 
 
-def test_shuffled_labels_as_the_null_would_accuse_most_strangers() -> None:
+def test_shuffled_labels_as_the_null_would_accuse_strangers() -> None:
     """METHOD.md §4: why the null is made by leaving artists out and not by permuting labels."""
     world = World(np.random.default_rng(5))
     _, x, artist = references(world, ARTISTS, FILES)
-    points = fit(x @ x.T, artist, np.ones(len(x), bool), SETTINGS)
-    projection = Projection(points.weight @ x, x.T @ points.coefficients)
     everything = np.ones(len(x), bool)
-    seen = projection(world.files(world.artists(60)))
-    best = cosines(seen, centroids(points.points, artist, ARTISTS, everything)).max(1)
-    shuffled = np.stack(
-        [
-            cosines(seen, centroids(points.points, world.rng.permutation(artist), ARTISTS, everything)).max(1)
-            for _ in range(99)
-        ]
-    )
-    assert np.mean((1 + (shuffled >= best).sum(0)) / 100 <= ALPHA) > 0.3
+    fitted = fit(grams_of(x, artist), everything, SETTINGS)
+    projection = Projection(fitted.weight @ x, x.T @ fitted.coefficients)
+    seen = projection(world.files(world.artists(100)))
+    best = cosines(seen, centroids(fitted.points, artist, ARTISTS, everything)).max(1)
+    shuffled = [
+        cosines(seen, centroids(fitted.points, world.rng.permutation(artist), ARTISTS, everything)).max(1)
+        for _ in range(99)
+    ]
+    assert np.mean((1 + (np.stack(shuffled) >= best).sum(0)) / 100 <= ALPHA) > 3 * ALPHA
 
 
 # --- trials: the same figures for suspects of known artists ---------------------------------------------------------
@@ -170,14 +154,14 @@ def trial_world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     features, artist, suspects = trial_world
     n = len(artist)
-    trials = run_trials(features @ features.T, artist, suspects, SETTINGS)
+    trials = run_trials(features, columns_of(150), artist, suspects, SETTINGS)
     view = view_of(features[:n], artist)
     for i, point in enumerate(view.projection(features[n:])[:, None]):
         audited = open_set(view, point, ALPHA)
         if suspects[i] >= 0:
             assert trials.p_genuine[i] == pytest.approx(audited.p)
-            assert trials.genuine[i] == pytest.approx(audited.statistic, abs=1e-6)
-            assert trials.own_score[i] == pytest.approx(scores_of(view, point)[suspects[i]], abs=1e-6)
+            assert trials.genuine[i] == pytest.approx(audited.statistic, abs=0.02)
+            assert trials.own_score[i] == pytest.approx(scores_of(view, point)[suspects[i]], abs=0.02)
         else:
             assert trials.p_impostor[i] == pytest.approx(audited.p)
             assert np.isnan([trials.genuine[i], trials.p_genuine[i], trials.own_score[i]]).all()
@@ -190,16 +174,14 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
     """p-values agree with a set that never had the artist, up to what its null knew of it."""
     features, artist, suspects = trial_world
     n = len(artist)
-    trials = run_trials(features @ features.T, artist, suspects, SETTINGS)
+    trials = run_trials(features, columns_of(150), artist, suspects, SETTINGS)
     for i in (0, 2, 4):
         kept = artist != suspects[i]
         relabelled = np.unique(artist[kept], return_inverse=True)[1]
         view = view_of(features[:n][kept], relabelled)
-        cosine = cosines(view.projection(features[n + i]), view.centres)[0]
         others = np.delete(trials.other_scores[i], suspects[i])
         assert np.isnan(trials.other_scores[i, suspects[i]])
         assert np.corrcoef(others, scores_of(view, view.projection(features[n + i])))[0, 1] > 0.95
-        assert cosine.argmax() == others.argmax()
         assert trials.impostor[i] == pytest.approx(others.max())
         assert 1 / 12 <= trials.p_impostor[i] <= 1
     chosen = trials.rows(np.array([1, 4]))

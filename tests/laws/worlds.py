@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.embedding.backend import Settings
+from auditor.embedding.backend import Grams, Settings
 from auditor.embedding.features import Bases
 from auditor.reference.calibrate import calibrate_view
 from auditor.reference.set import View
 
-NO_BASES = Bases({}, {})
-SETTINGS = Settings(components=60, shrink=0.3, between=None)
+SETTINGS = Settings(components=60, shrink=0.3)
 
 
 @dataclass
@@ -24,7 +23,7 @@ class World:
     style_dimensions: int = 30
     style: float = 1.0
     recipe: float = 2.0
-    noise: float = 0.25
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
         self.common = 3 * self.rng.standard_normal(self.width)
@@ -38,11 +37,7 @@ class World:
     def files(self, style: np.ndarray) -> np.ndarray:
         """One new file for each row of `style`."""
         recipe = self.recipe * self.rng.standard_normal((len(style), 4)) @ self.recipes
-        return self.common + style + recipe + self.noise * self.width**0.5 * self.ball(len(style))
-
-    def ball(self, count: int) -> np.ndarray:
-        """Noise of length about 1."""
-        return self.rng.standard_normal((count, self.width)) / np.sqrt(self.width)
+        return self.common + style + recipe + self.noise * self.rng.standard_normal((len(style), self.width))
 
 
 def references(world: World, artists: int, files: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +47,31 @@ def references(world: World, artists: int, files: int) -> tuple[np.ndarray, np.n
     return styles, world.files(styles[artist]), artist
 
 
-def view_of(x: np.ndarray, artist: np.ndarray, settings: Settings = SETTINGS) -> View:
+def bases_of(width: int, blocks: int = 5) -> Bases:
+    """Bases whose features are `width` numbers in equal blocks; what they project is of no interest here."""
+    names = [f"unet.block{i:02d}" for i in range(blocks)]
+    return Bases({n: np.zeros((1, width // blocks)) for n in names}, {n: np.zeros((1, 1)) for n in names}, ("delta",))
+
+
+def columns_of(width: int, blocks: int = 5) -> list[slice]:
+    """The blocks of `bases_of`."""
+    return [block for _, _, block in bases_of(width, blocks).blocks()]
+
+
+def grams_of(
+    x: np.ndarray,
+    artist: np.ndarray,
+    blocks: int = 1,
+    groups: np.ndarray | None = None,
+    fitted: np.ndarray | None = None,
+) -> Grams:
+    """Gram matrices of features; by default every file may be left out alone and all are references."""
+    groups = np.arange(len(x)) if groups is None else groups
+    fitted = np.ones(len(x), bool) if fitted is None else fitted
+    return Grams(x, columns_of(x.shape[1], blocks), artist, groups, fitted)
+
+
+def view_of(x: np.ndarray, artist: np.ndarray, settings: Settings = SETTINGS, blocks: int = 5) -> View:
     """The view that calibration makes of features; works of an artist fall into two halves."""
     parts = np.unique(2 * artist + np.arange(len(artist)) % 2, return_inverse=True)[1]
-    return calibrate_view("all", x, np.arange(len(x)), artist, parts, NO_BASES, settings)
+    return calibrate_view("all", x, np.arange(len(x)), artist, parts, bases_of(x.shape[1], blocks), settings)

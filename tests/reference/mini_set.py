@@ -17,7 +17,7 @@ from auditor.reference import calibrate, import_folder
 
 ARTISTS = ("ada-alder", "ben-birch", "cleo-cedar", "dan-dogwood", "eve-elm", "finn-fir")
 FILES = 4
-SETTINGS = Settings(components=20, shrink=0.4, between=None)
+SETTINGS = Settings(components=20, shrink=0.4)
 DIRECTIONS = 6
 STRANGER = 100
 """Artists from this number on are in no set."""

@@ -114,7 +114,7 @@ def audit(label: str = "CONSISTENT", *, hostile: bool = False, alarm: bool = Fal
         reference_set=reference_set(),
         coverage=Coverage(180, 264, 192, 0.9412),
         verdict=verdict(label, rows[0].artist, p),
-        open_set=OpenSet(round(p, 6), round(1 / 61, 6), 60, best, null, 0.05),
+        open_set=OpenSet(round(p, 6), round(1 / 61, 6), 60, best, null, 0.05, (round(p / 2, 6), round(p, 6))),
         artists=rows,
         mixture=[
             {"artist": rows[0].artist, "share": 0.71, "p": 0.0164},

@@ -22,7 +22,7 @@ from auditor.embedding.sketches import controls
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import DIRECTIONS, Read, read_folder
 from auditor.reference.calibrate import ENOUGH, SETTINGS, VIEWS, view_modules
-from auditor.reference.set import read_manifest
+from auditor.reference.set import SUBNETWORKS, read_manifest
 from auditor.reference.trials import Trials, run_trials
 from auditor.statistics.likelihood import cllr, fit_logistic
 from auditor.statistics.metrics import Figure, auc, binomial_interval, equal_error_rate, over_groups
@@ -70,19 +70,20 @@ def make_fold(corpus: Sequence[Read], half: str) -> Fold:
     return Fold(references, suspects, artists, np.array(works), np.array(recipe))
 
 
-Matrix = Callable[[Fold, list[str]], Floats]
-"""Fold and module paths → features (n + m, D), references first."""
+Matrix = Callable[[Fold, list[str]], tuple[Floats, list[slice]]]
+"""Fold and module paths → features (n + m, D), references first, and their blocks."""
 
 
 def embedding_matrix(kinds: tuple[str, ...] = KINDS, k: int = DIRECTIONS) -> Matrix:
     """The features of a set, bases fitted on the fold's references only."""
 
-    def build(fold: Fold, modules: list[str]) -> Floats:
+    def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
         def cut(one: Read) -> dict[str, Factored]:
             return {p: one.factored[p] for p in modules if p in one.factored}
 
         bases = fit_bases([cut(r) for r in fold.references], k, kinds=kinds)
-        return np.stack([features(cut(one), bases)[0] for one in [*fold.references, *fold.suspects]])
+        rows = np.stack([features(cut(one), bases)[0] for one in [*fold.references, *fold.suspects]])
+        return rows, [block for _, _, block in bases.blocks()]
 
     return build
 
@@ -90,10 +91,11 @@ def embedding_matrix(kinds: tuple[str, ...] = KINDS, k: int = DIRECTIONS) -> Mat
 def control_matrix(name: str) -> Matrix:
     """Rank, norm or spectrum alone."""
 
-    def build(fold: Fold, modules: list[str]) -> Floats:
+    def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
         rows = np.stack([controls(one.factored, modules)[name] for one in [*fold.references, *fold.suspects]])
         n = len(fold.references)
-        return np.asarray((rows - rows[:n].mean(0)) / (rows[:n].std(0) + 1e-9))
+        scaled = (rows - rows[:n].mean(0)) / (rows[:n].std(0) + 1e-9)
+        return np.asarray(scaled), [slice(0, scaled.shape[1])]
 
     return build
 
@@ -117,8 +119,8 @@ def fold_trials(fold: Fold, matrix: Matrix, modules: list[str], settings: Settin
     )
     kept = np.array([complete(s, modules) for s in fold.suspects])
     seen = replace(seen, works=fold.works[kept], recipe=fold.recipe[kept])
-    x = matrix(seen, modules)
-    return seen, run_trials(x @ x.T, seen.reference_artist, seen.suspect_artist, settings)
+    x, columns = matrix(seen, modules)
+    return seen, run_trials(x, columns, seen.reference_artist, seen.suspect_artist, settings)
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,16 @@ class Pool:
         return Pool(self.trials.rows(mask), self.works[mask], self.recipe[mask], self.name[mask])
 
 
-def pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings, views: Sequence[str] = ("all", "attention")) -> Pool:
+def pool(
+    corpus: Sequence[Read], matrix: Matrix, settings: Settings, views: Sequence[str] = ("all", "attention")
+) -> Pool:
     """Both folds; each suspect is tried in the first view that it fills, as `audit check` does."""
     found: list[tuple[Fold, Trials]] = []
     paths = all_modules(corpus)
     for half in ("a", "b"):
         left = make_fold(corpus, half)
         for view in views:
-            modules = view_modules(paths, VIEWS[view])
+            modules = view_modules(paths, (VIEWS | SUBNETWORKS)[view])
             fold, trials = fold_trials(left, matrix, modules, settings)
             found.append((fold, trials))
             rest = np.array([not complete(s, modules) for s in left.suspects], bool)
@@ -156,12 +160,9 @@ def pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings, views: Sequ
             )
             if not left.suspects:
                 break
-    joined = Trials(
-        *(np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__ if field != "other_scores"),
-        other_scores=np.zeros((0, 0)),
-    )
+    joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(
-        replace(joined, other_scores=np.concatenate([t.other_scores for _, t in found])),
+        Trials(**joined),
         np.concatenate([f.works for f, _ in found]),
         np.concatenate([f.recipe for f, _ in found]),
         np.array([s.entry["artist"] for f, _ in found for s in f.suspects]),
@@ -231,11 +232,14 @@ def few_references(corpus: Sequence[Read], count: int) -> list[Read]:
 def ablations(corpus: Sequence[Read], settings: Settings, rng: np.random.Generator) -> dict[str, Any]:
     """One change at a time, on suspects from other works by other recipes."""
     plain = replace(settings, shrink=1.0)
+    even = replace(settings, weigh=False)
     table = {
         "default": pool(corpus, embedding_matrix(), settings),
-        "output covariance only": pool(corpus, embedding_matrix(("gram-left",)), settings),
+        "output covariance only": pool(corpus, embedding_matrix(("root-gram",)), settings),
+        "output covariance without the root": pool(corpus, embedding_matrix(("gram",)), settings),
         "update ΔW only": pool(corpus, embedding_matrix(("delta",)), settings),
         "no within-artist calibration": pool(corpus, embedding_matrix(), plain),
+        "all blocks weighted alike": pool(corpus, embedding_matrix(), even),
         "feed-forward only": pool(corpus, embedding_matrix(), settings, ("ff",)),
         "self-attention only": pool(corpus, embedding_matrix(), settings, ("self_attention",)),
         "cross-attention only": pool(corpus, embedding_matrix(), settings, ("cross_attention",)),
@@ -245,7 +249,13 @@ def ablations(corpus: Sequence[Read], settings: Settings, rng: np.random.Generat
     }
     for count in (2, 3):
         table[f"{count} references an artist"] = pool(few_references(corpus, count), embedding_matrix(), settings)
-    return {name: figures(pooled.where("other", "other"), rng, 200) for name, pooled in table.items()}
+    measured = {name: figures(pooled.where("other", "other"), rng, 200) for name, pooled in table.items()}
+    rank = 16
+    same_rank = [r for r in corpus if is_reference(r) and r.entry["rank"] == rank]
+    for name, matrix in (("the paper's raw A and B", embedding_matrix(("paper",))), ("default", embedding_matrix())):
+        pooled = pool(same_rank, matrix, settings, ("all",)).where("other", "reference")
+        measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)
+    return measured
 
 
 def evaluate(
