@@ -13,6 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+# An audit multiplies small matrices; threads cost more than they give, badly so on a busy machine.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from auditor._version import __version__
 from auditor.cli.anatomy import compare, inspect
 from auditor.cli.check import check

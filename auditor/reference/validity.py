@@ -59,10 +59,10 @@ def is_reference(one: Read) -> bool:
     return "--ref-" in one.entry["file"]
 
 
-def make_fold(corpus: Sequence[Read], half: str) -> Fold:
-    """References of one half against everything else."""
+def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
+    """References of one half against everything else; crossed: the other half's references are suspects as well."""
     references = [r for r in corpus if is_reference(r) and r.entry["part"] == half]
-    suspects = [r for r in corpus if not (is_reference(r) and r.entry["part"] == half)]
+    suspects = [r for r in corpus if not is_reference(r) or (crossed and r.entry["part"] != half)]
     artists = sorted({r.entry["artist"] for r in references})
     works = ["outsider" if s.entry["artist"] not in artists else s.entry["part"] for s in suspects]
     works = [w if w == "outsider" else ("same" if w == half else "other") for w in works]
@@ -140,13 +140,17 @@ class Pool:
 
 
 def pool(
-    corpus: Sequence[Read], matrix: Matrix, settings: Settings, views: Sequence[str] = ("all", "attention")
+    corpus: Sequence[Read],
+    matrix: Matrix,
+    settings: Settings,
+    views: Sequence[str] = ("all", "attention"),
+    crossed: bool = False,
 ) -> Pool:
     """Both folds; each suspect is tried in the first view that it fills, as `audit check` does."""
     found: list[tuple[Fold, Trials]] = []
     paths = all_modules(corpus)
     for half in ("a", "b"):
-        left = make_fold(corpus, half)
+        left = make_fold(corpus, half, crossed)
         for view in views:
             modules = view_modules(paths, (VIEWS | SUBNETWORKS)[view])
             fold, trials = fold_trials(left, matrix, modules, settings)
@@ -253,7 +257,7 @@ def ablations(corpus: Sequence[Read], settings: Settings, rng: np.random.Generat
     rank = 16
     same_rank = [r for r in corpus if is_reference(r) and r.entry["rank"] == rank]
     for name, matrix in (("the paper's raw A and B", embedding_matrix(("paper",))), ("default", embedding_matrix())):
-        pooled = pool(same_rank, matrix, settings, ("all",)).where("other", "reference")
+        pooled = pool(same_rank, matrix, settings, ("all",), crossed=True).where("other", "reference")
         measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)
     return measured
 
@@ -282,7 +286,7 @@ def evaluate(
             advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
         )
     rng = np.random.default_rng(seed)
-    pooled = pool(corpus, embedding_matrix(), settings)
+    pooled = pool(corpus, embedding_matrix(), settings, crossed=True)
     card = build_card(pooled, corpus, artists, manifest, settings, rng)
     (place / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     return card

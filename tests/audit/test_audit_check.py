@@ -97,11 +97,10 @@ def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None
     for row in rows:
         assert 0 < row.p <= 1
         assert row.p >= tested.p
-        assert row.interval[0] <= row.interval[1]
+        assert row.interval[0] < row.score < row.interval[1]
         assert abs(row.log10_lr or 0) <= (row.lr_bound or 0) == pytest.approx(np.log10(6))
         assert set(row.subnetworks) == {"ff", "self_attention", "cross_attention"}
         assert row.genre in ("trees", "shrubs")
-    assert rows[0].interval[0] <= rows[0].score * 1.05
     assert audit.map is not None
     assert 0 < audit.map.explained <= 1
     assert set(audit.controls) == {"rank_only", "norm_only", "spectrum_only"}
@@ -109,7 +108,7 @@ def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None
     assert audit.coverage.suspect_modules == 20
     assert audit.coverage.matched_modules == audit.coverage.reference_modules <= 20
     assert audit.coverage.fraction == 1.0
-    assert 0 < sum(m["share"] for m in audit.mixture) < 3
+    assert 0.5 < sum(m["share"] for m in audit.mixture) < 1.001
 
 
 def test_a_merge_shows_both_artists(reference: ReferenceSet, tmp_path: Path) -> None:
@@ -231,7 +230,7 @@ def test_writing_and_strength_of_a_file_change_no_conclusion(
         assert a.score == pytest.approx(b.score, abs=1e-6)
         assert a.log10_lr == pytest.approx(b.log10_lr, abs=1e-6)
         assert a.subnetworks == pytest.approx(b.subnetworks, abs=1e-6)
-        assert a.interval == pytest.approx(b.interval, abs=1e-5)
+        assert a.interval == pytest.approx(b.interval, abs=1e-6)
     assert [m["artist"] for m in after.mixture] == [m["artist"] for m in before.mixture]
     assert [m["share"] for m in after.mixture] == pytest.approx([m["share"] for m in before.mixture], abs=1e-6)
     assert after.controls == before.controls
@@ -246,13 +245,13 @@ def test_same_inputs_give_the_same_document(reference: ReferenceSet, tmp_path: P
     assert first["seed"] == 7
 
 
-def test_the_seed_moves_intervals_and_nothing_else(reference: ReferenceSet, tmp_path: Path, fixed_time: str) -> None:
-    path = suspect(tmp_path, 1)
+def test_the_seed_moves_the_range_of_p_and_nothing_else(
+    reference: ReferenceSet, tmp_path: Path, fixed_time: str
+) -> None:
+    path = suspect(tmp_path, mini_set.STRANGER)
     first, second = (audited(path, reference, seed=seed).to_dict() for seed in (1, 2))
-    intervals = [[row.pop("interval") for row in d["artists"]] for d in (first, second)]
-    assert intervals[0] != intervals[1]
-    for d in (first, second):
-        del d["timing_s"], d["seed"]
+    for found in (first, second):
+        del found["timing_s"], found["seed"], found["open_set"]["p_interval"]
     assert first == second
     assert fixed_time == first["created_at"]
 

@@ -19,14 +19,16 @@ from auditor.evidence import (
     mixture,
     nearest_references,
     per_artist_p,
-    score_intervals,
+    open_set,
+    p_interval,
+    score_spread,
     scores_of,
     stepwise,
     style_map,
 )
 from auditor.lora import load_lora, read_artifact
 from auditor.reference import ReferenceSet
-from auditor.statistics.conformal import holm
+from auditor.statistics.conformal import conformal_p, holm
 
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=12)
 
@@ -74,18 +76,25 @@ def test_length_of_a_point_does_not_matter(reference: ReferenceSet) -> None:
     view = reference.views["all"]
     point = np.random.default_rng(0).standard_normal((1, view.points.shape[1]))
     np.testing.assert_allclose(scores_of(view, 1e3 * point), scores_of(view, point), atol=1e-12)
-    np.testing.assert_allclose(score_intervals(view, 5 * point, 20, 1), score_intervals(view, point, 20, 1), atol=1e-12)
+    assert open_set(view, 7 * point, 0.05, 9, 1) == open_set(view, point, 0.05, 9, 1)
     assert style_map(reference, view, 3 * point).suspect == pytest.approx(style_map(reference, view, point).suspect)
 
 
-def test_intervals_lie_around_the_score(reference: ReferenceSet) -> None:
-    """A resample of identical references is the artist itself."""
+def test_a_score_moves_both_ways_when_a_file_is_trained_again(reference: ReferenceSet) -> None:
+    for view in reference.views.values():
+        low, high = score_spread(view)
+        assert low < 0 < high
+        assert high - low < 2 * np.nanstd(view.null_scores) * 1.65 * 1.5
+
+
+@pytest.mark.parametrize("observed", [-9.0, 1.0, 1.6, 9.0])
+def test_range_of_p_lies_around_p(reference: ReferenceSet, observed: float) -> None:
     view = reference.views["all"]
-    point = view.points[:1] + 0.1
-    low, high = score_intervals(view, point, 400, 3).T
-    scores = scores_of(view, point)
-    assert (low < high).all()
-    assert np.mean((low <= scores + 0.3) & (scores - 0.3 <= high)) > 0.8
+    p = conformal_p(observed, view.null_statistic, view.artist)[0]
+    low, high = p_interval(view, observed, 2000, 0)
+    assert 1 / 7 <= low <= p <= high <= 1
+    assert (low == high) == (p in (1 / 7, 1.0))
+    assert p_interval(view, observed, 2000, 0) == (low, high)
 
 
 def test_the_map_places_artists_apart_and_a_centre_on_itself(reference: ReferenceSet) -> None:

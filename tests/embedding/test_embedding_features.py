@@ -197,6 +197,21 @@ def test_blocks_name_the_columns(bases: Bases) -> None:
     assert bases.only(["unet.b"]).paths == ["unet.b"]
 
 
+def test_the_papers_features_see_the_factors_and_all_others_do_not(bases: Bases) -> None:
+    """Raw A and B: cosines of the concatenated factors, within the error of a sketch; another gauge is another file."""
+    paper = replace(bases, kinds=("paper",))
+    weights = {seed: lora(seed) for seed in range(3)}
+    mixed = rewritten(lora(0), other_gauge)
+    near = rewritten(lora(0), lambda m: replace(m, up=m.up + 0.3 * module(50, m.path).up))
+    base = embed(lora(0), paper)
+    assert base @ base == pytest.approx(len(SHAPES), rel=0.4)
+    assert base @ embed(near, paper) > 0.8 * (base @ base)
+    assert abs(base @ embed(weights[1], paper)) < 0.5 * (base @ base)
+    assert base @ embed(mixed, paper) < 0.9 * (base @ base)
+    doubled = rewritten(lora(0), lambda m: replace(m, up=2 * m.up, down=2 * m.down))
+    np.testing.assert_allclose(embed(doubled, paper), base, atol=1e-9)
+
+
 def test_an_unknown_kind_is_refused(bases: Bases) -> None:
     with pytest.raises((ValueError, KeyError), match="nosuch"):
         embed(lora(1), replace(bases, kinds=("nosuch",)))

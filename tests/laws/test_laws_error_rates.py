@@ -28,7 +28,7 @@ class Judged:
 
     def p(self, x: np.ndarray) -> np.ndarray:
         """Open-set p of each suspect's features."""
-        return np.array([open_set(self.view, point, ALPHA).p for point in self.view.projection(x)[:, None]])
+        return np.array([open_set(self.view, point, ALPHA, 1, 0).p for point in self.view.projection(x)[:, None]])
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np
     trials = run_trials(features, columns_of(150), artist, suspects, SETTINGS)
     view = view_of(features[:n], artist)
     for i, point in enumerate(view.projection(features[n:])[:, None]):
-        audited = open_set(view, point, ALPHA)
+        audited = open_set(view, point, ALPHA, 1, 0)
         if suspects[i] >= 0:
             assert trials.p_genuine[i] == pytest.approx(audited.p)
             assert trials.genuine[i] == pytest.approx(audited.statistic, abs=0.02)

@@ -14,7 +14,7 @@ import pytest
 from auditor.audit import check
 from auditor.embedding.backend import Settings, unit
 from auditor.embedding.features import Bases, factor_all, features
-from auditor.errors import ReferenceSetError
+from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora
 from auditor.reference import ReferenceSet, calibrate, import_folder
 from auditor.reference.calibrate import VIEWS, columns, parts_of, view_modules
@@ -249,6 +249,33 @@ def test_the_trainers_plan_names_halves_recipes_and_which_files_are_references(l
     assert [r["part"] for r in found["references"][:3]] == ["a", "b", "a"]
     assert {(r["recipe"], r["images"]) for r in found["references"]} == {("plain", 3)}
     assert import_folder(loras, tmp_path / "whole", k=4, tag=None)["references"] == 24
+
+
+# --- the paper's features ------------------------------------------------------------------------------------------
+
+
+def test_the_papers_features_need_one_rank(loras: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReferenceSetError, match="ranks 2, 3, 4, 5"):
+        import_folder(loras, tmp_path / "set", features_name="paper")
+    with pytest.raises(UsageError, match="nosuch"):
+        import_folder(loras, tmp_path / "set", features_name="delta+nosuch")
+
+
+def test_a_set_of_the_papers_features_refuses_another_rank(loras: Path, tmp_path: Path) -> None:
+    for a, name in enumerate(mini_set.ARTISTS):
+        for number in range(4):
+            made = writing.diffusers(mini_set.lora(a, number, rank=3))
+            mini_set.save(loras / name / f"{number}.safetensors", made)
+    import_folder(loras, tmp_path / "set", k=4, features_name="paper")
+    calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
+    loaded = ReferenceSet.load(tmp_path / "set")
+    loaded.require_features("paper")
+    labels = []
+    for rank in (3, 4):
+        made = writing.diffusers(mini_set.lora(1, 9, rank=rank))
+        labels.append(check(mini_set.save(tmp_path / f"{rank}.safetensors", made), loaded).verdict.label)
+    assert labels[0] != "OUT_OF_SCOPE"
+    assert labels[1] == "OUT_OF_SCOPE"
 
 
 # --- small parts ---------------------------------------------------------------------------------------------------
