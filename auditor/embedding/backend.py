@@ -23,9 +23,9 @@ LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signa
 class Settings:
     """What changes the fit."""
 
-    components: int = 300
+    components: int = 100
     """PCA dimensions."""
-    shrink: float = 0.5
+    shrink: float = 0.3
     """Weight of the identity in the within-artist covariance, 0…1; 1 = no within-artist normalisation."""
     weigh: bool = True
     """Weigh blocks of features by how well they separate the references' artists."""
@@ -157,16 +157,20 @@ def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
 
 
 def centroids(points: Floats, artist: Labels, artists: int, kept: NDArray[np.bool_]) -> Floats:
-    """Unit mean direction of each artist's kept files, (artists, d); NaN for an artist without any."""
+    """Mean of the unit directions of each artist's kept files, (artists, d); NaN for an artist without any.
+
+    Not scaled to unit length again: a product with it is the mean cosine with the files, which does not grow with their
+    number.  (Cosines with unit means favour artists with many references, whose means hold less noise.)
+    """
     directions = unit(points)
     means = np.full((artists, points.shape[1]), np.nan)
     for a in np.unique(artist[kept]):
         means[a] = directions[kept & (artist == a)].mean(0)
-    return unit(means)
+    return means
 
 
 def cosines(points: Floats, centres: Floats) -> Floats:
-    """Cosine of points (n, d) with artists' centres (C, d): (n, C), NaN where a centre is missing."""
+    """Mean cosine of points (n, d) with artists' files, from centres (C, d): (n, C), NaN where a centre is missing."""
     return np.asarray(unit(points) @ centres.T)
 
 
@@ -178,7 +182,7 @@ class HeldOut:
     points: Floats
     """(rows, d) unit, out-of-sample."""
     centres: Floats
-    """(C, d) unit; NaN for an artist that has no file left."""
+    """(C, d), see `centroids`; NaN for an artist that has no file left."""
 
 
 def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[HeldOut]:
@@ -196,7 +200,7 @@ def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[Held
 
 
 def mixture_shares(centres: Floats, x: Floats) -> Floats:
-    """Shares (C,) of unit directions (C, d) in unit x (d,): non-negative least squares, scaled to sum 1 (or all 0).
+    """Shares (C,) of directions (C, d) in unit x (d,): non-negative least squares, scaled to sum 1 (or all 0).
 
     NaN directions get 0.
     """
@@ -204,7 +208,7 @@ def mixture_shares(centres: Floats, x: Floats) -> Floats:
 
     there = ~np.isnan(centres[:, 0])
     shares = np.zeros(len(centres))
-    shares[there] = nnls(centres[there].T, x)[0]
+    shares[there] = nnls(unit(centres[there]).T, x)[0]
     return np.asarray(shares / max(shares.sum(), 1e-300))
 
 

@@ -54,7 +54,7 @@ class View:
 
     @cached_property
     def centres(self) -> Floats:
-        """Unit direction of each artist (C, d)."""
+        """Mean unit direction of each artist's references (C, d)."""
         return centroids(self.points, self.artist, self.null.shape[1], np.ones(len(self.artist), bool))
 
     @cached_property

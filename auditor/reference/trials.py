@@ -71,6 +71,48 @@ def run_trials(
     return judge(null, reference_artist, inside, without, suspect_artist)
 
 
+def run_half_out_trials(
+    x: Floats,
+    columns: Sequence[slice],
+    reference_artist: Labels,
+    reference_part: Labels,
+    suspect_artist: Labels,
+    suspect_part: Labels,
+    settings: Settings,
+) -> Trials:
+    """As `run_trials`, but every genuine trial uses the whole set without the suspect's own half of its artist's works.
+
+    Parts are numbered across artists (a part belongs to one artist); other artists keep both halves, so that the fit
+    has seen how LoRAs of one artist differ from half to half, only not for this artist.
+    """
+    n, m = len(reference_artist), len(suspect_artist)
+    artists = int(reference_artist.max()) + 1
+    everyone = np.concatenate([reference_artist, suspect_artist])
+    parts = np.concatenate([reference_part, suspect_part])
+    references = np.arange(n + m) < n
+    grams = Grams(x, columns, everyone, np.where(references, parts, -1), references)
+
+    def scores(kept: NDArray[np.bool_]) -> Floats:
+        fitted = fit(grams, kept, settings)
+        return np.asarray(unit(fitted.points) @ centroids(fitted.points, everyone, artists, kept).T)
+
+    null, inside, without = np.full((n, artists), np.nan), np.zeros((m, artists)), np.full((m, artists), np.nan)
+    for a in range(artists):
+        left = scores(references & (everyone != a))
+        null[reference_artist == a], without[suspect_artist == a] = (
+            left[:n][reference_artist == a],
+            left[n:][suspect_artist == a],
+        )
+    for part in np.unique(suspect_part[suspect_artist >= 0]):
+        rows = (suspect_part == part) & (suspect_artist >= 0)
+        inside[rows] = scores(references & (parts != part))[n:][rows]
+    outside = suspect_artist < 0
+    if outside.any():
+        inside[outside] = scores(references)[n:][outside]
+        without[outside] = inside[outside]
+    return judge(null, reference_artist, inside, without, suspect_artist)
+
+
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
     """Cosines → normalised scores, statistics, p-values."""
     normaliser = fit_normaliser(null, reference_artist)

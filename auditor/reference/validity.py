@@ -23,7 +23,7 @@ from auditor.errors import ReferenceSetError
 from auditor.reference.build import DIRECTIONS, Read, read_folder
 from auditor.reference.calibrate import ENOUGH, SETTINGS, VIEWS, view_modules
 from auditor.reference.set import SUBNETWORKS, read_manifest
-from auditor.reference.trials import Trials, run_trials
+from auditor.reference.trials import Trials, run_half_out_trials, run_trials
 from auditor.statistics.likelihood import cllr, fit_logistic
 from auditor.statistics.metrics import Figure, auc, binomial_interval, equal_error_rate, over_groups
 
@@ -164,6 +164,39 @@ def pool(
             )
             if not left.suspects:
                 break
+    return join(found)
+
+
+def half_out_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings) -> Pool:
+    """Suspects of other recipes against the whole set without their own half of their artist's works."""
+    references = [r for r in corpus if is_reference(r)]
+    left = [r for r in corpus if not is_reference(r)]
+    artists, paths = sorted({r.entry["artist"] for r in references}), all_modules(corpus)
+    numbers = {key: i for i, key in enumerate(sorted({part_key(r) for r in corpus}))}
+    found: list[tuple[Fold, Trials]] = []
+    for view in ("all", "attention"):
+        modules = view_modules(paths, VIEWS[view])
+        now, left = [s for s in left if complete(s, modules)], [s for s in left if not complete(s, modules)]
+        if not now:
+            continue
+        inside = np.array(["half-out" if s.entry["artist"] in artists else "outsider" for s in now])
+        fold = Fold([r for r in references if complete(r, modules)], now, artists, inside, np.full(len(now), "other"))
+        x, columns = matrix(fold, modules)
+        parts = [np.array([numbers[part_key(r)] for r in rows], np.intp) for rows in (fold.references, now)]
+        trials = run_half_out_trials(
+            x, columns, fold.reference_artist, parts[0], fold.suspect_artist, parts[1], settings
+        )
+        found.append((fold, trials))
+    return join(found)
+
+
+def part_key(one: Read) -> tuple[str, str]:
+    """Artist and half of a file."""
+    return one.entry["artist"], one.entry["part"]
+
+
+def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
+    """Trials of several folds and views as one pool."""
     joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(
         Trials(**joined),
@@ -301,11 +334,14 @@ def build_card(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """All conditions, ablations and counts."""
+    half_out = half_out_pool(corpus, embedding_matrix(), settings)
     conditions = {
         "other works, other recipe": pooled.where("other", "other"),
         "other works, reference recipe": pooled.where("other", "reference"),
         "same works, other recipe": pooled.where("same", "other"),
-        "artists outside the set": pooled.where("outsider"),
+        "other works, other recipe, whole set for all others": half_out.where("half-out"),
+        "artists outside the set": half_out.where("outsider"),
+        "artists outside the split-half sets": pooled.where("outsider"),
     }
     headline = conditions["other works, other recipe"]
     measured = {name: figures(c, rng) for name, c in conditions.items()}
