@@ -23,9 +23,9 @@ LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signa
 class Settings:
     """What changes the fit."""
 
-    components: int = 100
+    components: int = 300
     """PCA dimensions."""
-    shrink: float = 0.3
+    shrink: float = 0.5
     """Weight of the identity in the within-artist covariance, 0…1; 1 = no within-artist normalisation."""
     weigh: bool = True
     """Weigh blocks of features by how well they separate the references' artists."""

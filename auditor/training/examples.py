@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from auditor.lora import LoraWeights, load_lora
 from auditor.lora.algebra import canonical
+
+CHOSEN = [
+    ("01-serov-kohya-r6", "valentin-serov", "b", "suspect-r6-all"),
+    ("02-canaletto-kohya-r6", "canaletto", "a", "suspect-r6-all"),
+    ("03-hokusai-diffusers-r12-attention", "katsushika-hokusai", "a", "suspect-r12-attn"),
+    ("04-outsider-hals-kohya-r6", "frans-hals", "a", "suspect-r6-all"),
+    ("05-outsider-kunisada-diffusers-r12-attention", "utagawa-kunisada", "a", "suspect-r12-attn"),
+]
+MERGED = [("valentin-serov", "b", "suspect-r6-all"), ("canaletto", "a", "suspect-r6-all")]
 
 
 def merge(a: LoraWeights, b: LoraWeights, share: float, rank: int) -> dict[str, np.ndarray]:
@@ -29,7 +37,7 @@ def merge(a: LoraWeights, b: LoraWeights, share: float, rank: int) -> dict[str, 
 
 
 def resave(source: Path, target: Path) -> None:
-    """A kohya file rewritten in PEFT keys with alpha folded in and float32 tensors: another file, the same update."""
+    """A kohya file rewritten in PEFT keys with alpha folded in: another file, the same update."""
     weights = load_lora(source)
     tensors = {}
     for path, module in weights.modules.items():
@@ -45,18 +53,10 @@ def find(loras: Path, artist: str, half: str, recipe: str) -> Path:
 
 
 def write_examples(loras: Path, output: Path, chosen: list[tuple[str, str, str, str]]) -> None:
-    """Copy the chosen validation LoRAs under telling names and write the table.
-
-    chosen: (file name, artist, half, recipe).
-    """
+    """Copy the chosen validation LoRAs under telling names; chosen: (file name, artist, half, recipe)."""
     output.mkdir(parents=True, exist_ok=True)
-    rows = []
     for name, artist, half, recipe in chosen:
         shutil.copyfile(find(loras, artist, half, recipe), output / f"{name}.safetensors")
-        tensors = load_file(output / f"{name}.safetensors")
-        rows.append([f"{name}.safetensors", artist, recipe, len(tensors)])
-    with (output / "table.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([["file", "artist", "recipe", "tensors"], *rows])
 
 
 def main() -> None:
@@ -68,13 +68,10 @@ def main() -> None:
     loras, output = options.loras, options.output
     write_examples(loras, output, CHOSEN)
     kohya = output / f"{CHOSEN[0][0]}.safetensors"
-    resave(kohya, output / "resave-of-01.safetensors")
+    resave(kohya, output / "06-resave-of-01-peft.safetensors")
     a, b = (load_lora(find(loras, artist, half, recipe)) for artist, half, recipe in MERGED)
-    save_file(merge(a, b, 0.5, 8), output / "merge-of-two.safetensors", {"format": "pt"})
+    save_file(merge(a, b, 0.5, 8), output / "07-merge-of-01-and-02-r8.safetensors", {"format": "pt"})
 
-
-CHOSEN: list[tuple[str, str, str, str]] = []
-MERGED: list[tuple[str, str, str]] = []
 
 if __name__ == "__main__":
     main()
