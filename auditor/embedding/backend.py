@@ -72,7 +72,10 @@ class Grams:
     def combined(self, kept: NDArray[np.bool_], weigh: bool) -> tuple[Floats, Floats]:
         """Σ w_k G_k (N, N) and w (K,), learned from the kept files only."""
         inside = np.isin(self.names, np.unique(self.groups[kept & self.fitted]))
-        weights = self.learned(inside) if weigh else 1.0 / np.maximum(self.diagonal[:, inside].sum(1), 1e-12)
+        even = 1.0 / np.maximum(self.diagonal[:, inside].sum(1), 1e-12)
+        weights = self.learned(inside) if weigh else even
+        if not weights.any():  # nothing separates these artists; the scores will say so
+            weights = even
         used = np.flatnonzero(weights)
         return np.tensordot(weights[used].astype(np.float32), self.stack[used], 1).astype(np.float64), weights
 

@@ -49,4 +49,4 @@ def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Float
         decay.append(float(np.sum(share**2)))
     logs = np.array(norm)
     logs = np.where(np.isnan(logs), np.nanmin(logs) if np.isfinite(logs).any() else 0.0, logs)
-    return {"rank_only": np.array(rank), "norm_only": logs, "spectrum_only": np.array(decay)}
+    return {"rank_only": np.array(rank), "norm_only": logs - logs.mean(), "spectrum_only": np.array(decay)}

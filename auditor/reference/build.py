@@ -100,6 +100,8 @@ def import_folder(
     kinds = tuple(features_name.split("+")) if features_name else KINDS
     if unknown := set(kinds) - set(KNOWN):
         raise UsageError(f"Unknown features: {', '.join(sorted(unknown))}.", advice=f"Known: {', '.join(KNOWN)}.")
+    if not loras.is_dir():
+        raise UsageError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRA files per artist.")
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []
     for one in read_folder(loras, tag):
@@ -117,6 +119,7 @@ def import_folder(
         )
     read = [r for r in read if r.entry["artist"] not in few]
     skipped += [(a, "only one reference: it cannot be held out") for a in few]
+    require_one_shape(read)
     if "paper" in kinds:
         require_one_rank(read)
     digest, _ = read_plan(loras)
@@ -135,6 +138,19 @@ def import_folder(
         manifest["raw_rank"] = read[0].entry["rank"]
     write_features(output, manifest, [r.factored for r in read], k, seed, kinds)
     return {"artists": len(artists) - len(few), "references": len(read), "skipped": manifest["skipped"]}
+
+
+def require_one_shape(read: list[Read]) -> None:
+    """References of one base agree in every module's shape.  Raises ReferenceSetError where they do not."""
+    shapes: dict[str, tuple[int, int]] = {}
+    for one in read:
+        for path, f in one.factored.items():
+            own = (f.left.shape[0], f.right.shape[1])
+            if shapes.setdefault(path, own) != own:
+                raise ReferenceSetError(
+                    f"{one.entry['file']} has shape {own} in {path}; other references have {shapes[path]}.",
+                    advice="Keep LoRAs of different bases in different sets.",
+                )
 
 
 def require_one_rank(read: list[Read]) -> None:

@@ -61,6 +61,11 @@ def bases_of(arrays: dict[str, NDArray[Any]], kinds: tuple[str, ...]) -> Bases:
     return Bases(out, into, kinds)
 
 
+def module_paths(arrays: dict[str, NDArray[Any]]) -> list[str]:
+    """Every module that any reference adapts, sorted: the columns of the controls."""
+    return sorted(key.removeprefix("out/") for key in arrays if key.startswith("out/"))
+
+
 def columns(bases: Bases, modules: list[str]) -> NDArray[np.bool_]:
     """Which entries of the feature vector belong to `modules`."""
     return np.concatenate([np.full(bases.width(path), path in set(modules)) for path in bases.paths])
@@ -174,6 +179,7 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
         specs[name], more = pack_view(view)
         kept |= more
     np.savez_compressed(place / "arrays.npz", **kept)  # type: ignore[arg-type]
+    manifest["modules"] = {p: [len(arrays[f"out/{p}"]), len(arrays[f"in/{p}"])] for p in module_paths(arrays)}
     manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
     manifest["digest"] = digest_of(place, manifest)
     (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,17 +113,22 @@ class ReferenceSet:
         """A set by folder or installed name; None is the default set.  Raises ReferenceSetError."""
         folder = locate(name)
         manifest = read_manifest(folder)
+        if "views" not in manifest:
+            raise ReferenceSetError(
+                f"The reference set in {folder} is not calibrated.", advice="Run `audit refs calibrate` on it."
+            )
         try:
             with np.load(folder / "arrays.npz", allow_pickle=False) as packed:
                 arrays = {key: packed[key] for key in packed.files}
-        except (OSError, ValueError, KeyError) as problem:
+            views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
+            fingerprints = arrays["fingerprints"].astype(np.float32)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as problem:
             raise ReferenceSetError(
                 f"The arrays of the reference set {folder} cannot be read: {problem}.",
                 advice="Install the set again, or rebuild it with `audit refs calibrate`.",
             ) from problem
-        views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
         controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
-        return cls(folder, manifest, views, arrays["fingerprints"].astype(np.float32), controls)
+        return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
         """Headline figures of the card; empty if the set was never evaluated."""
@@ -134,14 +140,13 @@ class ReferenceSet:
 
     @cached_property
     def modules(self) -> list[str]:
-        """Every module that any reference adapts, sorted: the order of the controls."""
-        return sorted({path for view in self.views.values() for path in view.bases.paths})
+        """Every module that any reference adapts, sorted: the columns of the controls."""
+        return sorted(self.manifest["modules"])
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of each module."""
-        bases = [view.bases for view in self.views.values()]
-        return {p: (len(b.out[p]), len(b.into[p])) for b in bases for p in b.paths}
+        return {path: (int(shape[0]), int(shape[1])) for path, shape in self.manifest["modules"].items()}
 
     def require_features(self, name: str | None) -> None:
         """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
@@ -215,9 +220,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ReferenceSetError(
             f"No readable reference set in {folder}: {problem}.", advice="`audit refs list` shows what is installed."
         ) from problem
-    if manifest.get("schema") != SCHEMA:
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
         raise ReferenceSetError(
-            f"The reference set in {folder} has schema {manifest.get('schema')!r}; this version reads {SCHEMA!r}.",
+            f"The reference set in {folder} has schema {schema!r}; this version reads {SCHEMA!r}.",
             advice="Rebuild the set with `audit refs calibrate`, or install the version of audit that made it.",
         )
     return manifest

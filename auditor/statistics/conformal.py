@@ -30,7 +30,8 @@ def conformal_p(observed: ArrayLike, null: ArrayLike, group: ArrayLike) -> Float
     order = np.argsort(values)
     tail = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)  # weight of values ≥ the k-th smallest
     first = np.searchsorted(values[order], np.where(np.isnan(seen), -np.inf, seen), side="left")
-    return np.asarray((1.0 + np.minimum(tail[first], len(size))) / (len(size) + 1.0))
+    # rounded: sums of shares such as 1/3 must not push a p-value of exactly α over it
+    return np.asarray(np.round((1.0 + np.minimum(tail[first], len(size))) / (len(size) + 1.0), 12))
 
 
 def p_floor(groups: int) -> float:

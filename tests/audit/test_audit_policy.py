@@ -40,7 +40,7 @@ def verdict(
     derivative: dict[str, Any] | None = None,
     alpha: float = 0.05,
 ) -> Verdict:
-    tested = OpenSet(p_open, 0.01, 99, 3.0, [0.0], alpha)
+    tested = OpenSet(p_open, 0.01, 99, 3.0, [0.0], alpha, (p_open, p_open))
     names = ("ada-alder", "ben-birch", "cleo-cedar")
     rows = [artist(n, i + 1, p if i == 0 else 1.0, q) for i, (n, q) in enumerate(zip(names, excluded, strict=True))]
     return decide(tested, rows, Coverage(10, 20, 10, fraction), controls or {}, derivative)

@@ -146,7 +146,7 @@ def test_units_of_the_features_do_not_matter(settings: Settings, change: str) ->
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize(("blocks", "atol"), [(1, 2e-3), (BLOCKS, 0.05)])
+@pytest.mark.parametrize(("blocks", "atol"), [(1, 2e-3), (BLOCKS, 0.1)])
 def test_a_left_out_file_is_not_seen_by_the_fit(settings: Settings, blocks: int, atol: float) -> None:
     """Other left-out files of its group may be any others.
 
@@ -163,7 +163,7 @@ def test_a_left_out_file_is_not_seen_by_the_fit(settings: Settings, blocks: int,
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize(("blocks", "atol"), [(1, 2e-3), (BLOCKS, 0.05)])
+@pytest.mark.parametrize(("blocks", "atol"), [(1, 2e-3), (BLOCKS, 0.1)])
 def test_leaving_an_artist_out_is_a_set_without_that_artist(settings: Settings, blocks: int, atol: float) -> None:
     x, artist = world()
     for left in leave_out(grams_of(x, artist, blocks, artist), artist, settings):

@@ -15,10 +15,12 @@ from safetensors.numpy import save_file
 from auditor.embedding.backend import Settings
 from auditor.reference import calibrate, import_folder
 
-ARTISTS = ("ada-alder", "ben-birch", "cleo-cedar", "dan-dogwood", "eve-elm", "finn-fir")
+ARTISTS = ("ada-alder", "ben-birch", "cleo-cedar", "dan-dogwood", "eve-elm", "finn-fir", "gus-gorse", "hal-hazel",
+           "ivy-iris", "joy-juniper", "kay-kapok", "lea-larch")  # fmt: skip
 FILES = 4
 SETTINGS = Settings(components=20, shrink=0.4)
 DIRECTIONS = 6
+COUNT, TOTAL = len(ARTISTS), len(ARTISTS) * FILES
 STRANGER = 100
 """Artists from this number on are in no set."""
 

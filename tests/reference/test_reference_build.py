@@ -34,17 +34,17 @@ def manifest(folder: Path) -> dict:
 def test_a_set_holds_every_artist_and_file(set_folder: Path) -> None:
     loaded = ReferenceSet.load(set_folder)
     assert loaded.artists == list(mini_set.ARTISTS)
-    assert loaded.genres == ["shrubs", "trees"] * 3
-    assert len(loaded.manifest["references"]) == 24
-    assert loaded.artist_of.tolist() == sorted(list(range(6)) * 4)
+    assert loaded.genres == ["shrubs", "trees"] * 6
+    assert len(loaded.manifest["references"]) == mini_set.TOTAL
+    assert loaded.artist_of.tolist() == sorted(list(range(mini_set.COUNT)) * 4)
     assert loaded.manifest["base"]["family"] == "unknown"
     assert loaded.manifest["skipped"] == []
     assert set(loaded.views) == set(VIEWS)
     assert loaded.modules == sorted(mini_set.shapes())
     assert loaded.shapes.items() <= mini_set.shapes().items()
-    assert loaded.fingerprints.shape == (24, 256)
+    assert loaded.fingerprints.shape == (mini_set.TOTAL, 256)
     assert set(loaded.controls) == {"rank_only", "norm_only", "spectrum_only"}
-    assert {values.shape for values in loaded.controls.values()} == {(24, 20)}
+    assert {values.shape for values in loaded.controls.values()} == {(mini_set.TOTAL, 20)}
 
 
 def test_it_holds_no_weights_and_no_file_but_its_own(set_folder: Path) -> None:
@@ -55,13 +55,13 @@ def test_views_are_fitted_on_complete_references(set_folder: Path) -> None:
     for name, view in ReferenceSet.load(set_folder).views.items():
         assert set(view.bases.paths) <= set(view_modules(sorted(mini_set.shapes()), VIEWS[name]))
         assert len(view.bases.paths) >= 10
-        assert view.rows.tolist() == list(range(24))
-        assert view.null.shape == view.genuine.shape == (24, 6)
-        own = np.arange(24), view.artist
+        assert view.rows.tolist() == list(range(mini_set.TOTAL))
+        assert view.null.shape == view.genuine.shape == (mini_set.TOTAL, mini_set.COUNT)
+        own = np.arange(mini_set.TOTAL), view.artist
         assert np.isnan(view.null[own]).all()
-        assert np.isnan(view.null).sum() == 24
+        assert np.isnan(view.null).sum() == mini_set.TOTAL
         assert np.isfinite(view.genuine).all()
-        assert view.calibration.bound == pytest.approx(np.log10(6))
+        assert view.calibration.bound == pytest.approx(np.log10(mini_set.COUNT))
         assert ((view.mixture_null >= 0) & (view.mixture_null < 1.5)).all()
 
 
@@ -70,7 +70,7 @@ def test_what_is_stored_in_half_precision_still_puts_a_reference_where_it_was(
 ) -> None:
     loaded = ReferenceSet.load(set_folder)
     for view in loaded.views.values():
-        for i in (0, 7, 23):
+        for i in (0, 7, 30):
             weights = load_lora(lora_folder / loaded.manifest["references"][view.rows[i]]["file"])
             vector, present = features(factor_all(weights, view.bases.paths), view.bases)
             assert present.all()
@@ -111,19 +111,19 @@ def test_bad_files_are_listed_and_the_set_is_built(loras: Path, tmp_path: Path) 
     (place / "notes.txt").write_text("not a LoRA")
     writing.save(place / "checkpoint.safetensors", {"unet.conv_in.weight": np.zeros((4, 4), np.float32)})
     told = import_folder(loras, tmp_path / "set", k=4)
-    assert (told["artists"], told["references"]) == (6, 24)
+    assert (told["artists"], told["references"]) == (mini_set.COUNT, mini_set.TOTAL)
     listed = {row["file"]: row["reason"] for row in told["skipped"]}
     assert set(listed) == {f"{place.name}/{n}.safetensors" for n in ("empty", "torn", "checkpoint")}
     assert all(listed.values())
     assert manifest(tmp_path / "set")["skipped"] == told["skipped"]
-    assert calibrate(tmp_path / "set", settings=mini_set.SETTINGS)["references"] == 24
+    assert calibrate(tmp_path / "set", settings=mini_set.SETTINGS)["references"] == mini_set.TOTAL
 
 
 def test_an_artist_with_one_reference_cannot_be_held_out(loras: Path, tmp_path: Path) -> None:
     for number in range(1, 4):
         (loras / mini_set.ARTISTS[0] / f"{number}.safetensors").unlink()
     told = import_folder(loras, tmp_path / "set", k=4)
-    assert (told["artists"], told["references"]) == (5, 20)
+    assert (told["artists"], told["references"]) == (mini_set.COUNT - 1, mini_set.TOTAL - 4)
     assert [row["file"] for row in told["skipped"]] == [mini_set.ARTISTS[0]]
     calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
     assert ReferenceSet.load(tmp_path / "set").artists == list(mini_set.ARTISTS[1:])
@@ -135,7 +135,7 @@ def test_files_without_effect_do_not_spoil_the_set(loras: Path, tmp_path: Path) 
     import_folder(loras, tmp_path / "set", k=4)
     calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
     view = ReferenceSet.load(tmp_path / "set").views["all"]
-    assert len(view.rows) == 24
+    assert len(view.rows) == mini_set.TOTAL
     assert np.isfinite(view.points).all()
 
 
@@ -243,12 +243,12 @@ def test_the_trainers_plan_names_halves_recipes_and_which_files_are_references(l
             half = "ab"[number % 2]
             jobs.append({"name": stem, "half": half, "recipe": "plain", "pictures": ["1", "2", "3"]})
     (loras / "plan.json").write_text(json.dumps({"base": "d1gest", "jobs": jobs}))
-    assert import_folder(loras, tmp_path / "set", k=4)["references"] == 18
+    assert import_folder(loras, tmp_path / "set", k=4)["references"] == 3 * mini_set.COUNT
     found = manifest(tmp_path / "set")
     assert found["base"]["digest"] == "d1gest"
     assert [r["part"] for r in found["references"][:3]] == ["a", "b", "a"]
     assert {(r["recipe"], r["images"]) for r in found["references"]} == {("plain", 3)}
-    assert import_folder(loras, tmp_path / "whole", k=4, tag=None)["references"] == 24
+    assert import_folder(loras, tmp_path / "whole", k=4, tag=None)["references"] == mini_set.TOTAL
 
 
 # --- the paper's features ------------------------------------------------------------------------------------------
@@ -302,4 +302,4 @@ def test_parts_are_halves_and_single_files_where_there_is_one_half() -> None:
 
 def test_least_p_of_the_set(set_folder: Path) -> None:
     view = ReferenceSet.load(set_folder).views["all"]
-    assert p_floor(len(np.unique(view.artist))) == pytest.approx(1 / 7)
+    assert p_floor(len(np.unique(view.artist))) == pytest.approx(1 / (mini_set.COUNT + 1))

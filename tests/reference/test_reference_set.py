@@ -168,7 +168,7 @@ def test_the_headline_of_the_card_is_shown(copy: Path) -> None:
 
 def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -> None:
     loaded = ReferenceSet.load(set_folder)
-    for name in (None, "gram-left+delta", loaded.manifest["features"]):
+    for name in (None, loaded.manifest["features"], loaded.manifest["features"].split("/")[0]):
         loaded.require_features(name)
     with pytest.raises(UsageError, match="paper"):
         loaded.require_features("paper")
