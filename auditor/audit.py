@@ -47,12 +47,12 @@ def check(
     try:
         with frame.timed("read"):
             artifact, weights = read_artifact(path), load_lora(path)
-        in_scope(weights, reference)
-        view = choose_view(weights, reference)
+        paths = in_scope(weights, reference)
+        view = choose_view(paths, reference)
     except NotAuditable as problem:
         return frame.audit(skipped(path, problem))
     with frame.timed("embed"):
-        factored = factor_all(weights, reference.modules)
+        factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)
         point = view.projection(vector)
     with frame.timed("score"):

@@ -205,9 +205,10 @@ def mixture(reference: ReferenceSet, view: View, point: Floats) -> list[dict[str
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    mean = view.centres.mean(0)
-    _, s, vt = np.linalg.svd(view.centres - mean, full_matrices=False)
-    placed = (view.centres - mean) @ vt[:2].T
+    centres = unit(view.centres)
+    mean = centres.mean(0)
+    _, s, vt = np.linalg.svd(centres - mean, full_matrices=False)
+    placed = (centres - mean) @ vt[:2].T
     own = (unit(point)[0] - mean) @ vt[:2].T
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}

@@ -7,6 +7,7 @@ every artist of the set is excluded at α.  All else is INCONCLUSIVE.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
         "CONSISTENT",
         best.artist,
         f"This LoRA resembles LoRAs trained on works by {name} more than LoRAs by artists outside the set resemble "
-        f"anyone in it: fewer than {share(open_set.p)} of those come as close.",
+        f"anyone in it: at most {share(open_set.p)} of those come as close.",
         [
             f"Open-set test: p = {open_set.p:.3f} (least possible {open_set.p_min:.3f}), claimed error rate "
             f"{open_set.alpha:g}.",
@@ -119,5 +120,5 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 
 
 def share(p: float) -> str:
-    """'about 2 in 100'."""
-    return f"{max(1, round(100 * p))} in 100"
+    """'2 in 100': p rounded up, so that no sentence claims more than the test."""
+    return f"{max(1, math.ceil(100 * p - 1e-9))} in 100"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ CUT = 4096  # characters of a declared metadata value that are kept
 ENOUGH = 0.95  # a view is used if the file adapts this share of its modules
 
 
-def in_scope(weights: LoraWeights, reference: ReferenceSet) -> None:
-    """Raise OutOfScope unless the file adapts the set's base and changes something."""
+def comparable(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
+    """Paths of the modules that file and set have in common, in the same shape."""
+    return [p for p, s in reference.shapes.items() if p in weights.modules and weights.modules[p].shape == s]
+
+
+def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
+    """Paths of the modules to compare.  Raises OutOfScope unless the file adapts the set's base and has an effect."""
     base = reference.manifest["base"]["family"]
-    matching = [p for p in reference.shapes if p in weights.modules and weights.modules[p].shape == reference.shapes[p]]
+    matching = comparable(weights, reference)
     if weights.base_family != base or not matching:
         raise OutOfScope(
             f"This is a LoRA for the base '{weights.base_family}'; the reference set "
@@ -42,13 +48,14 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> None:
             "This LoRA has no effect: its update is zero in every layer that the reference set looks at.",
             advice="The file is untrained or was emptied; there is nothing to compare.",
         )
+    return matching
 
 
-def choose_view(weights: LoraWeights, reference: ReferenceSet) -> View:
+def choose_view(paths: Collection[str], reference: ReferenceSet) -> View:
     """The view with most modules among those that the file adapts (nearly) completely; else the best covered one."""
 
     def covered(view: View) -> float:
-        return float(np.mean([p in weights.modules for p in view.bases.paths]))
+        return float(np.mean([p in paths for p in view.bases.paths]))
 
     complete = [v for v in reference.views.values() if covered(v) >= ENOUGH]
     if complete:

@@ -91,12 +91,13 @@ def evaluate(
     loras: Annotated[
         Path, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="The LoRAs that the set was made from.")
     ],
+    thorough: Annotated[bool, typer.Option("--thorough", help="Also sub-networks and fewer references.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how often this kind of set is right, halves of works and artists left out; written to its card."""
     from auditor.reference import evaluate as measure
 
-    _give(measure(folder, loras), as_json)
+    _give(measure(folder, loras, thorough=thorough), as_json)
 
 
 @refs.command()

@@ -217,7 +217,8 @@ def mixture_shares(centres: Floats, x: Floats) -> Floats:
 
 def t_norm(scores: Floats) -> Floats:
     """Each row (n, C) minus its mean over its spread: how far an artist stands out for this file.  NaN stays NaN."""
-    return np.asarray((scores - np.nanmean(scores, 1, keepdims=True)) / np.nanstd(scores, 1, keepdims=True))
+    spread = np.maximum(np.nanstd(scores, 1, keepdims=True), 1e-12)  # a file as close to everybody stands out nowhere
+    return np.asarray((scores - np.nanmean(scores, 1, keepdims=True)) / spread)
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def fit_normaliser(null: Floats, artist: Labels) -> Normaliser:
     filled = np.nan_to_num(scores)
     centre = (weight * filled).sum(0)
     spread = np.sqrt((weight * (filled - centre) ** 2).sum(0))
-    return Normaliser(centre, spread)
+    return Normaliser(centre, np.maximum(spread, 1e-12))
 
 
 def impostor_scores(null: Floats, artist: Labels) -> Floats:

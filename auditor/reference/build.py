@@ -101,7 +101,7 @@ def import_folder(
     if unknown := set(kinds) - set(KNOWN):
         raise UsageError(f"Unknown features: {', '.join(sorted(unknown))}.", advice=f"Known: {', '.join(KNOWN)}.")
     if not loras.is_dir():
-        raise UsageError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRA files per artist.")
+        raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []
     for one in read_folder(loras, tag):

@@ -113,13 +113,12 @@ class ReferenceSet:
         """A set by folder or installed name; None is the default set.  Raises ReferenceSetError."""
         folder = locate(name)
         manifest = read_manifest(folder)
-        if "views" not in manifest:
+        if not manifest.get("views"):
             raise ReferenceSetError(
                 f"The reference set in {folder} is not calibrated.", advice="Run `audit refs calibrate` on it."
             )
         try:
-            with np.load(folder / "arrays.npz", allow_pickle=False) as packed:
-                arrays = {key: packed[key] for key in packed.files}
+            arrays = read_arrays(folder / "arrays.npz")
             views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
             fingerprints = arrays["fingerprints"].astype(np.float32)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as problem:
@@ -161,6 +160,12 @@ def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
     """Which entries of the feature vector belong to a sub-network."""
     mine = [bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths]
     return np.repeat(mine, [bases.width(path) for path in bases.paths])
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file; never unpickles.  The file is closed whatever happens."""
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as packed:
+        return {key: packed[key] for key in packed.files}
 
 
 def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> View:

@@ -266,26 +266,28 @@ def few_references(corpus: Sequence[Read], count: int) -> list[Read]:
     return result
 
 
-def ablations(corpus: Sequence[Read], settings: Settings, rng: np.random.Generator) -> dict[str, Any]:
-    """One change at a time, on suspects from other works by other recipes."""
-    plain = replace(settings, shrink=1.0)
-    even = replace(settings, weigh=False)
+def ablations(
+    corpus: Sequence[Read], settings: Settings, rng: np.random.Generator, thorough: bool
+) -> dict[str, Any]:
+    """One change at a time, on other works by other recipes; thorough: also sub-networks and fewer references."""
+    plain, even = replace(settings, shrink=1.0), replace(settings, weigh=False)
     table = {
         "default": pool(corpus, embedding_matrix(), settings),
         "output covariance only": pool(corpus, embedding_matrix(("root-gram",)), settings),
-        "output covariance without the root": pool(corpus, embedding_matrix(("gram",)), settings),
         "update ΔW only": pool(corpus, embedding_matrix(("delta",)), settings),
         "no within-artist calibration": pool(corpus, embedding_matrix(), plain),
         "all blocks weighted alike": pool(corpus, embedding_matrix(), even),
-        "feed-forward only": pool(corpus, embedding_matrix(), settings, ("ff",)),
-        "self-attention only": pool(corpus, embedding_matrix(), settings, ("self_attention",)),
-        "cross-attention only": pool(corpus, embedding_matrix(), settings, ("cross_attention",)),
         "control: rank only": pool(corpus, control_matrix("rank_only"), plain),
         "control: norm only": pool(corpus, control_matrix("norm_only"), plain),
         "control: spectrum only": pool(corpus, control_matrix("spectrum_only"), plain),
     }
-    for count in (2, 3):
-        table[f"{count} references an artist"] = pool(few_references(corpus, count), embedding_matrix(), settings)
+    if thorough:
+        table["output covariance without the root"] = pool(corpus, embedding_matrix(("gram",)), settings)
+        for name in SUBNETWORKS:
+            table[f"{name} only"] = pool(corpus, embedding_matrix(), settings, (name,))
+        for count in (2, 3):
+            fewer = few_references(corpus, count)
+            table[f"{count} references an artist"] = pool(fewer, embedding_matrix(), settings)
     measured = {name: figures(pooled.where("other", "other"), rng, 200) for name, pooled in table.items()}
     rank = 16
     same_rank = [r for r in corpus if is_reference(r) and r.entry["rank"] == rank]
@@ -296,7 +298,12 @@ def ablations(corpus: Sequence[Read], settings: Settings, rng: np.random.Generat
 
 
 def evaluate(
-    folder: str | Path, loras: str | Path | None = None, *, seed: int = 0, settings: Settings = SETTINGS
+    folder: str | Path,
+    loras: str | Path | None = None,
+    *,
+    seed: int = 0,
+    settings: Settings = SETTINGS,
+    thorough: bool = False,
 ) -> dict[str, Any]:
     """Run the protocol on the LoRA files that a set was made from and write card.json into the set's folder.
 
@@ -321,8 +328,15 @@ def evaluate(
     rng = np.random.default_rng(seed)
     pooled = pool(corpus, embedding_matrix(), settings, crossed=True)
     card = build_card(pooled, corpus, artists, manifest, settings, rng)
-    (place / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+    write_card(place, card)
+    card["ablations"] = ablations(corpus, settings, rng, thorough)
+    write_card(place, card)
     return card
+
+
+def write_card(place: Path, card: dict[str, Any]) -> None:
+    """Write card.json."""
+    (place / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
 def build_card(
@@ -357,7 +371,6 @@ def build_card(
         "headline": measured["other works, other recipe"] | likelihood_figure(headline, len(artists)),
         "conditions": measured,
         "false_attribution_counts": {name: false_attribution_band(c) for name, c in conditions.items()},
-        "ablations": ablations(corpus, settings, rng),
         "p_floor": 1 / (len(artists) + 1),
         "log10_lr_bound": float(np.log10(len(artists))),
     }

@@ -31,7 +31,8 @@ def conformal_p(observed: ArrayLike, null: ArrayLike, group: ArrayLike) -> Float
     tail = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)  # weight of values ≥ the k-th smallest
     first = np.searchsorted(values[order], np.where(np.isnan(seen), -np.inf, seen), side="left")
     # rounded: sums of shares such as 1/3 must not push a p-value of exactly α over it
-    return np.asarray(np.round((1.0 + np.minimum(tail[first], len(size))) / (len(size) + 1.0), 12))
+    reached = np.round(np.minimum(tail[first], len(size)), 12)
+    return np.asarray((1.0 + reached) / (len(size) + 1.0))
 
 
 def p_floor(groups: int) -> float:

