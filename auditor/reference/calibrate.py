@@ -102,14 +102,8 @@ def calibrate_view(
     points, parts_points = projection(x), part_points(bases, projection, x)
     view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, shares, parts_points)
     weight = artist_weights(artist, everything)
-    pairs = ~np.isnan(null)
-    calibration = fit_logistic(
-        view.genuine_scores,
-        view.null_scores[pairs],
-        null.shape[1],
-        weight,
-        np.broadcast_to(weight[:, None], pairs.shape)[pairs],
-    )
+    # H2 is an outside artist's file at its closest to anybody: an artist is looked at because it came first
+    calibration = fit_logistic(view.genuine_scores, view.null_statistic, null.shape[1], weight, weight)
     return replace(view, calibration=calibration)
 
 

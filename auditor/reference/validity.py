@@ -238,11 +238,8 @@ def likelihood_cost(pooled: Pool, artists: int) -> dict[str, float]:
     costs = []
     for side in (0, 1):
         fit_rows, test_rows = t.artist % 2 == side, t.artist % 2 != side
-        model = fit_logistic(
-            t.own_score[fit_rows], t.other_scores[fit_rows][~np.isnan(t.other_scores[fit_rows])], artists // 2
-        )
-        others = t.other_scores[test_rows]
-        costs.append(cllr(model.log10_lr(t.own_score[test_rows]), model.log10_lr(others[~np.isnan(others)])))
+        model = fit_logistic(t.own_score[fit_rows], t.impostor[fit_rows], artists // 2)
+        costs.append(cllr(model.log10_lr(t.own_score[test_rows]), model.log10_lr(t.impostor[test_rows])))
     return {"cllr": float(np.mean(costs))}
 
 
