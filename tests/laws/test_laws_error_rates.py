@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from scipy import stats
-from worlds import SETTINGS, World, columns_of, references, view_of
+from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
+from auditor.embedding.backend import centroids, cosines, fit
 from auditor.evidence import exclusion_p, open_set, per_artist_p, scores_of
 from auditor.reference.set import View
-from auditor.reference.trials import run_trials
+from auditor.reference.trials import run_half_out_trials, run_trials
 
 ALPHA = 0.05
 ARTISTS, FILES = 40, 6
@@ -170,3 +171,27 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
     chosen = trials.rows(np.array([1, 4]))
     assert chosen.artist.tolist() == [3, 11]
     assert chosen.other_scores.shape == (2, 12)
+
+
+def test_half_out_trials_use_the_set_without_the_suspects_half_of_the_works() -> None:
+    """Genuine: the fit lacks the part, null and normaliser are the whole set's.  Impostor: as in other trials."""
+    world = World(np.random.default_rng(22), width=150)
+    styles, x, artist = references(world, 10, 4)
+    parts = 2 * artist + np.arange(len(artist)) % 2
+    suspects, halves = np.array([0, 0, 6, -1]), np.array([0, 1, 13, 99])
+    features = np.vstack([x, world.files(np.vstack([styles[[0, 0, 6]], world.artists(1)]))])
+    trials = run_half_out_trials(features, columns_of(150, 1), artist, parts, suspects, halves, SETTINGS)
+    whole = run_trials(features, columns_of(150, 1), artist, suspects, SETTINGS)
+    np.testing.assert_allclose(trials.impostor, whole.impostor, atol=1e-3)
+    np.testing.assert_allclose(trials.p_impostor, whole.p_impostor, atol=1e-9)
+    view = view_of(x, artist, blocks=1)
+    for i in range(3):
+        kept = parts != halves[i]
+        fitted = fit(grams_of(np.vstack([x[kept], features[len(x) + i]]), np.append(artist[kept], 0)),
+                     np.append(np.ones(kept.sum(), bool), False), SETTINGS)  # fmt: skip
+        centres = centroids(fitted.points[:-1], artist[kept], 10, np.ones(kept.sum(), bool))
+        scores = view.normaliser(cosines(fitted.points[-1:], centres))[0]
+        assert trials.genuine[i] == pytest.approx(scores.max(), abs=0.02)
+        assert trials.own_score[i] == pytest.approx(scores[suspects[i]], abs=0.02)
+        assert trials.named[i] == scores.argmax()
+    assert np.isnan([trials.genuine[3], trials.p_genuine[3], trials.own_score[3]]).all()
