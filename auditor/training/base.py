@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import distributed
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from auditor.training.pictures import Pictures, colour_words, random_crops, read_pictures, read_titles
@@ -156,26 +158,40 @@ def encode_crops(
     return torch.cat(rows), words, np.concatenate(owners)
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How long the UNet is trained.  batch: samples a step over all workers; rate: peak learning rate."""
+
+    steps: int
+    batch: int
+    rate: float
+    crops: int
+    """Random crops of every picture."""
+    seed: int
+    workers: int = 1
+
+
 def train_unet(
     parts: tuple[AutoencoderTiny, CLIPTokenizer, CLIPTextModel, UNet2DConditionModel],
     pictures: Pictures,
-    budget: tuple[int, int],
-    rng: np.random.Generator,
+    budget: Budget,
     folder: Path,
+    worker: int = 0,
 ) -> None:
     """Noise prediction on cached latents, text encoder and UNet together; the saved weights are their moving average.
 
-    budget: (steps, batch).  Captions: the painter's name (half the time) and colour words; 10 % empty (for guidance).
+    Workers (processes of one thread each) share a step's batch and average their gradients: two are faster than two
+    threads where other programs run beside, since no operation waits for a thread that was put aside.
+    Captions: the painter's name (half the time) and colour words; 10 % empty (for guidance).
     """
     vae, tokenizer, text_encoder, unet = parts
-    steps, batch = budget
-    latents, words, owner = encode_crops(vae, pictures, 10, rng)
+    steps, batch = budget.steps, budget.batch // budget.workers
+    latents, words, owner = encode_crops(vae, pictures, budget.crops, np.random.default_rng([budget.seed, 1000]))
     scheduler = noise_scheduler()
     unet.to(memory_format=torch.channels_last)  # 1.4 × faster on CPUs
     trained = torch.nn.ModuleList([unet, text_encoder])
     average = [p.detach().clone() for p in trained.parameters()]
     optimiser = torch.optim.AdamW(trained.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
-    torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     started, begin = time.time(), 0
     checkpoint = folder / "unet-checkpoint.pt"
     if checkpoint.is_file():
@@ -183,9 +199,11 @@ def train_unet(
         trained.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         average, begin = saved["average"], saved["step"]
+    rng = np.random.default_rng([budget.seed, worker, begin])
+    torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     for step in range(begin, steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, steps, 6e-4, 200)
+            group["lr"] = learning_rate(step, steps, budget.rate, 200)
         index = rng.integers(0, len(latents), batch)
         clean = latents[index].float() * vae.config.scaling_factor
         captions = [caption(pictures.artist[owner[i]], words[i], rng) for i in index]
@@ -196,10 +214,13 @@ def train_unet(
         loss = F.mse_loss(unet(scheduler.add_noise(clean, noise, times), times, states).sample, noise)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        share_gradients(trained, budget.workers)
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimiser.step()
         decay = min(0.998, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in trained.parameters()], 1 - decay)
+        if worker:
+            continue
         note(folder / "log.jsonl", "unet", step, steps, loss.item(), started)
         if (step + 1) % 500 == 0 and step + 1 < steps:
             state = {"model": trained.state_dict(), "optimiser": optimiser.state_dict()}
@@ -208,6 +229,17 @@ def train_unet(
         for parameter, mean_value in zip(trained.parameters(), average, strict=True):
             parameter.copy_(mean_value)
     checkpoint.unlink(missing_ok=True)
+
+
+def share_gradients(trained: torch.nn.Module, workers: int) -> None:
+    """Replace every gradient by its mean over the workers."""
+    if workers == 1:
+        return
+    gradients = [p.grad for p in trained.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.div_(workers).split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -237,28 +269,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder per background artist")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="go on from this base: its autoencoder, tokenizer and weights")
     parser.add_argument("--vae-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=2800)
+    parser.add_argument("--unet-steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--crops", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(options.seed)
-    torch.manual_seed(options.seed)
+    budget = Budget(options.unet_steps, options.batch, options.rate, options.crops, options.seed, options.workers)
+    options.output.mkdir(parents=True, exist_ok=True)
     pictures = read_pictures(options.images)
-    if (folder / "vae").is_dir():
-        vae = AutoencoderTiny.from_pretrained(folder / "vae").eval()
+    if options.start is None and not (options.output / "tokenizer").is_dir():
+        prepare(options.output, options.images, pictures, options.vae_steps, options.seed)
+    arguments = (options.images, options.output, options.start, budget)
+    if budget.workers == 1:
+        train_parts(0, *arguments)
     else:
-        vae = train_vae(pictures, options.vae_steps, rng, folder / "log.jsonl")
-        vae.register_to_config(scaling_factor=latent_scale(vae, pictures, rng))
-        vae.save_pretrained(folder / "vae")
+        torch.multiprocessing.spawn(train_parts, arguments, nprocs=budget.workers)
+
+
+def prepare(folder: Path, images: Path, pictures: Pictures, steps: int, seed: int) -> None:
+    """Autoencoder and tokenizer, into `folder`."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    vae = train_vae(pictures, steps, rng, folder / "log.jsonl")
+    vae.register_to_config(scaling_factor=latent_scale(vae, pictures, rng))
+    vae.save_pretrained(folder / "vae")
     artists = [a.replace("-", " ") for a in sorted(set(pictures.artist))]
-    texts = [t for t in read_titles(options.images).values() if t] + [f"a painting by {a}" for a in artists * 20]
-    tokenizer = train_tokenizer(texts, folder / "tokenizer")
-    text_encoder, unet = build_text_encoder(len(tokenizer), tokenizer.eos_token_id), build_unet()
-    train_unet((vae, tokenizer, text_encoder, unet), pictures, (options.unet_steps, options.batch), rng, folder)
-    save(folder, vae, tokenizer, text_encoder, unet)
+    texts = [t for t in read_titles(images).values() if t] + [f"a painting by {a}" for a in artists * 20]
+    train_tokenizer(texts, folder / "tokenizer")
+
+
+def train_parts(worker: int, images: Path, folder: Path, start: Path | None, budget: Budget) -> None:
+    """One worker's whole run: load or build the parts, train them; worker 0 writes the pipeline."""
+    torch.manual_seed(budget.seed)
+    if budget.workers > 1:
+        torch.set_num_threads(1)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{(folder / 'meeting').resolve()}", rank=worker, world_size=budget.workers
+        )
+    home = start or folder
+    vae = AutoencoderTiny.from_pretrained(home / "vae", torch_dtype=torch.float32).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(home / "tokenizer")
+    if start is None:
+        text_encoder, unet = build_text_encoder(len(tokenizer), tokenizer.eos_token_id), build_unet()
+    else:
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+    train_unet((vae, tokenizer, text_encoder, unet), read_pictures(images), budget, folder, worker)
+    if worker == 0:
+        save(folder, vae, tokenizer, text_encoder, unet)
+        (folder / "meeting").unlink(missing_ok=True)
 
 
 def save(

@@ -21,6 +21,7 @@ from auditor.training.recipes import Recipe
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+WHOLE = {"random": 0.0, "mixed": 1 / 3, "whole": 1.0}  # share of whole pictures; the rest are crops
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -149,9 +150,9 @@ class Draws:
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """(latents, text states, noise, times) of one step."""
         count, crops = self.member.latents.shape[:2]
-        low, high = {"random": (1, crops), "whole": (0, 1), "mixed": (0, crops)}[self.recipe.crops]
         rows = self.numpy.integers(0, count, self.recipe.batch)
-        cuts = self.numpy.integers(low, high, self.recipe.batch)
+        cuts = self.numpy.integers(1, crops, self.recipe.batch)
+        cuts[self.numpy.random(self.recipe.batch) < WHOLE[self.recipe.crops]] = 0
         mean, logvar = self.member.latents[rows, cuts].chunk(2, 1)
         latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=self.torch)
         noise = torch.randn(mean.shape, generator=self.torch)

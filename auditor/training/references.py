@@ -28,7 +28,7 @@ from auditor.training.gang import Member, train_gang
 from auditor.training.pictures import Pictures, random_crops, read_pictures, resize, to_float
 from auditor.training.recipes import BY_NAME, Recipe
 
-CROPS = 8  # random crops of each picture, cached after the whole picture
+CROPS = 16  # random crops of each picture, cached after the whole picture
 
 
 @dataclass(frozen=True)
