@@ -7,21 +7,35 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from auditor._version import __version__
-from auditor.embedding.features import factor_all, features
+from auditor.embedding.backend import Floats
+from auditor.embedding.features import Factored, factor_all, features
 from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, mixture, open_set, style_map
-from auditor.lora import load_lora, read_artifact
+from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.policy import decide
-from auditor.reference.set import ReferenceSet
+from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit, Verdict
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
 
 ALPHA, RESAMPLES = 0.05, 1000
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What an audit found on its way: for callers that keep more than the verdict."""
+
+    weights: LoraWeights
+    factored: dict[str, Factored]
+    view: View
+    point: Floats
+    """(1, d) coordinates in the view, before length normalisation."""
 
 
 def check(
@@ -32,11 +46,14 @@ def check(
     alpha: float = ALPHA,
     resamples: int = RESAMPLES,
     features_name: str | None = None,
+    artifact: Artifact | None = None,
+    observe: Callable[[Placed], None] | None = None,
 ) -> Audit:
     """Audit one LoRA file against a reference set (None: the default set).
 
     A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set.  Raises UsageError for options out of
-    range and ReferenceSetError for a set that cannot be used.  Same inputs and seed give the same result, timing aside.
+    range and ReferenceSetError for a set that cannot be used.  `artifact`: the file's hashes where they are known already;
+    `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same result, timing aside.
     """
     if not 0 < alpha < 1 or resamples < 1:
         raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
@@ -46,7 +63,7 @@ def check(
     frame = Frame(seed, options, reference)
     try:
         with frame.timed("read"):
-            artifact, weights = read_artifact(path), load_lora(path)
+            artifact, weights = artifact or read_artifact(path), load_lora(path)
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:
@@ -55,6 +72,8 @@ def check(
         factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)
         point = view.projection(vector)
+    if observe:
+        observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage = cover(weights, view, present)
         tested = open_set(view, point, alpha, resamples, seed)

@@ -25,13 +25,17 @@ class FailOn(StrEnum):
 
 def exit_code(audits: Iterable[Audit], fail_on: FailOn) -> int:
     """The exit code for all suspects together."""
-    found = {_of_one(audit, fail_on) for audit in audits}
+    return code_of_labels(("OUT_OF_SCOPE" if audit.skipped else audit.verdict.label for audit in audits), fail_on)
+
+
+def code_of_labels(labels: Iterable[str], fail_on: FailOn) -> int:
+    """The exit code for verdicts of these labels together."""
+    found = {_of_one(label, fail_on) for label in labels}
     return next((code for code in GRAVITY if code in found), NOTHING_FOUND)
 
 
-def _of_one(audit: Audit, fail_on: FailOn) -> int:
-    label = audit.verdict.label
-    if audit.skipped or label == "OUT_OF_SCOPE":
+def _of_one(label: str, fail_on: FailOn) -> int:
+    if label == "OUT_OF_SCOPE":
         return NOT_AUDITABLE
     if label in ("CONSISTENT", "DERIVATIVE") and fail_on is not FailOn.NEVER:
         return MATCH

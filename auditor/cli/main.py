@@ -22,6 +22,7 @@ from auditor.cli.check import check
 from auditor.cli.output import complain
 from auditor.cli.refs import refs
 from auditor.cli.report import report
+from auditor.cli.scan import scan
 from auditor.errors import AuditorError
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, report):
+for command in (check, inspect, compare, scan, report):
     app.command(context_settings=SETTINGS)(command)
 app.add_typer(refs, name="refs")
 

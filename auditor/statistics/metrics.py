@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +23,8 @@ class Figure:
 
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     """Area under the ROC curve: chance that a positive scores above a negative, ties half (Mann–Whitney U / n m)."""
+    from scipy import stats  # half a second of imports that no audit needs
+
     high, low = np.asarray(positive, float), np.asarray(negative, float)
     ranks = stats.rankdata(np.concatenate([high, low]))
     return float((ranks[: high.size].sum() - high.size * (high.size + 1) / 2) / (high.size * low.size))
@@ -41,6 +42,8 @@ def equal_error_rate(positive: ArrayLike, negative: ArrayLike) -> float:
 
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper–Pearson) interval of a proportion; (0, 1) without trials."""
+    from scipy import stats
+
     if trials == 0:
         return 0.0, 1.0
     tail = (1 - level) / 2

@@ -1,0 +1,220 @@
+"""Near-duplicates over a whole corpus: re-uploads, re-saves, resizes, checkpoints of one run, merges.
+
+    hashes ─► copies          sketches ─► candidates (nearest few above a cosine) ─► `auditor.lora.relation.compare` ─► pairs, groups
+
+Candidates are a file's nearest NEIGHBOURS sketches above LEAST: found by exact products up to EXACT files, by a navigable
+graph (usearch) beyond, so the work is the files' number times a constant.  Hyperplane hashing was tried and dropped: at
+linear cost it finds half of the pairs with cosine .7 (docs/scale.md).  What is reported was compared in full, by weights.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.corpus.extras import need
+from auditor.corpus.names import fetched
+from auditor.corpus.sketch import SIZE
+from auditor.corpus.store import Row, parquet, read_rows, write_pairs
+from auditor.corpus.workers import Limits, Lost, Pool
+from auditor.errors import NotAuditable
+from auditor.lora import LoraWeights, load_lora
+from auditor.lora.relation import compare
+
+LEAST = 0.2
+"""Least cosine of sketches of a candidate: unrelated files have a standard error of .044, one run's files at least .28."""
+NEIGHBOURS = 16
+"""Candidates a file at most; groups of more are held together through their members."""
+EXACT = 30_000
+"""Files up to which products of all pairs are quicker than building a graph (benchmarks/search.py)."""
+BLOCK = 2048
+RELATED = ("same_file", "same_tensors", "same_update", "resized", "same_run", "merge")
+CACHE = 4
+"""Files that a comparing worker keeps in memory."""
+
+
+@dataclass(frozen=True)
+class Sketched:
+    """The distinct contents of a corpus: path, key and unit sketch (n, SIZE), zero where there is none."""
+
+    paths: list[str]
+    contents: list[str]
+    sketches: NDArray[np.float32]
+
+
+def find(sources: Sequence[Path], out: Path, workers: int, limits: Limits) -> dict[str, int]:
+    """Write the pairs beside `out` and return the group of every content that has relatives."""
+    pairs = list(copies(sources))
+    corpus = read_sketches(sources)
+    groups = Groups()
+    for pair in pairs:
+        groups.join(pair.pop("content_a"), pair.pop("content_b"))
+    for i, j, row in compared(corpus, candidates(corpus.sketches), workers, limits):
+        if row["relation"] in RELATED:
+            groups.join(corpus.contents[i], corpus.contents[j])
+        if row["relation"] not in ("unrelated", "not_comparable", "no_effect"):
+            pairs.append(row)
+    pairs.sort(key=lambda pair: (pair["a"], pair["b"]))
+    write_pairs(pairs_file(out), pairs)
+    return groups.numbered()
+
+
+def pairs_file(out: Path) -> Path:
+    """Where the pairs of `out` are written."""
+    return out.with_name(f"{out.stem}.duplicates.parquet")
+
+
+def copies(sources: Sequence[Path]) -> Iterator[Row]:
+    """Pairs that hashes settle: each further file of a tensor section or content, with the first one."""
+    first: dict[str, Row] = {}
+    names = ["path", "content", "sha256", "tensor_sha256"]
+    for row in (row for source in sources for row in read_rows(source, names)):
+        if not row["content"]:
+            continue
+        known = first.setdefault(row["tensor_sha256"], row)
+        if known is row:
+            continue
+        same = "same_file" if row["sha256"] == known["sha256"] else "same_tensors"
+        words = "The files are the same, byte for byte." if same == "same_file" else "Only the headers differ."
+        keys = {"content_a": known["content"], "content_b": row["content"]}
+        yield {"a": known["path"], "b": row["path"], "relation": same, "reasons": words} | keys
+
+
+def read_sketches(sources: Sequence[Path]) -> Sketched:
+    """Sketches of distinct tensor sections."""
+    paths, contents, blocks = [], [], []
+    seen: set[str] = set()
+    for source in sources:
+        with parquet().ParquetFile(source) as file:
+            for batch in file.iter_batches(columns=["path", "path_raw", "content", "tensor_sha256", "same_as", "sketch"]):
+                vectors = batch.column("sketch")
+                values = np.asarray(vectors.values.to_numpy(zero_copy_only=False), np.float32)
+                values = values.reshape(-1, SIZE)[: len(vectors)]
+                plain = batch.drop_columns(["sketch"]).to_pylist()
+                kept = []
+                for i, (row, there) in enumerate(zip(plain, vectors.is_valid().to_pylist(), strict=True)):
+                    if there and not row["same_as"] and row["tensor_sha256"] not in seen:
+                        seen.add(row["tensor_sha256"])
+                        kept.append(i)
+                        paths.append(row["path"] if row["path_raw"] is None else os.fsdecode(row["path_raw"]))
+                        contents.append(row["content"])
+                blocks.append(values[kept])
+    return Sketched(paths, contents, np.concatenate(blocks) if blocks else np.zeros((0, SIZE), np.float32))
+
+
+def candidates(sketches: NDArray[np.float32], exact: int = EXACT) -> list[tuple[int, int, float]]:
+    """(i, j, cosine) with i < j, sorted: each file's nearest few above LEAST."""
+    norms = np.linalg.norm(sketches, axis=1, keepdims=True)
+    unit = np.divide(sketches, norms, out=np.zeros_like(sketches), where=norms > 0)
+    nearest = _by_products(unit) if len(unit) <= exact else _by_graph(unit)
+    found = {(min(i, j), max(i, j)): cos for i, j, cos in nearest if i != j and cos >= LEAST}
+    return [(i, j, cos) for (i, j), cos in sorted(found.items())]
+
+
+def _by_products(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
+    """All pairs, block by block."""
+    for start in range(0, len(unit), BLOCK):
+        cosines = unit[start : start + BLOCK] @ unit.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -1.0
+        if len(unit) > NEIGHBOURS:
+            top = np.argpartition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+        else:
+            top = np.broadcast_to(np.arange(len(unit)), cosines.shape)
+        values = np.take_along_axis(cosines, top, 1)
+        for r, c in zip(*np.nonzero(values >= LEAST), strict=True):
+            yield start + int(r), int(top[r, c]), float(values[r, c])
+
+
+def _by_graph(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
+    """Nearest neighbours through a navigable graph; the cosines are then computed anew."""
+    index = need("usearch.index", "scale", f"looking for near-duplicates among more than {EXACT:,} files").Index(
+        ndim=SIZE, metric="ip", dtype="f16", connectivity=16, expansion_add=64, expansion_search=64
+    )
+    index.add(np.arange(len(unit)), unit, threads=1)  # one thread: the same graph every time
+    for start in range(0, len(unit), BLOCK):
+        block = unit[start : start + BLOCK]
+        keys = np.asarray(index.search(block, NEIGHBOURS + 1, threads=1).keys, np.int64)
+        cosines = np.einsum("id,ikd->ik", block, unit[keys])
+        for r, c in zip(*np.nonzero(cosines >= LEAST), strict=True):
+            yield start + int(r), int(keys[r, c]), float(cosines[r, c])
+
+
+class Comparer:
+    """In a worker: two paths → how they are related, by weights; the last few files stay in memory."""
+
+    def __init__(self) -> None:
+        """Nothing loaded yet."""
+        self._kept: OrderedDict[str, LoraWeights] = OrderedDict()
+
+    def __call__(self, task: tuple[str, str], _: Any) -> Row:
+        """Relation, figures and reasons."""
+        try:
+            found = compare(self._load(task[0]), self._load(task[1]))
+        except NotAuditable as problem:
+            return {"relation": "failed", "reasons": problem.message}
+        figures = {key: found.figures[key] for key in ("cos_delta_w", "cos_output", "coverage")}
+        return {"relation": found.relation, "reasons": " ".join(found.reasons)} | figures
+
+    def _load(self, name: str) -> LoraWeights:
+        if name not in self._kept:
+            with fetched(name) as path:
+                self._kept[name] = load_lora(path)
+            while len(self._kept) > CACHE:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(name)
+        return self._kept[name]
+
+
+def compared(
+    corpus: Sketched, found: Sequence[tuple[int, int, float]], workers: int, limits: Limits
+) -> Iterator[tuple[int, int, Row]]:
+    """Every candidate pair with its relation."""
+    if not found:
+        return
+    at = {(corpus.paths[i], corpus.paths[j]): (i, j, cos) for i, j, cos in found}
+    with Pool(Comparer, min(workers, len(at)), limits) as pool:
+        for task, said in pool.run(iter(at), lambda _: False):
+            i, j, cos = at[task]
+            row = {"relation": "failed", "reasons": said.reason} if isinstance(said, Lost) else said
+            yield i, j, {"a": task[0], "b": task[1], "cos_sketch": cos} | row
+
+
+class Groups:
+    """Connected components."""
+
+    def __init__(self) -> None:
+        """No one is joined."""
+        self._up: dict[str, str] = {}
+
+    def join(self, a: str, b: str) -> None:
+        """Put two members into one group."""
+        self._up[self._top(b)] = self._top(a)
+
+    def _top(self, member: str) -> str:
+        path = [member]
+        while self._up.setdefault(path[-1], path[-1]) != path[-1]:
+            path.append(self._up[path[-1]])
+        for passed in path:
+            self._up[passed] = path[-1]
+        return path[-1]
+
+    def numbered(self) -> dict[str, int]:
+        """Member → number of its group, in the order of joining."""
+        numbers: dict[str, int] = {}
+        return {member: numbers.setdefault(self._top(member), len(numbers)) for member in list(self._up)}
+
+
+def pairs(path: Path) -> list[Row]:
+    """The pairs that a scan wrote."""
+    return list(read_rows(path, ["a", "b", "relation", "reasons", "cos_sketch", "cos_delta_w", "cos_output", "coverage"]))
+
+
+__all__ = ["candidates", "find", "pairs", "pairs_file"]

@@ -1,0 +1,92 @@
+"""What a file's header tells before any tensor is read: content key, base family, ranks.
+
+A marketplace is mostly files of another base and copies; for both, the header and the bytes' hash settle the row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auditor.lora.base_family import base_family
+from auditor.lora.config import MAX_BYTES, SIDECAR
+from auditor.lora.container import Container
+from auditor.lora.reader import sort_names
+from auditor.lora.safetensors import Entry
+from auditor.lora.weights import Artifact, LoraModule, LoraWeights
+
+PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
+"""Roles of modules whose ΔW has the outer sizes of its two factors."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The header of a well-formed file."""
+
+    content: str
+    """Hex key of everything that an audit depends on: files with one key have one verdict."""
+    declared: Mapping[str, str]
+    """Untrusted."""
+    outline: LoraWeights | None
+    """Modules in their true shapes with factors of zeros that take no memory; None where only the tensors tell."""
+
+
+def read_head(container: Container, artifact: Artifact) -> Head:
+    """The head of an open file."""
+    return Head(content_key(container, artifact), container.metadata, outline(container))
+
+
+def content_key(container: Container, artifact: Artifact) -> str:
+    """SHA-256 of tensor bytes, tensor table and the configurations that scales come from; other metadata are left out."""
+    key = hashlib.sha256(artifact.tensor_sha256.encode())
+    first = min((entry.begin for entry in container.entries.values()), default=0)
+    for name, entry in sorted(container.entries.items()):
+        row = (name, entry.dtype, entry.shape, entry.begin - first, entry.strides)
+        key.update(repr(row).encode("utf-8", "replace"))
+    key.update(container.metadata.get("lora_adapter_metadata", "").encode("utf-8", "replace"))
+    key.update(_sidecar(artifact.path))
+    return key.hexdigest()
+
+
+def _sidecar(path: str) -> bytes:
+    """The configuration that may lie beside a PEFT file."""
+    beside = Path(os.path.dirname(path), SIDECAR)
+    try:
+        return beside.read_bytes() if beside.is_file() and beside.stat().st_size <= MAX_BYTES else b""
+    except OSError:
+        return b"unreadable"
+
+
+def outline(container: Container) -> LoraWeights | None:
+    """The file's modules by their shapes alone; None unless every module is a plain LoRA with fitting factors."""
+    groups = sort_names(container)
+    modules = {}
+    for path, roles in sorted(groups.by_path.items()):
+        module = _shape(path, {role: container.entries[name] for role, name in roles.items()})
+        if module is None:
+            return None
+        modules[path] = module
+    if not modules or groups.others:
+        return None
+    base = base_family(modules, container.metadata)
+    dialect = groups.used.most_common(1)[0][0].name
+    return LoraWeights(modules, dialect, ("lora",), base.family, base.grounds, dict(container.metadata))
+
+
+def _shape(path: str, roles: Mapping[str, Entry]) -> LoraModule | None:
+    """A module of zeros; None where the roles are others or do not fit."""
+    if not {"down", "up"} <= roles.keys() <= PLAIN_ROLES:
+        return None
+    up, down = roles["up"].shape, roles["down"].shape
+    if len(up) < 2 or len(down) < 2 or math.prod(up[2:]) != 1 or up[1] != down[0] or 0 in (*up, *down):
+        return None
+    nothing = np.float32(0)
+    return LoraModule(
+        path, np.broadcast_to(nothing, up[:2]), np.broadcast_to(nothing, (down[0], math.prod(down[1:]))), 1.0
+    )

@@ -1,0 +1,119 @@
+"""Arguments of `audit scan` → names of files, one after the other: nothing here holds a whole corpus in memory.
+
+A name is a path of this machine, or an address that fsspec knows (s3://, gs://, hf://, …), copied to a temporary file while
+it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from auditor.corpus.extras import need
+from auditor.errors import MalformedFile, UsageError
+from auditor.lora.text import shown
+from auditor.sources.local import ENDINGS
+
+LISTS = (".txt", ".lst", ".list")
+"""Endings of files that are taken for lists of names, one a line."""
+LARGEST_COPY = 16 * 2**30
+"""Bytes of a remote file that is copied."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def is_address(name: str) -> bool:
+    """Whether `name` is an address rather than a path."""
+    return _ADDRESS.match(name) is not None
+
+
+def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+    """Names in the order of the arguments: files, folders (any depth, sorted), lists, '-' for a list on `stdin`.
+
+    Raises UsageError for an argument that does not exist.  A name from a list need not exist: its row will say so.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield from _listed(stdin)
+        elif is_address(argument):
+            yield argument
+        elif os.path.isdir(argument):
+            yield from below(argument)
+        elif argument.lower().endswith(LISTS):
+            yield from _listed_file(argument)
+        elif os.path.lexists(argument):
+            yield argument
+        else:
+            raise UsageError(
+                f"{shown(argument)} does not exist.",
+                advice="Name LoRA files, folders of them, a list (.txt, one name a line), or '-' for a list on stdin.",
+            )
+
+
+def below(folder: str) -> Iterator[str]:
+    """Weight files below `folder`, folder by folder in sorted order; links to folders are not followed."""
+    for base, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                yield os.path.join(base, name)
+
+
+def _listed_file(path: str) -> Iterator[str]:
+    """The names in a list file."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+            yield from _listed(lines)
+    except OSError as error:
+        raise UsageError(f"{shown(path)} cannot be read: {error.strerror}.", advice="Give a readable list.") from error
+
+
+def _listed(lines: Iterable[str]) -> Iterator[str]:
+    """One name a line; empty lines are skipped, folders expanded."""
+    for line in lines:
+        name = line.rstrip("\r\n")
+        if not name.strip():
+            continue
+        if "\0" not in name and not is_address(name) and os.path.isdir(name):
+            yield from below(name)
+        else:
+            yield name
+
+
+def version(name: str) -> str:
+    """128-bit hex key of a name and, for a local file, its size and time of change: what a resumed scan goes by."""
+    state = b""
+    if not is_address(name):
+        try:
+            found = os.stat(name)
+            state = f"{found.st_size}|{found.st_mtime_ns}".encode()
+        except (OSError, ValueError):
+            state = b"missing"
+    return hashlib.blake2b(os.fsencode(name) + b"\0" + state, digest_size=16).hexdigest()
+
+
+@contextmanager
+def fetched(name: str) -> Iterator[str]:
+    """`name` as a local path; a copy of a remote file is gone afterwards.  Raises MalformedFile."""
+    if not is_address(name):
+        yield name
+        return
+    fsspec = need("fsspec", "scale", "reading object storage")
+    with tempfile.TemporaryDirectory(prefix="audit-scan-") as folder:
+        copy = Path(folder) / "suspect"
+        try:
+            with fsspec.open(name, "rb") as source, copy.open("wb") as target:
+                if (getattr(source, "size", None) or 0) > LARGEST_COPY:
+                    raise ValueError(f"it is larger than {LARGEST_COPY // 2**30} GiB")
+                shutil.copyfileobj(source, target, 4 * 2**20)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            raise MalformedFile(
+                f"{shown(name)} cannot be fetched: {shown(error, 200)}.",
+                advice="Check the address, the credentials in the environment, and that its fsspec package is installed.",
+            ) from error
+        yield str(copy)

@@ -1,0 +1,178 @@
+"""The scan of a corpus: names → rows → one Parquet file, resumable at any point.
+
+Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auditor._version import __version__
+from auditor.corpus.journal import Journal
+from auditor.corpus.names import version
+from auditor.corpus.rows import Options, Row, Scanner, failed
+from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, read_rows, settings_of
+from auditor.corpus.workers import Limits, Lost, Pool
+from auditor.errors import UsageError
+from auditor.reference.set import ReferenceSet
+from auditor.statistics.conformal import p_floor
+
+Heard = Callable[[Row], None]
+SEEN = ["version", "content", "same_as"]
+FDR = "Benjamini-Hochberg over the open-set p-values of this file, one test for each distinct content"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a scan found."""
+
+    rows: int
+    labels: dict[str, int]
+    new: int
+    """Rows made by this run; the others were there before."""
+    tests: int
+    """Distinct contents with a p-value."""
+    least_q: float
+    """The least q that this batch can give one file alone: p_min · tests."""
+    discoveries: int
+    """Rows with q ≤ alpha."""
+    groups: int
+    """Groups of near-duplicates; 0 when they were not looked for."""
+
+
+def scan(
+    names: Iterable[str],
+    out: Path,
+    options: Options,
+    *,
+    workers: int = 1,
+    limits: Limits | None = None,
+    engine: str = "local",
+    heard: Heard = lambda row: None,
+) -> Summary:
+    """Scan `names` into `out`.
+
+    `heard` is told every new row.  Raises UsageError for an `out` of another scan, ReferenceSetError for a set that
+    cannot be used.  May be interrupted or killed anywhere: the same call goes on where it stopped.
+    """
+    reference = ReferenceSet.load(options.refs)
+    reference.require_features(options.features)
+    settings, columns = settings_for(reference, options), columns_for(reference)
+    sources = [out] if earlier(out, settings) else []
+    limits = limits or Limits()
+    with Journal(parts_folder(out), settings, columns) as journal:
+        done = Done([*sources, *journal.parts], journal)
+        fresh = 0
+        for row in rows_of(done.remaining(names), options, workers, limits, engine, done):
+            journal.append(row)
+            heard(row)
+            fresh += 1
+        journal.flush()
+        everything = [*sources, *journal.parts]
+        groups: dict[str, int] = {}
+        if options.duplicates:
+            from auditor.corpus.duplicates import find
+
+            groups = find(everything, out, workers, limits)
+        finish(everything, out, columns, settings, groups)
+        journal.remove()
+    return summary(out, options.alpha, fresh, reference)
+
+
+def rows_of(
+    names: Iterator[str], options: Options, workers: int, limits: Limits, engine: str, done: Done
+) -> Iterator[Row]:
+    """New rows, as they finish."""
+    if engine == "ray":
+        from auditor.corpus.ray_engine import ray_rows
+
+        yield from ray_rows(names, options, workers, limits)
+        return
+    with Pool(partial(Scanner, options), workers, limits) as pool:
+        for name, row in pool.run(names, done.claimed):
+            yield failed(name, row.reason) if isinstance(row, Lost) else row
+
+
+def settings_for(reference: ReferenceSet, options: Options) -> dict[str, Any]:
+    """What must agree for rows to stand in one file."""
+    manifest = reference.manifest
+    described = {"name": manifest["name"], "digest": manifest["digest"], "features": manifest["features"]}
+    described |= {"base": manifest["base"]["family"], "artists": reference.artists, "p_min": p_floor(len(reference.artists))}
+    asked = {key: value for key, value in asdict(options).items() if key != "refs"}
+    return {"schema": SCHEMA, "tool": __version__, "set": described, "options": asked, "false_discovery": FDR}
+
+
+def columns_for(reference: ReferenceSet) -> Columns:
+    """The columns of a scan against this set."""
+    widths = {name: int(view.points.shape[1]) for name, view in reference.views.items()}
+    return columns_of(len(reference.artists), widths)
+
+
+def parts_folder(out: Path) -> Path:
+    """Where unfinished rows of `out` are kept."""
+    return out.with_name(out.name + ".parts")
+
+
+def earlier(out: Path, settings: dict[str, Any]) -> bool:
+    """Whether `out` holds rows of the same scan.  Raises UsageError when it is of another one."""
+    if not out.exists():
+        return False
+    known = settings_of(out)
+    if known != settings:
+        differing = ", ".join(sorted(k for k in known | settings if known.get(k) != settings.get(k)))
+        raise UsageError(
+            f"{out} holds a scan with another {differing}; its rows cannot stand beside new ones.",
+            advice="Give another -o, or remove that file to scan everything again.",
+        )
+    return True
+
+
+class Done:
+    """What is finished: files by name and state, contents by key."""
+
+    def __init__(self, sources: Sequence[Path], journal: Journal) -> None:
+        """Read what earlier runs left; 32 bytes a file and some 100 a content are kept in memory."""
+        known = chain.from_iterable(read_rows(source, SEEN) for source in sources)
+        rows = list(chain(known, journal.pending(SEEN)))
+        self._versions = np.sort(np.array([row["version"] for row in rows], "S32"))
+        self._here: set[str] = set()
+        self._contents = {row["content"] for row in rows if row["content"] and not row["same_as"]}
+
+    def remaining(self, names: Iterable[str]) -> Iterator[str]:
+        """The names that have no row yet, each once."""
+        for name in names:
+            key = version(name)
+            at = int(np.searchsorted(self._versions, key.encode()))
+            if (at < len(self._versions) and self._versions[at] == key.encode()) or key in self._here:
+                continue
+            self._here.add(key)
+            yield name
+
+    def claimed(self, content: str) -> bool:
+        """Whether this content is or will be audited through another file; if not, it is the asker's from now on."""
+        if content in self._contents:
+            return True
+        self._contents.add(content)
+        return False
+
+
+def summary(out: Path, alpha: float, fresh: int, reference: ReferenceSet) -> Summary:
+    """Figures of the finished file."""
+    labels: Counter[str] = Counter()
+    groups: set[int] = set()
+    tests = 0
+    for row in read_rows(out, ["label", "same_as", "p", "group"]):
+        labels[row["label"]] += 1
+        tests += row["p"] is not None and not row["same_as"]
+        groups.add(row["group"])
+    least_q = min(1.0, p_floor(len(reference.artists)) * tests)
+    discoveries = int(np.count_nonzero(number_column([out], "q") <= alpha))
+    return Summary(labels.total(), dict(labels.most_common()), fresh, tests, least_q, discoveries, len(groups - {None}))

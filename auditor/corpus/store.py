@@ -1,0 +1,253 @@
+"""The scan's Parquet file: columns, atomic writing, reading, and what must hold over the whole batch.
+
+Over the batch: q, Benjamini–Hochberg adjusted open-set p-values, one test for each distinct content (a copy adds a row but
+no test).  Conformal p-values that share one null are positively dependent, for which the procedure controls the false
+discovery rate (Bates et al. 2023, Ann. Statist. 51(1)).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.corpus.extras import need
+from auditor.corpus.sketch import SIZE
+from auditor.errors import UsageError
+from auditor.lora.text import shown
+from auditor.statistics.conformal import benjamini_hochberg
+
+Row = dict[str, Any]
+SCHEMA = "audit-scan/1"
+KEY = b"audit"
+TEXTS = ("path", "status", "label", "artist", "sentence", "code", "reason", "advice", "content", "same_as", "sha256",
+         "tensor_sha256", "dialect", "algorithm", "base_family", "view", "nearest", "nearest_reference", "derivative_of",
+         "derivative_relation", "creator", "title", "date", "warnings", "version")  # fmt: skip
+WHOLE = ("bytes", "modules", "rank_min", "rank_max")
+NUMBERS = ("coverage", "p", "p_min", "score", "nearest_p", "nearest_p_exclusion", "nearest_log10_lr")
+COPIED = ("status", "label", "artist", "sentence", "code", "reason", "advice", "dialect", "algorithm", "base_family",
+          "modules", "rank_min", "rank_max", "view", "nearest", "nearest_reference", "derivative_of",
+          "derivative_relation", *NUMBERS)  # fmt: skip
+"""What a file has in common with another of the same content."""
+
+ORPHAN: Row = {
+    "status": "failed",
+    "label": "OUT_OF_SCOPE",
+    "sentence": "Not audited: the audit of another file with the same content was lost.",
+    "code": "worker",
+    "reason": "the audit of another file with the same content was lost.",
+    "advice": "Look at the file by itself with `audit inspect`; do not trust it.",
+}
+"""A copy of a file on which a worker was lost."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Vector columns by name: (numpy type, length)."""
+
+    vectors: Mapping[str, tuple[str, int]]
+
+    def schema(self, settings: Mapping[str, Any] | None = None, batch: bool = False) -> Any:
+        """The Arrow schema; `batch`: with the columns that need all rows."""
+        pa = arrow()
+        fields = [(name, pa.string()) for name in TEXTS] + [("path_raw", pa.binary())]
+        fields += [(name, pa.int64()) for name in WHOLE] + [(name, pa.float64()) for name in NUMBERS]
+        kinds = {"<f8": pa.float64(), "<f4": pa.float32(), "<f2": pa.float16()}
+        fields += [(name, pa.list_(kinds[kind], size)) for name, (kind, size) in self.vectors.items()]
+        if batch:
+            fields += [("q", pa.float64()), ("group", pa.int64())]
+        schema = pa.schema(fields)
+        return schema.with_metadata({KEY: json.dumps(settings).encode()}) if settings is not None else schema
+
+
+def columns_of(artists: int, views: Mapping[str, int]) -> Columns:
+    """The columns of a scan against a set with so many artists and views of such widths."""
+    points = {f"at_{name}": ("<f4", width) for name, width in views.items()}
+    return Columns({"scores": ("<f8", artists), **points, "sketch": ("<f2", SIZE)})
+
+
+def arrow() -> Any:
+    """The package pyarrow."""
+    return need("pyarrow", "scale", "a corpus in Parquet")
+
+
+def parquet() -> Any:
+    """The module pyarrow.parquet."""
+    return need("pyarrow.parquet", "scale", "a corpus in Parquet")
+
+
+def table_of(rows: Sequence[Row], columns: Columns) -> Any:
+    """Rows as an Arrow table."""
+    pa = arrow()
+    schema = columns.schema()
+    arrays = []
+    for field in schema:
+        values = [_cell(row, field.name) for row in rows]
+        if field.name in columns.vectors:
+            arrays.append(_vectors(pa, values, *columns.vectors[field.name], field.type))
+        else:
+            arrays.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _cell(row: Row, name: str) -> Any:
+    """A value as Arrow takes it: text that is no Unicode (file names of odd systems) made so, its bytes kept beside."""
+    if name == "path_raw":
+        return row.get(name) or (os.fsencode(row["path"]) if _odd(row["path"]) else None)
+    value = row.get(name)
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _odd(text: str) -> bool:
+    """Whether text holds lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _vectors(pa: Any, values: list[bytes | None], kind: str, size: int, type_: Any) -> Any:
+    """A column of vectors, null where there is none."""
+    width = size * np.dtype(kind).itemsize
+    flat = np.frombuffer(b"".join(value or bytes(width) for value in values), kind)
+    mask = pa.array([value is None for value in values])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=type_, mask=mask)
+
+
+def write_rows(path: Path, rows: Sequence[Row], columns: Columns) -> None:
+    """A part: written beside its place, flushed to disk, renamed."""
+    write_tables(path, [table_of(rows, columns)], columns.schema())
+
+
+def write_tables(path: Path, tables: Iterable[Any], schema: Any) -> None:
+    """Tables, one row group or more each, into one file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            with parquet().ParquetWriter(file, schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
+    """Some columns of a file, row by row."""
+    with parquet().ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=list(names)):
+            yield from batch.to_pylist()
+
+
+def settings_of(path: str | Path) -> dict[str, Any]:
+    """What a scan's file says about itself.  Raises UsageError for a file that no scan wrote."""
+    pa = arrow()
+    try:
+        with parquet().ParquetFile(path) as file:
+            packed = (file.schema_arrow.metadata or {}).get(KEY)
+        settings = json.loads(packed) if packed else {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{shown(path)} is no readable Parquet file: {shown(error, 120)}.", advice="Give what `audit scan -o` wrote."
+        ) from error
+    if settings.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{shown(path)} was not written by `audit scan` ({settings.get('schema')!r}; this version reads {SCHEMA!r}).",
+            advice="Give what `audit scan -o` wrote, or scan again.",
+        )
+    return dict(settings)
+
+
+def number_column(sources: Sequence[Path], name: str) -> NDArray[np.float64]:
+    """A column of all rows as float64, NaN where null."""
+    found = []
+    for source in sources:
+        with parquet().ParquetFile(source) as file:
+            column = file.read([name]).column(name)
+            found.append(column.to_numpy(zero_copy_only=False).astype(np.float64))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def finish(sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]) -> None:
+    """Parts → the final file: verdicts of copies filled in, q over the batch, group of near-duplicates by content."""
+    pa = arrow()
+    shared = copied_verdicts(sources, columns)
+    q_by_row = false_discovery(sources)
+    schema = columns.schema(settings, batch=True)
+
+    def tables() -> Iterator[Any]:
+        start = 0
+        for source in sources:
+            with parquet().ParquetFile(source) as file:
+                for number in range(file.num_row_groups):
+                    table = file.read_row_group(number)
+                    if "q" in table.column_names:
+                        table = table.drop_columns(["q", "group"])
+                    table = _fill(pa, table, shared, columns)
+                    end = start + table.num_rows
+                    q = pa.array(q_by_row[start:end], from_pandas=True)
+                    group = pa.array([groups.get(c) for c in table.column("content").to_pylist()], pa.int64())
+                    yield table.append_column("q", q).append_column("group", group).select(schema.names).cast(schema)
+                    start = end
+
+    write_tables(out, tables(), schema)
+
+
+def copied_verdicts(sources: Sequence[Path], columns: Columns) -> dict[str, Row]:
+    """Content key → the shared columns of its audited file, for every key that a copy waits for."""
+    wanted: set[str] = set()
+    for source in sources:
+        wanted |= {row["same_as"] for row in read_rows(source, ["same_as"]) if row["same_as"]}
+    if not wanted:
+        return {}
+    found: dict[str, Row] = {}
+    names = ["content", "same_as", *COPIED, *columns.vectors]
+    for source in sources:
+        for row in read_rows(source, names):
+            if not row["same_as"] and row["content"] in wanted:
+                found[row["content"]] = row
+    return found
+
+
+def _fill(pa: Any, table: Any, shared: Mapping[str, Row], columns: Columns) -> Any:
+    """`table` with the verdicts of its copies."""
+    keys = table.column("same_as").to_pylist()
+    waiting = [i for i, key in enumerate(keys) if key]
+    if not waiting:
+        return table
+    for name in (*COPIED, *columns.vectors):
+        at = table.schema.get_field_index(name)
+        values = table.column(name).to_pylist()
+        for i in waiting:
+            values[i] = shared.get(keys[i], ORPHAN).get(name)
+        table = table.set_column(at, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    return table
+
+
+def false_discovery(sources: Sequence[Path]) -> NDArray[np.float64]:
+    """q of every row, NaN without a p-value; one test for each content."""
+    names = ["content", "same_as", "p"]
+    tested = (row for source in sources for row in read_rows(source, names))
+    p = {row["same_as"] or row["content"]: row["p"] for row in tested if row["p"] is not None}
+    q = dict(zip(p, benjamini_hochberg(list(p.values())), strict=True)) if p else {}
+    rows = (row for source in sources for row in read_rows(source, names[:2]))
+    return np.fromiter((q.get(row["same_as"] or row["content"], np.nan) for row in rows), np.float64)
+
+
+def write_pairs(path: Path, pairs: Sequence[Row]) -> None:
+    """The table of near-duplicates: which two files, how related, with which figures."""
+    pa = arrow()
+    texts, numbers = ("a", "b", "relation", "reasons"), ("cos_sketch", "cos_delta_w", "cos_output", "coverage")
+    schema = pa.schema([(name, pa.string()) for name in texts] + [(name, pa.float64()) for name in numbers])
+    data = {name: [_cell(pair, name) for pair in pairs] for name in schema.names}
+    write_tables(path, [pa.table(data, schema=schema)], schema)
