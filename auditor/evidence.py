@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -148,23 +149,51 @@ def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view:
     columns = [reference.modules.index(p) for p in view.bases.paths]
     seen = controls(factored, reference.modules)
     result = {}
-    for name, known in reference.controls.items():
-        observed, null = nearest_by_recipe(known[view.rows][:, columns], seen[name][columns], view)
-        p = float(conformal_p(observed.max(), np.nanmax(null, 1), view.artist)[0])
+    for name in reference.controls:
+        model = recipe_model(reference, view, name)
+        observed = model.closeness(seen[name][columns])
+        p = float(conformal_p(observed.max(), model.null, view.artist)[0])
         result[name] = {"top_artist": reference.artists[int(np.argmax(observed))], "p": p}
     return result
 
 
-def nearest_by_recipe(known: Floats, seen: Floats, view: View) -> tuple[Floats, Floats]:
-    """Minus the distance to each artist's mean: of the suspect (C,), and of each reference (n, C), own column NaN."""
+@dataclass(frozen=True)
+class RecipeModel:
+    """One control: where artists' references lie by recipe alone.  z-scores of `mean` and `spread`; centres (C, d)."""
+
+    mean: Floats
+    spread: Floats
+    centres: Floats
+    null: Floats
+    """(n,) closeness of each reference to the nearest artist other than its own."""
+
+    def closeness(self, seen: Floats) -> Floats:
+        """Minus the distance (C,) of a file to each artist's mean."""
+        x = (seen - self.mean) / self.spread
+        return np.asarray(-np.linalg.norm(self.centres - x, axis=1) / np.sqrt(len(x)))
+
+
+def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeModel:
+    """The control `name` of a view; made once for a set, since no suspect changes it."""
+    kept = reference.__dict__.setdefault("_recipe_models", {})
+    key = (view.name, name)
+    if key not in kept:
+        columns = [reference.modules.index(p) for p in view.bases.paths]
+        kept[key] = fit_recipe(reference.controls[name][view.rows][:, columns], view)
+    model: RecipeModel = kept[key]
+    return model
+
+
+def fit_recipe(known: Floats, view: View) -> RecipeModel:
+    """From the references' figures (n, d)."""
     weight = artist_weights(view.artist, np.ones(len(known), bool))
     mean = weight @ known
     spread = np.sqrt(weight @ (known - mean) ** 2) + 1e-9
-    z, x = (known - mean) / spread, (seen - mean) / spread
+    z = (known - mean) / spread
     centres = np.stack([z[view.artist == a].mean(0) for a in range(len(view.centres))])
     null = -np.linalg.norm(z[:, None, :] - centres[None], axis=2) / np.sqrt(z.shape[1])
     null[np.arange(len(z)), view.artist] = np.nan
-    return -np.linalg.norm(centres - x, axis=1) / np.sqrt(z.shape[1]), null
+    return RecipeModel(mean, spread, centres, np.nanmax(null, 1))
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ def write(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
         elif form is Format.HTML and len(audits) > 1:
             written += _write_pages(audits, where)
         else:
-            written.append(_write_text(_path(audits, form, where), render(audits, form.value)))
+            written.append(write_text(_path(audits, form, where), render(audits, form.value)))
     return written
 
 
@@ -134,8 +134,8 @@ def _write_pages(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
         )
     folder = where.output or FOLDER
     names = _distinct([safe_name(audit) for audit in audits])
-    pages = [_write_text(folder / f"{n}.html", render_html(a)) for n, a in zip(names, audits, strict=True)]
-    index = _write_text(folder / "index.html", render_index(audits, [f"{name}.html" for name in names]))
+    pages = [write_text(folder / f"{n}.html", render_html(a)) for n, a in zip(names, audits, strict=True)]
+    index = write_text(folder / "index.html", render_index(audits, [f"{name}.html" for name in names]))
     return [index, *pages]
 
 
@@ -167,7 +167,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
     """Write a file so that readers see the old or the new one, never a part of it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from auditor._version import __version__
 from auditor.cli.anatomy import compare, inspect
 from auditor.cli.check import check
+from auditor.cli.map import style_map
 from auditor.cli.output import complain
 from auditor.cli.refs import refs
 from auditor.cli.report import report
 from auditor.cli.scan import scan
+from auditor.cli.search import search
 from auditor.errors import AuditorError
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -36,8 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, scan, report):
+for command in (check, inspect, compare, scan, search, report):
     app.command(context_settings=SETTINGS)(command)
+app.command("map", context_settings=SETTINGS)(style_map)
 app.add_typer(refs, name="refs")
 
 _UsageFault: Any = typer.BadParameter.__mro__[1]

@@ -228,7 +228,7 @@ def at(view: str) -> str:
 
 def pack(point: Floats) -> bytes:
     """Unit coordinates as float32 bytes."""
-    return unit(point)[0].astype("<f4").tobytes()
+    return bytes(unit(point)[0].astype("<f4").tobytes())
 
 
 def packed_sketch(weights: LoraWeights) -> bytes | None:

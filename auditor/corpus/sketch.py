@@ -49,4 +49,4 @@ def _draws(path: str, side: str, width: int, cells: int) -> tuple[NDArray[np.int
     cell = rng.integers(0, cells, width)
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(cells))
-    return order.astype(np.int32), starts.astype(np.int32), rng.integers(0, 2, width) * 2.0 - 1.0
+    return order.astype(np.int32), starts.astype(np.int32), np.asarray(rng.integers(0, 2, width) * 2.0 - 1.0, np.float64)

@@ -2,8 +2,8 @@
 
     Pool.run(tasks) ─► (task, result) in the order of finishing
 
-Each worker has its own pipe, so that a killed one can leave no lock behind that others wait for (pools that share a queue
-can); the parent watches the pipes, a clock for each, and starts a new worker in place of a lost one.
+Each worker has its own pipe, so that a killed one can leave no lock behind that others wait for (pools that share a
+queue can); the parent watches the pipes, a clock for each, and starts a new worker in place of a lost one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -113,10 +113,8 @@ class Pool:
         worker.busy = False
         for task in source:
             worker.task, worker.busy, worker.since = task, True, time.monotonic()
-            try:
+            with suppress(ConnectionError):  # it died while idle: its closed pipe will be heard next
                 worker.pipe.send(task)
-            except (BrokenPipeError, ConnectionError):
-                pass  # it died while idle: its closed pipe will be heard next
             return 1
         return 0
 

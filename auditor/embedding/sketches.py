@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +21,23 @@ def fingerprint(factored: dict[str, Factored]) -> Floats:
     """
     total = np.zeros(FINGERPRINT)
     for path, f in sorted(factored.items()):
-        seed = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")
-        rng = np.random.default_rng(seed)
-        left = signs(rng, f.left.shape[0])
-        right = signs(rng, f.right.shape[1])
+        left, right = (unpacked(bits, width) for bits, width in packed_signs(path, f.left.shape[0], f.right.shape[1]))
         total += np.einsum("jr,jr->j", left @ f.left, right @ f.right.T)
     norm = np.linalg.norm(total)
     return np.asarray(total / norm if norm > 0 else total)
 
 
-def signs(rng: np.random.Generator, width: int) -> Floats:
-    """Random signs (256, width)."""
-    return np.asarray(rng.integers(0, 2, (FINGERPRINT, width)) * 2.0 - 1.0, dtype=np.float64)
+@lru_cache(maxsize=8192)
+def packed_signs(path: str, out: int, into: int) -> tuple[tuple[NDArray[np.uint8], int], tuple[NDArray[np.uint8], int]]:
+    """Random signs (256, out) and (256, into) of one module, as bits: drawing them costs more than using them."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big"))
+    left, right = (np.packbits(rng.integers(0, 2, (FINGERPRINT, width)).astype(np.uint8), 1) for width in (out, into))
+    return (left, out), (right, into)
+
+
+def unpacked(bits: NDArray[np.uint8], width: int) -> Floats:
+    """Signs ±1 (256, width) of packed bits."""
+    return np.asarray(np.unpackbits(bits, axis=1, count=width) * 2.0 - 1.0, dtype=np.float64)
 
 
 def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Floats]:

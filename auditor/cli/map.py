@@ -1,0 +1,66 @@
+"""`audit map`: a reference set in two dimensions, with suspects and, if wanted, a scanned corpus."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.cli.documents import write_text
+from auditor.cli.output import complain, remark
+from auditor.cli.suspects import followed, named
+from auditor.errors import UsageError
+
+ENDINGS = (".html", ".svg")
+
+
+class Projection(StrEnum):
+    """How the dimensions become two."""
+
+    PCA = "pca"
+    UMAP = "umap"
+
+
+def style_map(
+    suspects: Annotated[
+        list[str] | None, typer.Argument(metavar="[SUSPECT]...", help="LoRA files or folders to place in the map.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", envvar="AUDIT_MAP_OUTPUT", metavar="FILE", help="map.html or map.svg.")
+    ] = Path("map.html"),
+    refs: Annotated[
+        str | None,
+        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(envvar="AUDIT_CORPUS", metavar="OUT.parquet", help="Also draw what audit scan wrote.")
+    ] = None,
+    projection: Annotated[
+        Projection, typer.Option(envvar="AUDIT_PROJECTION", help="umap needs the extra 'map'.")
+    ] = Projection.PCA,
+    seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of everything random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+) -> None:
+    """Draw the artists of a reference set, their genres and suspects in two dimensions, as one page or picture."""
+    if not output.name.lower().endswith(ENDINGS):
+        raise UsageError(f"-o {output} is neither HTML nor SVG.", advice="Name a file that ends in .html or .svg.")
+    from auditor.audit import Placed, check
+    from auditor.corpus.map import style_map as place
+    from auditor.corpus.map_page import render_page, render_svg
+    from auditor.reference import ReferenceSet
+
+    reference = ReferenceSet.load(refs)
+    found = []
+    for path in followed(named(suspects) if suspects else [], quiet):
+        seen: list[Placed] = []
+        audit = check(path, reference, seed=seed, observe=seen.append)
+        if audit.skipped:
+            complain(f"Not placed: {audit.skipped.reason} {audit.skipped.advice}")
+        else:
+            found.append((str(path), seen[0], audit))
+    view = place(reference, found, corpus, projection.value, seed)
+    written = write_text(output, render_svg(view) if output.name.lower().endswith(".svg") else render_page(view))
+    if not quiet:
+        remark(f"Map: {written}")
