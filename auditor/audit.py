@@ -52,8 +52,9 @@ def check(
     """Audit one LoRA file against a reference set (None: the default set).
 
     A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set.  Raises UsageError for options out of
-    range and ReferenceSetError for a set that cannot be used.  `artifact`: the file's hashes where they are known already;
-    `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same result, timing aside.
+    range and ReferenceSetError for a set that cannot be used.  `artifact`: the file's hashes where they are known
+    already; `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same
+    result, timing aside.
     """
     if not 0 < alpha < 1 or resamples < 1:
         raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")

@@ -17,6 +17,7 @@ from auditor.statistics.conformal import conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
 
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
+CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
 LEAST_SHARE = 0.1  # smaller shares of a mixture are within the noise of the coordinates
 
 
@@ -42,8 +43,11 @@ def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[
     """95 % range of the open-set p-value when the null's artists are drawn again (seeded bootstrap over artists)."""
     names, member = np.unique(view.artist, return_inverse=True)
     reached = np.bincount(member, view.null_statistic >= observed) / np.bincount(member)
-    drawn = np.random.default_rng(seed).integers(0, len(names), (resamples, len(names)))
-    low, high = np.percentile((1 + reached[drawn].sum(1)) / (len(names) + 1), (2.5, 97.5))
+    rng, sums = np.random.default_rng(seed), np.empty(resamples)
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
+        sums[start : start + size] = reached[rng.integers(0, len(names), (size, len(names)))].sum(1)
+    low, high = np.percentile((1 + sums) / (len(names) + 1), (2.5, 97.5))
     return float(low), float(high)
 
 

@@ -1,6 +1,9 @@
-"""How long does a cold `audit check` take, and how much memory, beside Python's own start?  Prints a table.
+"""What does a cold and a warm `audit check` cost beside Python's own start and `sha256sum`?  Prints tables with ratios.
 
-    python benchmarks/check.py [FILE]
+    python benchmarks/check.py [FILE…]
+
+CPU seconds (user + system, of the process and its children) are what to compare: wall seconds tell of the machine's
+other work as well.  Commands are interleaved, so that a busy machine slows all of them.
 """
 
 from __future__ import annotations
@@ -9,41 +12,75 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-RUNS = 7
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "01-serov-kohya-r6.safetensors"
+RUNS = 5
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "01-serov-kohya-r6.safetensors"
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of one finished process."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak resident MiB of one finished process."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
     _, _, usage = os.wait4(process.pid, 0)
     process.returncode = 0
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
-def main() -> None:
-    """Interleave the commands, so that a busy machine slows all of them."""
-    file = sys.argv[1] if len(sys.argv) > 1 else str(EXAMPLE)
+def cold(file: str, folder: str) -> None:
+    """Whole processes."""
+    audit = [sys.executable, "-m", "auditor.cli", "check", file]
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import numpy": [sys.executable, "-c", "import numpy"],
-        "audit check": [sys.executable, "-m", "auditor.cli", "check", file],
-        "audit check, html": [sys.executable, "-m", "auditor.cli", "check", file, "--format", "html", "-o", "out"],
+        "sha256sum": ["sha256sum", file],
+        "audit check": audit,
+        "audit check, html": [*audit, "--format", "html", "-o", folder],
     }
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
     for _ in range(RUNS):
         for name, command in commands.items():
             seen[name].append(measure(command))
-    base = statistics.median(s for s, _ in seen["python -c pass"])
-    print(f"{'command':20} {'median s':>9} {'min s':>7} {'× python':>9} {'peak MiB':>9}")
+    base = statistics.median(cpu for cpu, _, _ in seen["python -c pass"])
+    print(f"\n{Path(file).name}, {os.path.getsize(file) / 2**20:.1f} MiB")
+    print(f"{'cold':20} {'CPU s':>7} {'least wall':>11} {'× python':>9} {'peak MiB':>9}")
     for name, rows in seen.items():
-        seconds = [s for s, _ in rows]
-        median = statistics.median(seconds)
-        print(f"{name:20} {median:9.2f} {min(seconds):7.2f} {median / base:9.1f} {max(m for _, m in rows):9.0f}")
+        cpu = statistics.median(row[0] for row in rows)
+        least = min(row[1] for row in rows)
+        print(f"{name:20} {cpu:7.2f} {least:11.2f} {cpu / base:9.1f} {max(row[2] for row in rows):9.0f}")
+
+
+WARM = """
+import hashlib, sys, time
+from auditor import ReferenceSet, check
+from auditor.lora import load_lora, read_artifact
+started = time.process_time(); reference = ReferenceSet.load(); loaded = time.process_time() - started
+def cost(work, n=5):
+    work()
+    started = time.process_time()
+    for _ in range(n): work()
+    return (time.process_time() - started) / n
+raw = cost(lambda: hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())
+names = {"read and sha256": raw, "read_artifact (two digests)": cost(lambda: read_artifact(sys.argv[1])),
+         "load_lora": cost(lambda: load_lora(sys.argv[1])),
+         "check, set loaded": cost(lambda: check(sys.argv[1], reference))}
+print(f"{'warm':28} {'CPU ms':>8} {'× hash':>8}")
+print(f"{'load the set':28} {1000 * loaded:8.1f} {loaded / raw:8.1f}")
+for name, seconds in names.items():
+    print(f"{name:28} {1000 * seconds:8.1f} {seconds / raw:8.1f}")
+"""
+
+
+def main() -> None:
+    """Every file, cold and warm."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        for file in sys.argv[1:] or [str(EXAMPLE)]:
+            cold(os.path.abspath(file), folder)
+            subprocess.run([sys.executable, "-c", WARM, os.path.abspath(file)], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

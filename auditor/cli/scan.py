@@ -32,7 +32,9 @@ class Engine(StrEnum):
 def scan(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="DIR|LIST", help="Folders, LoRA files, lists (.txt, a name a line), '-': a list on stdin."),
+        typer.Argument(
+            metavar="DIR|LIST", help="Folders, LoRA files, lists (.txt, a name a line), '-': a list on stdin."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="OUT.parquet", help="File of the rows.")
@@ -44,12 +46,17 @@ def scan(
     workers: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Processes side by side; one a core by default.")
     ] = os.cpu_count() or 1,
-    engine: Annotated[Engine, typer.Option(envvar="AUDIT_ENGINE", help="This machine, or a Ray cluster.")] = Engine.LOCAL,
+    engine: Annotated[
+        Engine, typer.Option(envvar="AUDIT_ENGINE", help="This machine, or a Ray cluster.")
+    ] = Engine.LOCAL,
     alpha: Annotated[
         float, typer.Option(min=0.0, max=1.0, envvar="AUDIT_ALPHA", help="Level of significance, fixed before looking.")
     ] = 0.05,
     duplicates: Annotated[
-        bool, typer.Option("--duplicates", envvar="AUDIT_DUPLICATES", help="Also find copies, resizes, one run's files, merges.")
+        bool,
+        typer.Option(
+            "--duplicates", envvar="AUDIT_DUPLICATES", help="Also find copies, resizes, one run's files, merges."
+        ),
     ] = False,
     fail_on: Annotated[
         FailOn, typer.Option(envvar="AUDIT_FAIL_ON", help="From which verdict on the exit code is 10 or 11.")
@@ -67,7 +74,9 @@ def scan(
     memory: Annotated[
         int, typer.Option(min=64, envvar="AUDIT_MEMORY", help="MiB that one file may take in a worker.")
     ] = 2048,
-    as_json: Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="The summary as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", envvar="AUDIT_JSON", help="The summary as JSON on stdout.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
 ) -> None:
     """Audit many files into one Parquet file, resumable, a row for each, with false-discovery control over the batch.

@@ -14,11 +14,11 @@ from auditor.errors import UsageError
 
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")],
-    corpus: Annotated[
-        Path, typer.Option(envvar="AUDIT_CORPUS", metavar="OUT.parquet", help="What audit scan wrote.")
-    ],
+    corpus: Annotated[Path, typer.Option(envvar="AUDIT_CORPUS", metavar="OUT.parquet", help="What audit scan wrote.")],
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, envvar="AUDIT_K", help="How many.")] = 10,
-    base: Annotated[str | None, typer.Option(envvar="AUDIT_BASE_FAMILY", help="Only files of this base family.")] = None,
+    base: Annotated[
+        str | None, typer.Option(envvar="AUDIT_BASE_FAMILY", help="Only files of this base family.")
+    ] = None,
     creator: Annotated[
         str | None, typer.Option(envvar="AUDIT_CREATOR", help="Only files that declare this creator.")
     ] = None,
@@ -29,7 +29,8 @@ def search(
         typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="The set of the scan; the shipped one by default."),
     ] = None,
     approximate: Annotated[
-        bool, typer.Option("--approximate", envvar="AUDIT_APPROXIMATE", help="Through a graph, for 5 million files or more.")
+        bool,
+        typer.Option("--approximate", envvar="AUDIT_APPROXIMATE", help="Through a graph, for 5 million files or more."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")] = False,
 ) -> None:
@@ -65,7 +66,8 @@ def _print(found: dict[str, Any]) -> None:
     screen().print(table)
     corpus, null = found["corpus"], found["null"]
     remark(
-        f"{corpus['looked_at']} of {corpus['files']} files looked at ({found['search']}); {corpus['without_this_view']} "
-        f"rows have no coordinates here. {null['hypothesis']} Least possible p: {null['p_min']:.3g}. "
+        f"{corpus['looked_at']} of {corpus['files']} files looked at ({found['search']}); "
+        f"{corpus['without_this_view']} rows "
+        f"have no coordinates here. {null['hypothesis']} Least possible p: {null['p_min']:.3g}. "
         "A hit says that styles are close, not where pictures came from."
     )

@@ -1,7 +1,7 @@
 """How well LoRAs group by artist and by genre without being told: k-means against labels.
 
-ARI (Hubert & Arabie 1985) and NMI compare two partitions of the same files, blind to names; silhouette (Rousseeuw 1987) says
-how much closer files lie to their own label's files than to the next label's.  Descriptions of a set, no tests.
+ARI (Hubert & Arabie 1985) and NMI compare two partitions of the same files, blind to names; silhouette (Rousseeuw 1987)
+says how much closer files lie to their own label's files than to the next label's.  Descriptions of a set, no tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def describe(space: str, label: str, points: Floats, labels: ArrayLike, seed: in
     x = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-300)
     found = k_means(x, len(names), seed)
     return Clustering(
-        space, label, len(names), adjusted_rand(truth, found), normalised_information(truth, found), silhouette(x, truth, seed)
+        space,
+        label,
+        len(names),
+        adjusted_rand(truth, found),
+        normalised_information(truth, found),
+        silhouette(x, truth, seed),
     )
 
 
@@ -93,7 +98,7 @@ def normalised_information(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def silhouette(x: Floats, labels: ArrayLike, seed: int = 0) -> float:
-    """Mean silhouette of unit rows x (n, d) by cosine distance; a file alone in its label counts 0; 0 with one label."""
+    """Mean silhouette of unit rows x (n, d) by cosine distance; a file alone in its label counts 0."""
     truth = np.unique(np.asarray(labels), return_inverse=True)[1]
     if len(x) > MOST:
         kept = np.random.default_rng(seed).permutation(len(x))[:MOST]

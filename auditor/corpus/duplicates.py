@@ -1,10 +1,12 @@
 """Near-duplicates over a whole corpus: re-uploads, re-saves, resizes, checkpoints of one run, merges.
 
-    hashes ─► copies          sketches ─► candidates (nearest few above a cosine) ─► `auditor.lora.relation.compare` ─► pairs, groups
+    hashes ─► copies          sketches ─► candidates (nearest few above a cosine) ─► `auditor.lora.relation.compare` ─►
+    pairs, groups
 
-Candidates are a file's nearest NEIGHBOURS sketches above LEAST: found by exact products up to EXACT files, by a navigable
-graph (usearch) beyond, so the work is the files' number times a constant.  Hyperplane hashing was tried and dropped: at
-linear cost it finds half of the pairs with cosine .7 (docs/scale.md).  What is reported was compared in full, by weights.
+Candidates are a file's nearest NEIGHBOURS sketches above LEAST: found by exact products up to EXACT files, by a
+navigable graph (usearch) beyond, so the work is the files' number times a constant.  Hyperplane hashing was tried and
+dropped: at linear cost it finds half of the pairs with cosine .7 (docs/scale.md).  What is reported was compared in
+full, by weights.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +29,16 @@ from auditor.corpus.store import Row, parquet, read_rows, write_pairs
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import NotAuditable
 from auditor.lora import LoraWeights, load_lora
-from auditor.lora.relation import compare
+from auditor.lora.relation import SAME_SOURCE, UNRELATED, compare
 
 LEAST = 0.2
-"""Least cosine of sketches of a candidate: unrelated files have a standard error of .044, one run's files at least .28."""
+"""Least cosine of sketches of a candidate: unrelated files have 0 ± .044, files of one run at least .28."""
 NEIGHBOURS = 16
 """Candidates a file at most; groups of more are held together through their members."""
-EXACT = 30_000
-"""Files up to which products of all pairs are quicker than building a graph (benchmarks/search.py)."""
+EXACT = 200_000
+"""Files up to which products of all pairs are quicker than building and asking a graph (docs/scale.md)."""
+EXPLAINED = 0.9
+"""Share of a file that two others must make together for a merge."""
 BLOCK = 2048
 RELATED = ("same_file", "same_tensors", "same_update", "resized", "same_run", "merge")
 CACHE = 4
@@ -56,7 +61,9 @@ def find(sources: Sequence[Path], out: Path, workers: int, limits: Limits) -> di
     groups = Groups()
     for pair in pairs:
         groups.join(pair.pop("content_a"), pair.pop("content_b"))
-    for i, j, row in compared(corpus, candidates(corpus.sketches), workers, limits):
+    found = list(compared(corpus, candidates(corpus.sketches), workers, limits))
+    name_merges(found, corpus)
+    for i, j, row in found:
         if row["relation"] in RELATED:
             groups.join(corpus.contents[i], corpus.contents[j])
         if row["relation"] not in ("unrelated", "not_comparable", "no_effect"):
@@ -93,7 +100,9 @@ def read_sketches(sources: Sequence[Path]) -> Sketched:
     seen: set[str] = set()
     for source in sources:
         with parquet().ParquetFile(source) as file:
-            for batch in file.iter_batches(columns=["path", "path_raw", "content", "tensor_sha256", "same_as", "sketch"]):
+            for batch in file.iter_batches(
+                columns=["path", "path_raw", "content", "tensor_sha256", "same_as", "sketch"]
+            ):
                 vectors = batch.column("sketch")
                 values = np.asarray(vectors.values.to_numpy(zero_copy_only=False), np.float32)
                 values = values.reshape(-1, SIZE)[: len(vectors)]
@@ -187,6 +196,29 @@ def compared(
             yield i, j, {"a": task[0], "b": task[1], "cos_sketch": cos} | row
 
 
+def name_merges(found: Sequence[tuple[int, int, Row]], corpus: Sketched) -> None:
+    """Call 'merge' the relations of a file that two files, unrelated to each other, explain together.
+
+    One pair alone cannot tell a merge that was cut to a lower rank from a checkpoint of one run; the two sources can:
+    the share of ‖ΔW‖² in their span is (c₁² + c₂² - 2 c₁ c₂ c₁₂) / (1 - c₁₂²), with the cosines of the three files.
+    """
+    exact = {(i, j): float(row["cos_delta_w"]) for i, j, row in found if "cos_delta_w" in row}
+    relatives: dict[int, dict[int, tuple[float, Row]]] = {}
+    for i, j, row in found:
+        if (i, j) in exact:
+            relatives.setdefault(i, {})[j] = relatives.setdefault(j, {})[i] = (exact[i, j], row)
+    for others in relatives.values():
+        for a, b in combinations(sorted(others), 2):
+            between = exact.get((a, b), float(corpus.sketches[a] @ corpus.sketches[b]))
+            (one, row_a), (other, row_b) = others[a], others[b]
+            share = (one**2 + other**2 - 2 * one * other * between) / max(1e-9, 1 - between**2)
+            if abs(between) < SAME_SOURCE and min(abs(one), abs(other)) > UNRELATED and share >= EXPLAINED:
+                for row, partner in ((row_a, b), (row_b, a)):
+                    if row["relation"] in ("same_run", "unrelated", "resized"):
+                        words = f"With {corpus.paths[partner]} it makes {share:.0%} of one change: a merge of two."
+                        row |= {"relation": "merge", "reasons": words}
+
+
 class Groups:
     """Connected components."""
 
@@ -214,7 +246,9 @@ class Groups:
 
 def pairs(path: Path) -> list[Row]:
     """The pairs that a scan wrote."""
-    return list(read_rows(path, ["a", "b", "relation", "reasons", "cos_sketch", "cos_delta_w", "cos_output", "coverage"]))
+    return list(
+        read_rows(path, ["a", "b", "relation", "reasons", "cos_sketch", "cos_delta_w", "cos_output", "coverage"])
+    )
 
 
 __all__ = ["candidates", "find", "pairs", "pairs_file"]

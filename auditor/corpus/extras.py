@@ -14,6 +14,6 @@ def need(module: str, extra: str, purpose: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise AuditorError(
-            f"{purpose[:1].upper()}{purpose[1:]} needs the package '{module.partition('.')[0]}', which is not installed.",
+            f"The package '{module.partition('.')[0]}' is not installed; it is needed for {purpose}.",
             advice=f"Install it with: pip install 'lora-style-audit[{extra}]'.",
         ) from error

@@ -1,4 +1,4 @@
-"""Approximate search through a navigable graph (usearch), for corpora where exact search is too slow; hits re-scored exactly."""
+"""Approximate search through a navigable graph (usearch), for very large corpora; hits are re-scored exactly."""
 
 from __future__ import annotations
 

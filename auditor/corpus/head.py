@@ -43,7 +43,7 @@ def read_head(container: Container, artifact: Artifact) -> Head:
 
 
 def content_key(container: Container, artifact: Artifact) -> str:
-    """SHA-256 of tensor bytes, tensor table and the configurations that scales come from; other metadata are left out."""
+    """SHA-256 of tensor bytes, tensor table and what scales come from; other metadata are left out."""
     key = hashlib.sha256(artifact.tensor_sha256.encode())
     first = min((entry.begin for entry in container.entries.values()), default=0)
     for name, entry in sorted(container.entries.items()):

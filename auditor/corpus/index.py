@@ -1,6 +1,7 @@
 """What a search needs of a corpus, beside its Parquet file: coordinates as a plain array that is mapped, not read.
 
-    OUT.parquet.search/ key.json · <view>.npy (n, d) float32 unit rows · <view>.rows.npy (n,) row in OUT · <view>.null.npz
+    OUT.parquet.search/ key.json · <view>.npy (n, d) float32 unit rows · <view>.rows.npy (n,) row in OUT ·
+    <view>.null.npz
 
 Made once for each OUT and made again when OUT changes; everything in it can be deleted.
 """
@@ -58,7 +59,8 @@ def open_corpus(path: Path, view: str, seed: int = 0) -> Corpus:
         build(path, folder, key, seed)
     if not (folder / f"{view}.npy").is_file():
         raise UsageError(
-            f"No file of {path} has coordinates in the view '{view}' of the set.", advice="Scan files of the set's base."
+            f"No file of {path} has coordinates in the view '{view}' of the set.",
+            advice="Scan files of the set's base.",
         )
     with np.load(folder / f"{view}.null.npz", allow_pickle=False) as null:
         kept = null["cosines"], null["groups"]

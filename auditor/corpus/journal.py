@@ -4,8 +4,8 @@
                        journal-000008.jsonl                        the rows since, one JSON line each
                        settings.json                               what the scan asks; another scan is refused
 
-A row counts as finished when its line was written; a torn last line is cut off on resuming.  A part is written beside its
-place, flushed to disk and renamed, and only then its journal is removed.
+A row counts as finished when its line was written; a torn last line is cut off on resuming.  A part is written beside
+its place, flushed to disk and renamed, and only then its journal is removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ class Journal:
         self._folder, self._columns, self._part = folder, columns, part
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder / "lock")
-        self._check(settings)
+        try:
+            self._check(settings)
+        except BaseException:
+            self._lock.close()
+            raise
         self._number = len(self.parts)
         self._remove_done()
         self._pending = self._recover()

@@ -1,7 +1,8 @@
-"""A reference set in two dimensions: references, artists' centroids, genre hulls, suspects, and a whole corpus if wanted.
+"""A reference set in two dimensions: references, artists' centroids, genre hulls, suspects, and a whole corpus if
+wanted.
 
-Axes: the first two principal axes of the artists' mean directions, or UMAP of all points (an extra).  The map is a picture of
-55 dimensions in two; what it hides is said by `explained`, and no verdict rests on it.
+Axes: the first two principal axes of the artists' mean directions, or UMAP of all points (an extra).  The map is a
+picture of 55 dimensions in two; what it hides is said by `explained`, and no verdict rests on it.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def style_map(
     """Place everything.  Raises UsageError for a corpus of another set, AuditorError when UMAP is not installed."""
     view = common_view(reference, [placed for _, placed, _ in suspects])
     own = unit(view.points)
-    asked = [unit(placed.point if view is placed.view else coordinates_in(view, placed))[0] for _, placed, _ in suspects]
+    asked = [
+        unit(placed.point if view is placed.view else coordinates_in(view, placed))[0] for _, placed, _ in suspects
+    ]
     many, names, total = corpus_points(reference, view, corpus, seed)
     stacked = np.vstack([own, many, *(point[None] for point in asked)])
     flat, explained = pca(stacked, view) if projection == "pca" else (umap(stacked, seed), None)
@@ -118,15 +121,13 @@ def common_view(reference: ReferenceSet, placed: Sequence[Placed]) -> View:
     return next((view for view in order if all(covers(view, one) for one in placed)), order[0])
 
 
-def corpus_points(
-    reference: ReferenceSet, view: View, corpus: Path | None, seed: int
-) -> tuple[Floats, list[str], int]:
+def corpus_points(reference: ReferenceSet, view: View, corpus: Path | None, seed: int) -> tuple[Floats, list[str], int]:
     """(points (m, d), names, files there are) of a scanned corpus; empty without one."""
     if corpus is None:
         return np.zeros((0, view.points.shape[1])), [], 0
     from auditor.corpus.index import open_corpus
-    from auditor.corpus.search import matching, settings_of
-    from auditor.corpus.store import parquet
+    from auditor.corpus.search import matching
+    from auditor.corpus.store import parquet, settings_of
 
     matching(reference, settings_of(corpus), corpus)
     known = open_corpus(corpus, view.name)
@@ -186,8 +187,8 @@ def _turn(o: tuple[float, float], a: tuple[float, float], b: tuple[float, float]
 def cluster_table(reference: ReferenceSet, view: View, seed: int) -> list[Clustering]:
     """Artists and genres found again by k-means, in the whole embedding and in each sub-network.
 
-    'held out': profiles of scores of each reference with its own half of the works left out of the fit; the other rows are of
-    coordinates that were fitted on these very files, and flatter.
+    'held out': profiles of scores of each reference with its own half of the works left out of the fit; the other rows
+    are of coordinates that were fitted on these very files, and flatter.
     """
     spaces = {"whole, held out": np.nan_to_num(t_norm(view.genuine)), "whole, fitted": view.points}
     spaces |= {f"{PARTS.get(name, name)} alone, fitted": points for name, points in view.parts.items()}

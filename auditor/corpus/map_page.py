@@ -1,7 +1,8 @@
 """A style map → one HTML page (no network, strict content policy) or one SVG picture.
 
-The page carries a picture and tables that need no script; where scripts run, a canvas takes the picture's place and can be
-moved, zoomed, searched and pointed at.  The data lie in the page as an inert JSON block, coordinates as 16-bit numbers.
+The page carries a picture and tables that need no script; where scripts run, a canvas takes the picture's place and can
+be moved, zoomed, searched and pointed at.  The data lie in the page as an inert JSON block, coordinates as 16-bit
+numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from auditor._version import __version__
 from auditor.corpus.map import StyleMap
 from auditor.embedding.backend import Floats
 from auditor.policy import pretty
-from auditor.report.figures import Scale, corners, shape, star, tag
+from auditor.report.figures import Scale, shape, star, tag
+from auditor.report.figures import _corners as corners
 from auditor.report.untrusted import show
 
 WIDTH, HEIGHT, MARGIN = 960.0, 640.0, 36.0
@@ -109,7 +111,12 @@ def data_of(view: StyleMap) -> dict[str, Any]:
         "referenceNames": [short(name) for name in view.reference_names],
         "hulls": [{"k": of[h.genre], "g": show(h.genre), "p": packed(h.corners, low, span)} for h in view.hulls],
         "suspects": [
-            {"n": short(s.name), "l": s.label, "a": show(pretty(s.nearest)), "p": packed(np.array([(s.x, s.y)]), low, span)}
+            {
+                "n": short(s.name),
+                "l": s.label,
+                "a": show(pretty(s.nearest)),
+                "p": packed(np.array([(s.x, s.y)]), low, span),
+            }
             for s in view.suspects
         ],
         "corpus": packed(view.corpus, low, span),
@@ -164,13 +171,15 @@ def picture(view: StyleMap, style: Markup | None = None) -> Markup:
     kept = range(0, len(view.references), max(1, -(-len(view.references) // STILL)))
     for i in kept:
         kind = of[view.artists[int(view.reference_artist[i])].genre]
-        marks.append(tag("circle", cx=x(view.references[i][0]), cy=y(view.references[i][1]), r=2.0, class_=f"file g{kind}"))
+        marks.append(
+            tag("circle", cx=x(view.references[i][0]), cy=y(view.references[i][1]), r=2.0, class_=f"file g{kind}")
+        )
     marks += [shape(of[a.genre], x(a.x), y(a.y), 6.0, f"centroid g{of[a.genre]}") for a in view.artists]
     marks += [star(x(s.x), y(s.y), 12, "suspect") for s in view.suspects]
     marks += _names(view, x, y)
     said = (
-        f"{len(view.artists)} artists of {len(of)} genres, {len(view.references)} references, {len(view.corpus)} corpus "
-        f"files, {len(view.suspects)} suspects. The tables below hold the same places as numbers."
+        f"{len(view.artists)} artists of {len(of)} genres, {len(view.references)} references, {len(view.corpus)} "
+        f"corpus files, {len(view.suspects)} suspects. The tables below hold the same places as numbers."
     )
     heads = [tag("title", "Map of styles", id="map-t"), tag("desc", said, id="map-d")]
     return tag(
@@ -187,7 +196,7 @@ def thinned(points: Floats) -> Floats:
 def _names(view: StyleMap, x: Scale, y: Scale) -> list[Markup]:
     """Names of suspects and of centroids where there is room for them, the outermost first."""
     taken: list[tuple[float, float, float]] = []
-    marks = []
+    marks: list[Markup] = []
     middle = view.references.mean(0)
     outer = sorted(view.artists, key=lambda a: -float(np.hypot(a.x - middle[0], a.y - middle[1])))
     wanted = [(s.x, s.y, short(s.name)[:28], "label suspect") for s in view.suspects]

@@ -1,7 +1,7 @@
 """Arguments of `audit scan` → names of files, one after the other: nothing here holds a whole corpus in memory.
 
-A name is a path of this machine, or an address that fsspec knows (s3://, gs://, hf://, …), copied to a temporary file while
-it is read.
+A name is a path of this machine, or an address that fsspec knows (s3://, gs://, hf://, …), copied to a temporary file
+while it is read.
 """
 
 from __future__ import annotations
@@ -114,6 +114,6 @@ def fetched(name: str) -> Iterator[str]:
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise MalformedFile(
                 f"{shown(name)} cannot be fetched: {shown(error, 200)}.",
-                advice="Check the address, the credentials in the environment, and that its fsspec package is installed.",
+                advice="Check the address, the credentials in the environment, and the fsspec package for it.",
             ) from error
         yield str(copy)

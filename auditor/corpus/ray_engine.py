@@ -1,8 +1,8 @@
 """The same rows on a Ray cluster: Ray Data streams names to actors, each of which runs the local pool on its batch.
 
-Scheduling, retries of lost machines and back-pressure are Ray's.  Each actor keeps one local worker process, so that a hostile
-file costs its row there as it does here.  Copies are recognised by each actor among its own files only; the others are audited
-once more, with the same outcome.
+Scheduling, retries of lost machines and back-pressure are Ray's.  Each actor keeps one local worker process, so that a
+hostile file costs its row there as it does here.  Copies are recognised by each actor among its own files only; the
+others are audited once more, with the same outcome.
 """
 
 from __future__ import annotations

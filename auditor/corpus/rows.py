@@ -1,7 +1,7 @@
 """One file → one row, by the function that `audit check` uses; every engine runs exactly this.
 
-A row is a dict of plain values; vectors are bytes of little-endian numbers, so that a row can lie in a journal line, in a
-Ray block or in a Parquet column alike.
+A row is a dict of plain values; vectors are bytes of little-endian numbers, so that a row can lie in a journal line, in
+a Ray block or in a Parquet column alike.
 """
 
 from __future__ import annotations

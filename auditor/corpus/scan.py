@@ -105,7 +105,11 @@ def settings_for(reference: ReferenceSet, options: Options) -> dict[str, Any]:
     """What must agree for rows to stand in one file."""
     manifest = reference.manifest
     described = {"name": manifest["name"], "digest": manifest["digest"], "features": manifest["features"]}
-    described |= {"base": manifest["base"]["family"], "artists": reference.artists, "p_min": p_floor(len(reference.artists))}
+    described |= {
+        "base": manifest["base"]["family"],
+        "artists": reference.artists,
+        "p_min": p_floor(len(reference.artists)),
+    }
     asked = {key: value for key, value in asdict(options).items() if key != "refs"}
     return {"schema": SCHEMA, "tool": __version__, "set": described, "options": asked, "false_discovery": FDR}
 

@@ -1,10 +1,11 @@
 """Nearest LoRAs by style in a scanned corpus, each with its p-value against the corpus.
 
-The p-value of a hit.  H0: the suspect has no tie to the file found; it is one more file like those of the corpus, and its
-cosine with its nearest file is exchangeable with that of a corpus file drawn at random (files of one creator counting as one).
-Null: the cosines of NULL seeded corpus files with their nearest other file, copies left out.  As the null is of *nearest*
-files, a p-value holds for the best hit although the whole corpus was looked through, and is conservative for later hits and
-under filters.  A small p says: closer than unrelated uploads come to anyone.  It names no artist.
+The p-value of a hit.  H0: the suspect has no tie to the file found; it is one more file like those of the corpus, and
+its cosine with its nearest file is exchangeable with that of a corpus file drawn at random (files of one creator
+counting as one). Null: the cosines of NULL seeded corpus files with their nearest other file, copies left out.  As the
+null is of *nearest* files, a p-value holds for the best hit although the whole corpus was looked through, and is
+conservative for later hits and under filters.  A small p says: closer than unrelated uploads come to anyone.  It names
+no artist.
 """
 
 from __future__ import annotations
@@ -24,10 +25,23 @@ from auditor.errors import NotAuditable, OutOfScope, UsageError
 from auditor.reference.set import ReferenceSet
 from auditor.statistics.conformal import conformal_p, p_floor
 
-SHOWN = ["path", "label", "artist", "nearest", "base_family", "creator", "title", "date", "p", "sha256", "tensor_sha256", "group"]
+SHOWN = [
+    "path",
+    "label",
+    "artist",
+    "nearest",
+    "base_family",
+    "creator",
+    "title",
+    "date",
+    "p",
+    "sha256",
+    "tensor_sha256",
+    "group",
+]
 H0 = (
-    "H0: the suspect has no tie to this file; its cosine with its nearest file is exchangeable with that of a corpus file "
-    "drawn at random (files of one creator count as one)."
+    "H0: the suspect has no tie to this file; its cosine with its nearest file is exchangeable with that of a corpus "
+    "file drawn at random (files of one creator count as one)."
 )
 
 
@@ -47,7 +61,13 @@ class Filters:
 
 
 def search(
-    suspect: Path, corpus: Path, *, k: int = 10, filters: Filters | None = None, refs: str | None = None, approximate: bool = False
+    suspect: Path,
+    corpus: Path,
+    *,
+    k: int = 10,
+    filters: Filters | None = None,
+    refs: str | None = None,
+    approximate: bool = False,
 ) -> dict[str, Any]:
     """The k nearest files, JSON-able.
 
@@ -59,7 +79,11 @@ def search(
     reference = matching(ReferenceSet.load(refs), settings, corpus)
     artifact, placed, audit = load_row(suspect, reference)
     if placed is None:
-        raise OutOfScope(audit.skipped.reason, advice=audit.skipped.advice) if audit.skipped else NotAuditable("", advice="")
+        raise (
+            OutOfScope(audit.skipped.reason, advice=audit.skipped.advice)
+            if audit.skipped
+            else NotAuditable("", advice="")
+        )
     view = placed.view.name
     known = open_corpus(corpus, view)
     point = np.frombuffer(coordinates(reference, placed)[at(view)], "<f4")
@@ -67,9 +91,14 @@ def search(
     find = graph_search(known) if approximate and keep is None else nearest
     found, cosines = find(known.points, point, k, keep)
     p = hit_p(known, cosines)
-    details = [{"audit_p" if name == "p" else name: value for name, value in row.items()} for row in rows_at(corpus, known.rows[found])]
+    details = [
+        {"audit_p" if name == "p" else name: value for name, value in row.items()}
+        for row in rows_at(corpus, known.rows[found])
+    ]
     hits = [
-        {"rank": rank, "cosine": float(c), "p": float(value)} | row | {"same_tensors": row["tensor_sha256"] == artifact.tensor_sha256}
+        {"rank": rank, "cosine": float(c), "p": float(value)}
+        | row
+        | {"same_tensors": row["tensor_sha256"] == artifact.tensor_sha256}
         for rank, (c, value, row) in enumerate(zip(cosines, p, details, strict=True), start=1)
     ]
     return {

@@ -1,8 +1,9 @@
-"""A short vector linear in ΔW, of every module of a file and with no reference set: what candidates for copies are found by.
+"""A short vector linear in ΔW, of every module of a file and with no reference set: what candidates for copies are
+found by.
 
-`ΔW ↦ Σ_m S_out,m ΔW_m S_in,mᵀ`, with count sketches S (one random cell and sign for every row; Charikar et al. 2002) drawn
-from the module's path and width.  Inner products estimate ⟨ΔW, ΔW'⟩ with standard error about 1/√(OUT · IN) of the norms;
-cost: one pass over the factors.  Re-keying, re-factoring, strength and alpha leave the unit vector as it is.
+`ΔW ↦ Σ_m S_out,m ΔW_m S_in,mᵀ`, with count sketches S (one random cell and sign for every row; Charikar et al. 2002)
+drawn from the module's path and width.  Inner products estimate ⟨ΔW, ΔW'⟩ with standard error about 1/√(OUT · IN) of
+the norms; cost: one pass over the factors.  Re-keying, re-factoring, strength and alpha leave the unit vector as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def sketch(weights: LoraWeights) -> NDArray[np.float32] | None:
 
 
 def _folded(
-    rows: NDArray[np.float64], order: NDArray[np.int32], starts: NDArray[np.int32], sign: NDArray[np.float64], cells: int
+    rows: NDArray[np.float64],
+    order: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    sign: NDArray[np.float64],
+    cells: int,
 ) -> NDArray[np.float64]:
     """(cells, r): signed rows (d, r), added up cell by cell."""
     folded = np.zeros((cells, rows.shape[1]))
@@ -42,11 +47,17 @@ def _folded(
 
 
 @lru_cache(maxsize=4096)
-def _draws(path: str, side: str, width: int, cells: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+def _draws(
+    path: str, side: str, width: int, cells: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     """(rows sorted by cell, first of each cell, sign of every row): the same on every machine."""
     seed = int.from_bytes(hashlib.sha256(f"{path}|{side}|{width}|{cells}".encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     cell = rng.integers(0, cells, width)
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(cells))
-    return order.astype(np.int32), starts.astype(np.int32), np.asarray(rng.integers(0, 2, width) * 2.0 - 1.0, np.float64)
+    return (
+        order.astype(np.int32),
+        starts.astype(np.int32),
+        np.asarray(rng.integers(0, 2, width) * 2.0 - 1.0, np.float64),
+    )

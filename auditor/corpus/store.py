@@ -1,8 +1,8 @@
 """The scan's Parquet file: columns, atomic writing, reading, and what must hold over the whole batch.
 
-Over the batch: q, Benjamini–Hochberg adjusted open-set p-values, one test for each distinct content (a copy adds a row but
-no test).  Conformal p-values that share one null are positively dependent, for which the procedure controls the false
-discovery rate (Bates et al. 2023, Ann. Statist. 51(1)).
+Over the batch: q, Benjamini–Hochberg adjusted open-set p-values, one test for each distinct content (a copy adds a row
+but no test).  Conformal p-values that share one null are positively dependent, for which the procedure controls the
+false discovery rate (Bates et al. 2023, Ann. Statist. 51(1)).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Row = dict[str, Any]
 SCHEMA = "audit-scan/1"
 KEY = b"audit"
 TEXTS = ("path", "status", "label", "artist", "sentence", "code", "reason", "advice", "content", "same_as", "sha256",
-         "tensor_sha256", "dialect", "algorithm", "base_family", "view", "nearest", "nearest_reference", "derivative_of",
-         "derivative_relation", "creator", "title", "date", "warnings", "version")  # fmt: skip
+         "tensor_sha256", "dialect", "algorithm", "base_family", "view", "nearest", "nearest_reference",
+         "derivative_of", "derivative_relation", "creator", "title", "date", "warnings", "version")  # fmt: skip
 WHOLE = ("bytes", "modules", "rank_min", "rank_max")
 NUMBERS = ("coverage", "p", "p_min", "score", "nearest_p", "nearest_p_exclusion", "nearest_log10_lr")
 COPIED = ("status", "label", "artist", "sentence", "code", "reason", "advice", "dialect", "algorithm", "base_family",
@@ -158,11 +158,12 @@ def settings_of(path: str | Path) -> dict[str, Any]:
         settings = json.loads(packed) if packed else {}
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
-            f"{shown(path)} is no readable Parquet file: {shown(error, 120)}.", advice="Give what `audit scan -o` wrote."
+            f"{shown(path)} is no readable Parquet file: {shown(error, 120)}.",
+            advice="Give what `audit scan -o` wrote.",
         ) from error
     if settings.get("schema") != SCHEMA:
         raise UsageError(
-            f"{shown(path)} was not written by `audit scan` ({settings.get('schema')!r}; this version reads {SCHEMA!r}).",
+            f"{shown(path)} was not written by `audit scan` ({settings.get('schema')!r}, not {SCHEMA!r}).",
             advice="Give what `audit scan -o` wrote, or scan again.",
         )
     return dict(settings)
@@ -178,7 +179,9 @@ def number_column(sources: Sequence[Path], name: str) -> NDArray[np.float64]:
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def finish(sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]) -> None:
+def finish(
+    sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]
+) -> None:
     """Parts → the final file: verdicts of copies filled in, q over the batch, group of near-duplicates by content."""
     pa = arrow()
     shared = copied_verdicts(sources, columns)

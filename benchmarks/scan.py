@@ -1,0 +1,138 @@
+"""How far is a scan from merely reading and hashing its files?  Prints a table: kinds of files, cost against size.
+
+    python benchmarks/scan.py [FOLDER…]
+
+Work of one worker, in CPU seconds, so that other work on the machine does not count.  Kinds: files of the set's base
+(audited in full), of another base and copies (settled by header and hash), files that are no weights.
+Each kind at three sizes.  With FOLDERs: a whole `audit scan` of each, beside reading and hashing the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+MIB = 2**20
+
+
+def written(path: Path, shapes: dict[str, tuple[int, int]], rank: int, seed: int) -> Path:
+    """A LoRA of random factors in diffusers' names."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, (out, into) in shapes.items():
+        tensors[f"{name}.lora_A.weight"] = rng.standard_normal((rank, into), np.float32)
+        tensors[f"{name}.lora_B.weight"] = rng.standard_normal((out, rank), np.float32)
+    header, at = {}, 0
+    for name, value in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [at, at + value.nbytes]}
+        at += value.nbytes
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
+    return path
+
+
+def xl_shapes(modules: int) -> dict[str, tuple[int, int]]:
+    """Modules with the names and widths of Stable Diffusion XL."""
+    found = {}
+    for i in range(modules):
+        root = f"unet.down_blocks.2.attentions.{i % 2}.transformer_blocks.{i // 8}"
+        leaf, into = (("attn1.to_q", 1280), ("attn2.to_k", 2048), ("attn1.to_v", 1280), ("attn2.to_q", 1280))[
+            i // 2 % 4
+        ]
+        found[f"{root}.{leaf}"] = (1280, into)
+    return found
+
+
+def spent(work, files: list[str]) -> float:
+    """CPU seconds for all files, after one to get warm."""
+    work(files[0])
+    started = time.process_time()
+    for file in files:
+        work(file)
+    return time.process_time() - started
+
+
+def read_and_hash(file: str) -> None:
+    """The least that tells one file from another."""
+    hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def kinds(folder: Path) -> dict[str, list[str]]:
+    """Files by kind and size."""
+    from auditor import ReferenceSet
+
+    own = ReferenceSet.load().shapes
+    made = {}
+    for rank in (4, 16, 64):
+        made[f"set's base, rank {rank}"] = [
+            str(written(folder / f"own{rank}-{i}.safetensors", own, rank, i)) for i in range(4)
+        ]
+    for modules, rank in ((32, 8), (64, 32), (128, 64)):
+        shapes = xl_shapes(modules)
+        names = [str(written(folder / f"xl{rank}-{i}.safetensors", shapes, rank, i)) for i in range(4)]
+        made[f"another base, rank {rank}"] = names
+    made["no weights"] = []
+    for i in range(4):
+        (folder / f"junk{i}.bin").write_bytes(np.random.default_rng(i).bytes(4 * MIB))
+        made["no weights"].append(str(folder / f"junk{i}.bin"))
+    return made
+
+
+def parts() -> None:
+    """One worker on each kind."""
+    from auditor.corpus.rows import Options, Scanner
+
+    scanner, sketching = Scanner(Options()), Scanner(Options(duplicates=True))
+    columns = ("MiB", "hash ms", "row ms", "MiB/s", "rate", "copy", "sketch")
+    print(f"{'one worker, CPU time':26}" + "".join(f"{c:>9}" for c in columns))
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, files in kinds(Path(folder)).items():
+            size = sum(os.path.getsize(f) for f in files) / len(files) / MIB
+            base = spent(read_and_hash, files) / len(files)
+            row = spent(lambda f: scanner(f, lambda _: False), files) / len(files)
+            copy = spent(lambda f: scanner(f, lambda _: True), files) / len(files)
+            full = spent(lambda f: sketching(f, lambda _: False), files) / len(files)
+            print(
+                f"{kind:26}{size:9.1f}{1000 * base:9.1f}{1000 * row:9.1f}{size / row:9.0f}{base / row:9.0%}"
+                f"{base / copy:9.0%}{base / full:9.0%}"
+            )
+    print("rate, copy, sketch: share of the rate of reading and one SHA-256; as a copy; with --duplicates")
+
+
+def whole(folder: str) -> None:
+    """A scan as users run it."""
+    from auditor.corpus.names import below
+
+    files = list(below(folder))
+    size = sum(os.path.getsize(f) for f in files) / MIB
+    base = spent(read_and_hash, files)
+    with tempfile.TemporaryDirectory() as place:
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        out = f"{place}/out.parquet"
+        subprocess.run([sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q"], cwd=ROOT, check=False)
+        wall = time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        stored = os.path.getsize(out) / len(files)
+    print(f"{folder}: {len(files)} files, {size:.0f} MiB; reading and hashing {base:.2f} s CPU; scan {cpu:.1f} s CPU,")
+    print(f"{wall:.1f} s wall, {1000 * cpu / len(files):.0f} ms CPU a file, {stored:.0f} bytes a row,", end=" ")
+    print(f"largest process {after.ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    parts()
+    for name in sys.argv[1:]:
+        whole(name)

@@ -1,0 +1,332 @@
+"""`audit scan`: the rows of a corpus say what `audit check` says, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lora_writing as writing
+import mini_set
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq
+from scipy.stats import false_discovery_control
+
+from auditor import ReferenceSet, check
+from auditor.corpus.journal import Journal, decode, encode
+from auditor.corpus.names import expand, version
+from auditor.corpus.rows import Options, Scanner, as_date
+from auditor.corpus.scan import columns_for, parts_folder, scan
+from auditor.corpus.store import settings_of
+from auditor.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wide_unet(rng) -> writing.Lora:
+    """A LoRA with the widths of Stable Diffusion 1."""
+    root = "unet.down_blocks.0.attentions.0.transformer_blocks.0"
+    sizes = {"attn1.to_q": (320, 320), "attn2.to_k": (320, 768)}
+    return {
+        f"{root}.{leaf}": (
+            rng.standard_normal((out, 4)).astype(np.float32),
+            rng.standard_normal((4, into)).astype(np.float32),
+        )
+        for leaf, (out, into) in sizes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """Members and strangers of the mini set, a copy, files of other bases, and files that are none."""
+    folder = tmp_path_factory.mktemp("market")
+    for artist, number in ((0, 7), (1, 8), (2, 9), (mini_set.STRANGER, 0), (mini_set.STRANGER + 1, 0)):
+        made = mini_set.lora(artist, number)
+        meta = {"modelspec.author": f"maker {artist}", "modelspec.date": f"2024-0{1 + number % 9}-15"}
+        mini_set.save(folder / "in" / f"{artist}-{number}.safetensors", writing.diffusers(made), meta)
+    first = folder / "in" / "0-7.safetensors"
+    (folder / "copy.safetensors").write_bytes(first.read_bytes())
+    mini_set.save(folder / "renamed.safetensors", writing.diffusers(mini_set.lora(0, 7)), {"modelspec.author": "thief"})
+    mini_set.save(folder / "wide.safetensors", writing.diffusers(wide_unet(np.random.default_rng(3))))
+    (folder / "empty.safetensors").write_bytes(b"")
+    (folder / "cut.safetensors").write_bytes(first.read_bytes()[:3000])
+    (folder / "text.bin").write_bytes(b"hello there, no weights\n" * 9)
+    return folder
+
+
+def table(path: Path) -> dict[str, dict]:
+    return {Path(row["path"]).name: row for row in pq.read_table(path).to_pylist()}
+
+
+@pytest.fixture(scope="session")
+def scanned(world, set_folder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("scan") / "out.parquet"
+    scan(expand([str(world)], []), out, Options(str(set_folder), duplicates=True), workers=2)
+    return out
+
+
+def test_every_row_says_what_check_says(world, set_folder, scanned):
+    reference = ReferenceSet.load(set_folder)
+    rows = table(scanned)
+    files = [path for path in world.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == set(rows)
+    audited = 0
+    for path in files:
+        row, audit = rows[path.name], check(path, reference)
+        assert row["label"] == audit.verdict.label
+        assert row["artist"] == audit.verdict.artist
+        if audit.skipped:
+            assert row["code"] == audit.skipped.code
+            assert row["advice"] == audit.skipped.advice
+            assert row["p"] is None
+            continue
+        audited += 1
+        assert row["sentence"] == audit.verdict.sentence
+        assert (row["p"], row["score"]) == (audit.open_set.p, audit.open_set.statistic)
+        scores = {a.artist: a.score for a in audit.artists}
+        assert row["scores"] == [scores[name] for name in reference.artists]
+        assert row["nearest"] == audit.artists[0].artist
+        assert (row["sha256"], row["bytes"]) == (audit.suspect.sha256, audit.suspect.bytes)
+        assert np.linalg.norm(row[f"at_{row['view']}"]) == pytest.approx(1, abs=1e-6)
+    assert audited == 7
+
+
+def test_the_header_settles_other_bases_without_reading_tensors(world, set_folder, monkeypatch):
+    import auditor.audit
+    import auditor.corpus.rows
+
+    def forbidden(*_):
+        raise AssertionError("tensors were read")
+
+    scanner = Scanner(Options(str(set_folder)))
+    monkeypatch.setattr(auditor.corpus.rows, "load_lora", forbidden)
+    monkeypatch.setattr(auditor.audit, "load_lora", forbidden)
+    row = scanner(str(world / "wide.safetensors"), lambda _: False)
+    assert (row["label"], row["code"], row["base_family"]) == ("OUT_OF_SCOPE", "out-of-scope", "sd1")
+    with pytest.raises(AssertionError, match="tensors were read"):
+        scanner(str(world / "in" / "1-8.safetensors"), lambda _: False)
+
+
+def test_files_of_one_content_are_audited_once(scanned):
+    rows = table(scanned)
+    same = [rows[name] for name in ("0-7.safetensors", "copy.safetensors", "renamed.safetensors")]
+    assert sum(row["same_as"] is None for row in same) == 1
+    assert len({row["content"] for row in same}) == 1
+    assert len({(row["p"], row["label"], row["sentence"]) for row in same}) == 1
+    assert {row["creator"] for row in same} == {"maker 0", "thief"}
+
+
+def test_q_is_benjamini_hochberg_over_distinct_contents(scanned):
+    rows = list(table(scanned).values())
+    tested = {row["content"]: row["p"] for row in rows if row["p"] is not None}
+    expected = dict(zip(tested, false_discovery_control(list(tested.values())), strict=True))
+    assert len(tested) == 5
+    for row in rows:
+        assert row["q"] is None or np.isclose(row["q"], expected[row["content"]])
+        assert (row["q"] is None) == (row["p"] is None)
+
+
+def test_scanning_again_reads_nothing_again_and_appends(world, set_folder, scanned, tmp_path):
+    out = tmp_path / "again.parquet"
+    out.write_bytes(scanned.read_bytes())
+    options = Options(str(set_folder), duplicates=True)
+    assert scan(expand([str(world)], []), out, options, workers=1).new == 0
+    assert table(out) == table(scanned)
+    fresh = mini_set.save(tmp_path / "new.safetensors", writing.peft(mini_set.lora(3, 9)))
+    summary = scan(expand([str(world), str(fresh)], []), out, options, workers=1)
+    assert (summary.new, summary.rows) == (1, len(table(scanned)) + 1)
+    assert table(out)["new.safetensors"]["label"] == check(fresh, set_folder).verdict.label
+
+
+def test_rows_of_different_questions_never_mix(world, set_folder, scanned):
+    before = scanned.read_bytes()
+    with pytest.raises(UsageError, match="options"):
+        scan([], scanned, Options(str(set_folder), alpha=0.2, duplicates=True))
+    assert scanned.read_bytes() == before
+    assert not parts_folder(scanned).exists()
+
+
+def test_the_file_says_what_it_was_made_with(set_folder, scanned):
+    settings = settings_of(scanned)
+    manifest = json.loads((set_folder / "manifest.json").read_text())
+    assert settings["set"]["digest"] == manifest["digest"]
+    assert settings["set"]["features"] == manifest["features"]
+    assert "Benjamini-Hochberg" in settings["false_discovery"]
+
+
+# ---------------------------------------------------------------------------------------------- journal
+
+
+@pytest.fixture
+def journal(set_folder, tmp_path):
+    columns = columns_for(ReferenceSet.load(set_folder))
+    return lambda settings=None, part=3: Journal(tmp_path / "j", settings or {"a": 1}, columns, part)
+
+
+def row_of(number: int) -> dict:
+    return {
+        "path": f"f{number}",
+        "version": f"{number:032x}",
+        "label": "NO_MATCH",
+        "at_all": None,
+        "sketch": bytes(1024),
+    }
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17])
+def test_a_torn_line_is_the_only_loss(journal, tmp_path, cut):
+    with journal() as open_one:
+        for number in range(5):
+            open_one.append(row_of(number))
+    last = next((tmp_path / "j").glob("journal-*.jsonl"))
+    last.write_bytes(last.read_bytes()[: -cut or None])
+    with journal() as open_one:
+        kept = [r["path"] for p in open_one.parts for r in pq.read_table(p).to_pylist()]
+        kept += [r["path"] for r in open_one.pending(["path"])]
+        assert kept == [f"f{n}" for n in range(5 if cut == 0 else 4)]
+        open_one.append(row_of(9))
+    with journal() as open_one:
+        assert [r["path"] for r in open_one.pending(["path"])][-1:] in (["f9"], [])
+        open_one.flush()
+        assert "f9" in [r["path"] for p in open_one.parts for r in pq.read_table(p).to_pylist()]
+
+
+def test_a_kill_between_part_and_journal_makes_no_row_twice(journal, tmp_path):
+    with journal() as open_one:
+        for number in range(2):
+            open_one.append(row_of(number))
+        kept = next((tmp_path / "j").glob("journal-*.jsonl")).read_bytes()
+        open_one.append(row_of(2))  # becomes part 0
+    (tmp_path / "j" / "journal-000000.jsonl").write_bytes(kept)
+    with journal() as open_one:
+        assert len(open_one.parts) == 1
+        assert list(open_one.pending(["path"])) == []
+
+
+def test_another_scan_is_refused_the_same_folder(journal):
+    with journal(), pytest.raises(UsageError, match="Another scan"):
+        journal()
+    with pytest.raises(UsageError, match="other settings"):
+        journal({"a": 2})
+
+
+def test_rows_survive_the_journal_as_they_are():
+    row = {"path": "a\udce9b", "p": 0.1, "none": None, "sketch": b"\0\xff", "modules": 3}
+    assert decode(encode(row)) == row
+    assert encode(row).count(b"\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def test_names_of_files_folders_lists_and_stdin(tmp_path):
+    for name in ("b/2.safetensors", "a/1.pt", "a/.hidden.bin", "a/readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    listed = tmp_path / "names.txt"
+    listed.write_text(f"{tmp_path / 'b'}\n\nnosuch.bin\ns3://bucket/x.safetensors\n", encoding="utf-8")
+    found = [n.replace(str(tmp_path), "T") for n in expand([str(tmp_path), str(listed), "-"], ["in.pt\n"])]
+    inside = [f"T{os.sep}a{os.sep}1.pt", f"T{os.sep}b{os.sep}2.safetensors"]
+    assert found == [*inside, inside[1], "nosuch.bin", "s3://bucket/x.safetensors", "in.pt"]
+    with pytest.raises(UsageError, match="does not exist"):
+        list(expand(["nosuch"], []))
+
+
+def test_a_changed_file_is_another_version(tmp_path):
+    path = tmp_path / "x.pt"
+    versions = {version(str(path))}
+    for content in (b"1", b"22"):
+        path.write_bytes(content)
+        versions.add(version(str(path)))
+    assert len(versions) == 3
+    assert version(str(path)) in versions
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2024-03-01T10:00:00Z", "2024-03-01"),
+        ("1700000000.5", "2023-11-14"),
+        ("soon", None),
+        ("1e99", None),
+        ("nan", None),
+    ],
+)
+def test_declared_dates(text, day):
+    assert as_date(text) == day
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def command(*arguments) -> tuple[list[str], dict[str, str]]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("AUDIT_")}
+    return [sys.executable, "-m", "auditor.cli", "scan", *map(str, arguments)], env | {"PYTHONPATH": str(ROOT)}
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    words, env = command(*arguments)
+    return subprocess.run(words, env=env, capture_output=True, encoding="utf-8", timeout=300, check=False)
+
+
+def test_exit_code_and_streams(world, set_folder, tmp_path):
+    done = run(
+        world, "--refs", set_folder, "-o", tmp_path / "o.parquet", "--workers", 1, "--json", "--fail-on", "never"
+    )
+    assert done.returncode == 3, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["rows"] == len(table(tmp_path / "o.parquet")) == 12
+    assert "12 files" in done.stderr
+    assert run("nosuch", "-o", tmp_path / "p.parquet").returncode == 2
+    assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
+def test_no_finished_row_is_lost_by_kill_9(set_folder, tmp_path):
+    for number in range(40):
+        made = writing.diffusers(mini_set.lora(mini_set.STRANGER + number, 0))
+        mini_set.save(tmp_path / "many" / f"{number:03d}.safetensors", made)
+    out = tmp_path / "o.parquet"
+    arguments = (tmp_path / "many", "--refs", set_folder, "-o", out, "--workers", 2, "-q")
+    words, env = command(*arguments)
+    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = parts_folder(out) / "journal-000000.jsonl"
+    for _ in range(600):
+        if process.poll() is not None or (journal.exists() and journal.read_bytes().count(b"\n") >= 8):
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    lines = [line for line in journal.read_bytes().split(b"\n")[:-1]]
+    finished = {decode(line)["path"] for line in lines}
+    assert 8 <= len(finished) < 40
+    done = run(*arguments, "--json")
+    assert done.returncode in (0, 11), done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["rows"] == 40
+    assert summary["new"] == 40 - len(finished)
+    assert not parts_folder(out).exists()
+    once = tmp_path / "once.parquet"
+    assert run(tmp_path / "many", "--refs", set_folder, "-o", once, "--workers", 1, "-q").returncode == done.returncode
+    assert table(once) == table(out)
+
+
+def test_ray_gives_the_same_rows(world, set_folder, scanned, tmp_path):
+    ray = pytest.importorskip("ray")
+    words, env = command(world, "--refs", set_folder, "-o", tmp_path / "r.parquet", "--engine", "ray", "--workers", 1,
+                         "--duplicates", "-q")  # fmt: skip
+    assert ray.__version__
+    env |= {"RAY_NUM_CPUS_FOR_TEST": "2", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    done = subprocess.run(words, env=env, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode in (3, 11), done.stderr
+    assert {n: {**r, "same_as": None, "group": None} for n, r in table(tmp_path / "r.parquet").items()} == {
+        n: {**r, "same_as": None, "group": None} for n, r in table(scanned).items()
+    }
