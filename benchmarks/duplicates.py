@@ -2,9 +2,9 @@
 
     python benchmarks/duplicates.py FILE|FOLDER…
 
-Every readable LoRA is laundered in the ways below, the whole heap is scanned with --duplicates, and the pairs found are
-held against the pairs made.  Precision counts pairs between different sources that no merge connects; pairs of two originals are
-listed, since they may be related in truth.
+Every readable LoRA is laundered in the ways below, the whole heap is scanned with --duplicates, and the pairs found
+are held against the pairs made.  Precision counts pairs between different sources that no merge connects; pairs of two
+originals are listed, since they may be related in truth.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exact search among 10⁴ … 10⁶ embeddings, beside numpy's whole product, faiss and usearch; prints a table.
 
-    python benchmarks/search.py [DIMENSION] [LARGEST]
+    python benchmarks/search.py [DIMENSION] [LARGEST] [LARGEST GRAPH]
 
 Milliseconds of wall (least of several) and CPU, k = 10.  The corpus is mapped from disk, as `audit search` has it.
 Recall of the graph is counted after its hits were re-scored.  faiss and usearch are left out where not installed.
@@ -24,6 +24,7 @@ import numpy as np  # noqa: E402
 from auditor.corpus.index import nearest  # noqa: E402
 
 K, QUERIES = 10, 12
+GRAPH = int(float(sys.argv[3])) if len(sys.argv) > 3 else 100_000  # largest corpus that a graph is built for
 
 
 def cost(work, queries) -> tuple[float, float]:
@@ -58,6 +59,8 @@ def contenders(points, folder) -> dict:
     except ImportError:
         pass
     try:
+        if len(points) > GRAPH:
+            return found
         from usearch.index import Index
 
         started = time.perf_counter()

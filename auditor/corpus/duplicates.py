@@ -81,14 +81,14 @@ def pairs_file(out: Path) -> Path:
 def copies(sources: Sequence[Path]) -> Iterator[Row]:
     """Pairs that hashes settle: each further file of a tensor section or content, with the first one."""
     first: dict[str, Row] = {}
-    names = ["path", "content", "sha256", "tensor_sha256"]
+    names = ["path", "content", "header_sha256", "tensor_sha256"]
     for row in (row for source in sources for row in read_rows(source, names)):
         if not row["content"]:
             continue
         known = first.setdefault(row["tensor_sha256"], row)
         if known is row:
             continue
-        same = "same_file" if row["sha256"] == known["sha256"] else "same_tensors"
+        same = "same_file" if row["header_sha256"] == known["header_sha256"] else "same_tensors"
         words = "The files are the same, byte for byte." if same == "same_file" else "Only the headers differ."
         keys = {"content_a": known["content"], "content_b": row["content"]}
         yield {"a": known["path"], "b": row["path"], "relation": same, "reasons": words} | keys

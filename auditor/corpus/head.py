@@ -16,10 +16,11 @@ import numpy as np
 
 from auditor.lora.base_family import base_family
 from auditor.lora.config import MAX_BYTES, SIDECAR
-from auditor.lora.container import Container
+from auditor.lora.container import Container, open_regular, read_exactly
+from auditor.lora.hashes import BLOCK, MAX_FILE, read_artifact
 from auditor.lora.reader import sort_names
-from auditor.lora.safetensors import Entry
-from auditor.lora.weights import Artifact, LoraModule, LoraWeights
+from auditor.lora.safetensors import MAX_HEADER, Entry, header_length
+from auditor.lora.weights import LoraModule, LoraWeights
 
 PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
 """Roles of modules whose ΔW has the outer sizes of its two factors."""
@@ -29,29 +30,51 @@ PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
 class Head:
     """The header of a well-formed file."""
 
-    content: str
-    """Hex key of everything that an audit depends on: files with one key have one verdict."""
+    header_sha256: str
+    """Of the bytes before the tensors; with the tensors' own digest it stands for the whole file."""
+    table: str
+    """Hex digest of the tensor table and of what scales come from; other metadata are left out."""
     declared: Mapping[str, str]
     """Untrusted."""
     outline: LoraWeights | None
     """Modules in their true shapes with factors of zeros that take no memory; None where only the tensors tell."""
 
+    def content(self, tensor_sha256: str) -> str:
+        """Hex key of everything that an audit depends on: files with one key have one verdict."""
+        return hashlib.sha256(f"{tensor_sha256}|{self.table}".encode()).hexdigest()
 
-def read_head(container: Container, artifact: Artifact) -> Head:
-    """The head of an open file."""
-    return Head(content_key(container, artifact), container.metadata, outline(container))
 
-
-def content_key(container: Container, artifact: Artifact) -> str:
-    """SHA-256 of tensor bytes, tensor table and what scales come from; other metadata are left out."""
-    key = hashlib.sha256(artifact.tensor_sha256.encode())
+def read_head(container: Container) -> Head:
+    """The head of an open file.  Raises MalformedFile where two tensors claim one place."""
     first = min((entry.begin for entry in container.entries.values()), default=0)
+    table = hashlib.sha256(container.metadata.get("lora_adapter_metadata", "").encode("utf-8", "replace"))
     for name, entry in sorted(container.entries.items()):
         row = (name, entry.dtype, entry.shape, entry.begin - first, entry.strides)
-        key.update(repr(row).encode("utf-8", "replace"))
-    key.update(container.metadata.get("lora_adapter_metadata", "").encode("utf-8", "replace"))
-    key.update(_sidecar(artifact.path))
-    return key.hexdigest()
+        table.update(repr(row).encode("utf-8", "replace"))
+    table.update(_sidecar(container.path))
+    before = container.read_bytes(0, first) if container.kind == "safetensors" else b""
+    header = hashlib.sha256(before).hexdigest()
+    return Head(header, table.hexdigest(), container.metadata, outline(container))
+
+
+def tensor_digest(path: str) -> tuple[int, str]:
+    """(bytes of the file, SHA-256 of its tensor section): half the work of `read_artifact`, for files out of scope.
+
+    Raises MalformedFile as `read_artifact` does.
+    """
+    descriptor, size = open_regular(path)
+    try:
+        if size > MAX_FILE:
+            return size, read_artifact(path).tensor_sha256  # which refuses it
+        head = read_exactly(descriptor, 0, min(size, 512), path)
+        length = header_length(head, size)
+        begin = 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
+        digest = hashlib.sha256()
+        for at in range(begin, size, BLOCK):
+            digest.update(read_exactly(descriptor, at, min(BLOCK, size - at), path))
+        return size, digest.hexdigest()
+    finally:
+        os.close(descriptor)
 
 
 def _sidecar(path: str) -> bytes:

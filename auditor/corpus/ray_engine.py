@@ -15,6 +15,8 @@ from typing import Any
 from auditor.corpus.extras import need
 from auditor.corpus.rows import Options, Row, Scanner, failed
 from auditor.corpus.workers import Limits, Lost, Pool
+from auditor.errors import AuditorError
+from auditor.lora.text import shown
 
 WINDOW = 100_000
 """Names handed to Ray at once."""
@@ -52,7 +54,13 @@ def ray_rows(names: Iterator[str], options: Options, workers: int, limits: Limit
     ray = need("ray", "ray", "the engine ray")
     data = need("ray.data", "ray", "the engine ray")
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        try:
+            ray.init(log_to_driver=False)
+        except Exception as error:  # Ray raises plain exceptions here
+            raise AuditorError(
+                f"Ray could not be reached or started: {shown(error, 300)}.",
+                advice="Check RAY_ADDRESS, or use --engine local.",
+            ) from error
     while window := [name.encode("utf-8", "surrogateescape") for name in islice(names, WINDOW)]:
         made = data.from_items([{"name": name} for name in window]).map_batches(
             RayScanner,

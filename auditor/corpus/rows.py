@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from auditor.audit import ALPHA, RESAMPLES, Placed, check
-from auditor.corpus.head import Head, read_head
+from auditor.corpus.head import Head, read_head, tensor_digest
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
 from auditor.embedding.backend import Floats, unit
@@ -73,16 +73,23 @@ class Scanner:
         return row
 
     def _fill(self, row: Row, path: str, known: Known) -> None:
-        """Hashes and head, then only as much of the tensors as the row needs."""
-        artifact = read_artifact(path)
-        row |= {"bytes": artifact.size, "sha256": artifact.sha256, "tensor_sha256": artifact.tensor_sha256}
-        with open_container(path) as container:
-            head = read_head(container, artifact)
-        row |= {"content": head.content} | claims(head)
-        if known(head.content):
-            row["same_as"] = head.content
+        """Head and hashes, then only as much of the tensors as the row needs."""
+        try:
+            with open_container(path) as container:
+                head = read_head(container)
+        except NotAuditable:
+            row |= hashes(read_artifact(path))  # a damaged file has its hashes all the same
+            raise
+        row |= claims(head) | {"header_sha256": head.header_sha256}
+        foreign = self._foreign(row["path"], head)
+        artifact = None if foreign else read_artifact(path)
+        row |= hashes(artifact) if artifact else dict(zip(("bytes", "tensor_sha256"), tensor_digest(path), strict=True))
+        row["content"] = head.content(row["tensor_sha256"])
+        if known(row["content"]):
+            row["same_as"] = row["content"]
             return
-        if self._foreign(row, head):
+        if foreign:
+            row |= foreign
             if self.options.duplicates:
                 row["sketch"] = packed_sketch(load_lora(path))
             return
@@ -98,17 +105,20 @@ class Scanner:
             weights = seen[0].weights if seen else _readable(path)
             row["sketch"] = None if weights is None else packed_sketch(weights)
 
-    def _foreign(self, row: Row, head: Head) -> bool:
-        """Whether the header alone shows another base; the row then says what `audit check` says of such a file."""
+    def _foreign(self, name: str, head: Head) -> Row | None:
+        """What `audit check` says of a file whose header alone shows another base; None for any other file."""
         if head.outline is None or head.outline.base_family == self.reference.manifest["base"]["family"]:
-            return False
-        row |= outlines(head.outline)
+            return None
         try:
             in_scope(head.outline, self.reference)
         except NotAuditable as problem:
-            row |= refused(row["path"], problem)
-            return True
-        return False
+            return outlines(head.outline) | refused(name, problem)
+        return None
+
+
+def hashes(artifact: Artifact) -> Row:
+    """Size and digests."""
+    return {"bytes": artifact.size, "sha256": artifact.sha256, "tensor_sha256": artifact.tensor_sha256}
 
 
 def _readable(path: str) -> LoraWeights | None:

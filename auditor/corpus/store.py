@@ -26,9 +26,12 @@ from auditor.statistics.conformal import benjamini_hochberg
 Row = dict[str, Any]
 SCHEMA = "audit-scan/1"
 KEY = b"audit"
-TEXTS = ("path", "status", "label", "artist", "sentence", "code", "reason", "advice", "content", "same_as", "sha256",
-         "tensor_sha256", "dialect", "algorithm", "base_family", "view", "nearest", "nearest_reference",
-         "derivative_of", "derivative_relation", "creator", "title", "date", "warnings", "version")  # fmt: skip
+TEXTS = (
+    *("path", "version", "content", "same_as", "sha256", "header_sha256", "tensor_sha256"),
+    *("status", "label", "artist", "sentence", "code", "reason", "advice", "warnings"),
+    *("dialect", "algorithm", "base_family", "view", "nearest", "nearest_reference"),
+    *("derivative_of", "derivative_relation", "creator", "title", "date"),
+)
 WHOLE = ("bytes", "modules", "rank_min", "rank_max")
 NUMBERS = ("coverage", "p", "p_min", "score", "nearest_p", "nearest_p_exclusion", "nearest_log10_lr")
 COPIED = ("status", "label", "artist", "sentence", "code", "reason", "advice", "dialect", "algorithm", "base_family",

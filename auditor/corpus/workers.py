@@ -28,6 +28,10 @@ Start = Callable[[], Work]
 """Runs once in a worker; must be picklable."""
 
 
+STARTING = 600.0
+"""Seconds that a worker may take to get ready."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """A task without a result, and why."""
@@ -54,6 +58,9 @@ class _Worker:
     task: Any = None
     busy: bool = False
     since: float = 0.0
+    """When the task began: the clock of a new worker runs from when it is ready."""
+    patience: float = 0.0
+    """Seconds that it may take from `since`."""
 
 
 class Pool:
@@ -106,7 +113,7 @@ class Pool:
         with _without_main():
             process.start()
         there.close()
-        return _Worker(process, here)
+        return _Worker(process, here, patience=STARTING)
 
     def _give(self, worker: _Worker, source: Iterator[Any]) -> int:
         """Hand the next task to a worker; 1 if there was one."""
@@ -122,24 +129,28 @@ class Pool:
         """Busy workers that have something to say, are gone, or are out of time."""
         busy = [worker for worker in self._workers if worker.busy]
         now = time.monotonic()
-        left = min(worker.since + self._limits.seconds - now for worker in busy)
+        left = min(worker.since + worker.patience - now for worker in busy)
         heard = wait([worker.pipe for worker in busy], timeout=max(0.0, left))
-        late = time.monotonic() - self._limits.seconds
-        return [worker for worker in busy if worker.pipe in heard or worker.since <= late]
+        now = time.monotonic()
+        return [worker for worker in busy if worker.pipe in heard or worker.since + worker.patience <= now]
 
     def _hear(self, worker: _Worker, answer: Ask) -> Any:
         """A finished task's result, Lost, or None when the worker only asked."""
         if not worker.pipe.poll():
-            return Lost(f"reading it took longer than {self._limits.seconds:g} s, and the worker was stopped.")
+            return Lost(f"reading it took longer than {worker.patience:g} s, and the worker was stopped.")
         try:
             kind, value = worker.pipe.recv()
             if kind == "ask":
                 worker.pipe.send(answer(value))
                 return None
+            if kind == "ready":
+                worker.since, worker.patience = time.monotonic(), self._limits.seconds
+                return None
         except (EOFError, ConnectionError, BrokenPipeError):
             return Lost(self._death(worker))
         if kind == "unready":
-            raise value
+            failure, message, advice = value
+            raise failure(message, advice=advice)
         return Lost(value) if kind == "error" else value
 
     def _death(self, worker: _Worker) -> str:
@@ -156,7 +167,7 @@ class Pool:
         """A new process in place of a lost or doubtful one."""
         self._end(worker)
         fresh = self._new()
-        worker.process, worker.pipe = fresh.process, fresh.pipe
+        worker.process, worker.pipe, worker.patience = fresh.process, fresh.pipe, fresh.patience
 
     def _end(self, worker: _Worker) -> None:
         """Stop a worker; harmless when it is gone."""
@@ -188,10 +199,10 @@ def _serve(pipe: Connection, start: Start, memory: int) -> None:
         try:
             work = start()
         except AuditorError as error:
-            pipe.recv()
-            pipe.send(("unready", error))
+            pipe.send(("unready", (type(error), error.message, error.advice)))
             return
         bound(memory)
+        pipe.send(("ready", None))
         while True:
             task = pipe.recv()
             try:
