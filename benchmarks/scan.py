@@ -67,7 +67,8 @@ def spent(work, files: list[str]) -> float:
 
 def read_and_hash(file: str) -> None:
     """The least that tells one file from another."""
-    hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    with open(file, "rb") as stream:
+        hashlib.file_digest(stream, "sha256")
 
 
 def kinds(folder: Path) -> dict[str, list[str]]:
