@@ -23,11 +23,12 @@ from auditor.lora import LoraWeights, load_lora
 from auditor.training.families import base_digest, family_of, hush
 
 PROMPTS = (
-    "a painting of a landscape with trees",
-    "a painting of a woman, portrait",
-    "a painting of ships at sea",
-    "a painting, bright vivid red",
+    "a painting",
+    "a landscape with trees, dark muted green",
+    "a portrait of a woman, bright vivid red",
+    "ships at sea, pale muted blue",
 )
+"""Subjects for bases that can draw them, colours for the shipped one, which knows little else."""
 PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 SHOWN = 192  # pixels of a small picture on the sheet
 LABEL = 18

@@ -112,7 +112,9 @@ def noise(prediction: str = "epsilon") -> DDIMScheduler:
     )
 
 
-def stable_diffusion(folder: Path, width: int, vae: torch.nn.Module, prediction: str = "epsilon", **more: object) -> None:
+def stable_diffusion(
+    folder: Path, width: int, vae: torch.nn.Module, prediction: str = "epsilon", **more: object
+) -> None:
     tokenizer = train_tokenizer(TEXTS, folder / "tokenizer", 200)
     pipeline = StableDiffusionPipeline(
         vae,
