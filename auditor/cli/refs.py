@@ -113,7 +113,6 @@ class Precision(StrEnum):
 
     FLOAT32 = "no"
     BF16 = "bf16"
-    FP16 = "fp16"
 
 
 @refs.command()
@@ -200,7 +199,8 @@ def train(
         quiet=quiet,
         progress=tell,
     )
-    _give(done, as_json)
+    if done:
+        _give(done, as_json)
     if done.get("failed"):
         raise TrainingError(
             f"{len(done['failed'])} LoRAs were not trained, the others were.",

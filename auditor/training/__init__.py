@@ -44,11 +44,13 @@ def train(
     """Train reference LoRAs for every artist of `images`; see docs/factory.md.
 
     Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, with
-    `only_plan` what would be trained and how long it would take.  Raises UsageError where the training extra is missing
+    `only_plan` what would be trained and how long it would take; {} in all but the first of several launched processes.
+    Raises UsageError where the training extra is missing
     or an option is wrong, TrainingError where training cannot go on.
     """
     try:
         from accelerate import PartialState
+        from filelock import FileLock
 
         from auditor.training import recipes as known
         from auditor.training import references
@@ -69,15 +71,19 @@ def train(
         jobs, _ = prepare(settings, wanted, seed, parts, repeats, progress, record=False)
         return estimate(settings, jobs, wanted, workers)
     state = PartialState(cpu=device == "cpu")
-    with state.main_process_first():
-        say = progress if state.is_main_process else references.silent
-        jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=state.is_main_process)
-        before = sum(target_file(output, job).is_file() for job in jobs)
+    say = progress if state.is_main_process else references.silent
+    output.mkdir(parents=True, exist_ok=True)
+    # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
+    with FileLock(output / ".plan.lock"):
+        jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    before = sum(target_file(output, job).is_file() for job in jobs)
     say(f"{len(jobs)} LoRAs planned, {before} already there")
     by_name = {recipe.name: recipe for recipe in wanted}
     failed = references.run(
         folder, images, output, jobs, gang, workers if state.num_processes == 1 else 1, by_name, settings
     )
+    if not state.is_main_process:
+        return {}
     after = sum(target_file(output, job).is_file() for job in jobs)
     return {"planned": len(jobs), "trained": after - before, "kept": before, "failed": failed, "unread": unread}
 
@@ -144,7 +150,7 @@ def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: i
     from auditor.training.progress import duration
 
     precision = settings.precision or references.default_precision(settings.device)
-    device = PartialState(cpu=settings.device == "cpu").device
+    device = torch.device(settings.device) if settings.device else PartialState().device
     base = load_base(settings.base, device, references.precision_dtype(precision))
     side = settings.side or base.side
     todo = [job for job in jobs if not target_file(settings.output, job).is_file()]

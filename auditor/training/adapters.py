@@ -58,14 +58,14 @@ def sizes(module: Adaptable) -> tuple[int, int]:
 
 
 class Factors:
-    """All A and B of a gang as views of one flat float32 leaf (members, parameters): an optimiser is a few calls."""
+    """All A and B of a gang as views of one flat leaf (members, parameters): an optimiser is a few calls."""
 
-    def __init__(self, modules: dict[str, Adaptable], members: Sequence[Starting], device: torch.device) -> None:
-        """Each member's A from its own seed and recipe, at its own rank; B zero."""
+    def __init__(self, modules: dict[str, Adaptable], members: Sequence[Starting], base: Base) -> None:
+        """Each member's A from its own seed and recipe, at its own rank; B zero; on the base's device."""
         self.modules, self.ranks = modules, [member.recipe.rank for member in members]
         self.rank = max(self.ranks)
         self.shapes = [s for m in modules.values() for s in ((self.rank, sizes(m)[0]), (sizes(m)[1], self.rank))]
-        self.flat = torch.stack([self._row(member) for member in members]).to(device).requires_grad_()
+        self.flat = torch.stack([self._row(member) for member in members]).to(base.device, base.exact).requires_grad_()
 
     def _row(self, member: Starting) -> torch.Tensor:
         """One member's initial factors, flat."""
@@ -76,9 +76,9 @@ class Factors:
             parts += [F.pad(a, (0, 0, 0, self.rank - recipe.rank)).flatten(), torch.zeros(math.prod(b_shape))]
         return torch.cat(parts)
 
-    def split(self, dtype: torch.dtype = torch.float32) -> Pairs:
-        """Differentiable views, in `dtype`."""
-        pieces = torch.split(self.flat.to(dtype), [math.prod(s) for s in self.shapes], dim=1)
+    def split(self, dtype: torch.dtype | None = None) -> Pairs:
+        """Differentiable views, in `dtype` or as they are."""
+        pieces = torch.split(self.flat.to(dtype or self.flat.dtype), [math.prod(s) for s in self.shapes], dim=1)
         shaped = [p.view(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
         return dict(zip(self.modules, zip(shaped[::2], shaped[1::2], strict=True), strict=True))
 

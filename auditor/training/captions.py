@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from auditor.errors import TrainingError
 from auditor.training.log import append_line, read_lines
 from auditor.training.pictures import upright
-from auditor.training.works import Works
+from auditor.training.works import Work, Works
 
 GIVEN, NAMES = "given", "names"
 
@@ -33,17 +34,26 @@ def with_captions(works: Works, how: str, cache: Path, device: str, tell: Callab
     if not missing:
         return works
     key = hashlib.sha256(how.encode()).hexdigest()[:12]
-    path = cache / f"captions-{key}.jsonl"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"captions-{key}.lock"):  # other processes wait and read
+        known = caption_missing(works, missing, how, cache / f"captions-{key}.jsonl", device, tell)
+    return replace(works, works=[replace(w, caption=w.caption or known[w.digest]) for w in works.works])
+
+
+def caption_missing(
+    works: Works, missing: list[Work], model: str, path: Path, device: str, tell: Callable[[str], None]
+) -> dict[str, str]:
+    """Captions by digest: those in `path`, and those that the model gives now, each written at once."""
     known = {row["digest"]: row["caption"] for row in read_lines(path)}
     todo = {work.digest: work for work in missing if work.digest not in known}
     if todo:
-        captioner = Captioner(how, device)
+        captioner = Captioner(model, device)
         for count, work in enumerate(todo.values(), start=1):
             known[work.digest] = captioner(works.folder / work.path)
             append_line(path, {"digest": work.digest, "file": work.file, "caption": known[work.digest]})
             if count % 50 == 0 or count == len(todo):
                 tell(f"captions: {count} of {len(todo)}")
-    return replace(works, works=[replace(w, caption=w.caption or known[w.digest]) for w in works.works])
+    return known
 
 
 def from_name(file: str) -> str:

@@ -79,18 +79,19 @@ def stacked(draws: Sequence[Draws], base: Base) -> dict[str, torch.Tensor]:
     """One batch of every member, member after member, on the base's device; the model's inputs in its precision."""
     drawn = [draw.batch() for draw in draws]
     whole = {name: torch.cat([d[name] for d in drawn]).to(base.device, non_blocking=True) for name in drawn[0]}
-    own = {"latents", "noise", "times"}
-    return {n: v if n in own or not v.is_floating_point() else v.to(base.dtype) for n, v in whole.items()}
+    # Sizes and places of crops are not whole numbers in half precision.
+    types = {"latents": base.exact, "noise": base.exact, "times": torch.int64, "time_ids": base.exact}
+    return {name: value.to(types.get(name, base.dtype)) for name, value in whole.items()}
 
 
 def member_losses(base: Base, recipes: Sequence[Recipe], batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Weighted mean squared error of each member, (members,), in float32."""
+    """Weighted mean squared error of each member, (members,), in the base's `exact` type."""
     conditions = {name: value for name, value in batch.items() if name not in ("latents", "noise", "times")}
     noisy, target, times = base.objective.pair(batch["latents"], batch["noise"], batch["times"])
-    error = (base.predict(noisy.to(base.dtype), times, conditions).float() - target).pow(2).mean((1, 2, 3))
+    error = (base.predict(noisy.to(base.dtype), times, conditions).to(base.exact) - target).pow(2).mean((1, 2, 3))
     per = len(error) // len(recipes)
     parts = [base.objective.weights(t, r.min_snr) for t, r in zip(batch["times"].split(per), recipes, strict=True)]
-    return (error * torch.cat(parts)).view(len(recipes), per).mean(1)
+    return (error * torch.cat(parts).to(error)).view(len(recipes), per).mean(1)
 
 
 def train_gang(
@@ -112,7 +113,7 @@ def train_gang(
     modules = target_modules(base, recipes[0].targets)
     if not modules:
         raise TrainingError(f"The base has no layer that {recipes[0].targets!r} names.", advice="Choose other targets.")
-    factors = Factors(modules, members, base.device)
+    factors = Factors(modules, members, base)
     optimiser = KINDS[recipes[0].optimiser](factors.flat, recipes)
     draws = [Draws(member, base) for member in members]
     recent: list[torch.Tensor] = []

@@ -34,7 +34,7 @@ class Optimiser:
 
     def column(self, values: Sequence[float]) -> torch.Tensor:
         """One number a member, (members, 1)."""
-        return torch.tensor(values, dtype=torch.float64, device="cpu").float().to(self.flat.device)[:, None]
+        return torch.tensor(values, dtype=self.flat.dtype).to(self.flat.device)[:, None]
 
     @torch.no_grad()
     def step(self) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from auditor.training.plan import Job, target_file
 
 EVERY = 10.0
-"""Seconds between two lines."""
-STALE = 600.0
-"""Seconds after which a process that says nothing no longer counts."""
+"""Seconds between two lines, and between two signs of life."""
+STALE = 120.0
+"""Seconds after which a process that gives no sign no longer counts."""
 
 
 def duration(seconds: float) -> str:
@@ -45,6 +45,7 @@ class Progress:
         self.folder, self.tell = output / ".running", tell
         self.waiting = {job.name: target_file(output, job) for job in jobs}
         self.total, self.started, self.last = len(jobs), time.monotonic(), time.monotonic()
+        self.beaten: float | None = None
         self.first = self.finished()
 
     def finished(self) -> int:
@@ -53,7 +54,13 @@ class Progress:
         return self.total - len(self.waiting)
 
     def beat(self, members: int, share: float) -> None:
-        """Say that this process's gang of `members` has done `share` of its steps; a full disk is no reason to stop."""
+        """Say that this process's gang of `members` has done `share` of its steps; a full disk is no reason to stop.
+
+        Written at most every `EVERY` seconds.
+        """
+        if self.beaten is not None and time.monotonic() - self.beaten < EVERY:
+            return
+        self.beaten = time.monotonic()
         path = self.folder / f"{os.getpid()}.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Settings:
     device: str | None = None
     """'cpu', 'cuda', …; None = what accelerate finds."""
     precision: str | None = None
-    """'no' (float32), 'bf16' or 'fp16'; None = bf16 on a GPU, float32 on a CPU."""
+    """'no' (float32) or 'bf16'; None = bf16 on a GPU that has it, else float32."""
     compiled: bool = False
     checkpointing: bool = False
     quiet: bool = False
@@ -145,12 +145,13 @@ def work(
     accelerator = Accelerator(
         mixed_precision=settings.precision or default_precision(settings.device), cpu=settings.device == "cpu"
     )
-    if accelerator.device.type == "cpu":
+    device = torch.device(settings.device) if settings.device else accelerator.device
+    if device.type == "cpu":
         torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // workers)))
-    base = load_base(settings.base, accelerator.device, precision_dtype(accelerator.mixed_precision))
+    base = load_base(settings.base, device, precision_dtype(accelerator.mixed_precision))
     side = settings.side or base.side
     works = read_works(settings.images, side, settings.output / "cache" / "pictures.jsonl")
-    works = with_captions(works, settings.caption, settings.output / "cache", str(accelerator.device), tell)
+    works = with_captions(works, settings.caption, settings.output / "cache", str(device), tell)
     factory = Factory(
         settings,
         base,
@@ -167,12 +168,12 @@ def work(
 def default_precision(device: str | None) -> str:
     """bf16 where there is a GPU that has it."""
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    return ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_gpu else "no"
+    return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
 
 
 def precision_dtype(precision: str) -> torch.dtype:
     """The frozen base's type; the adapters are always kept in float32."""
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 @dataclass
@@ -245,11 +246,9 @@ class Factory:
             self.base.model.compile()
 
     def step(self, group: list[Job], step: int) -> None:
-        """Say how far the gang is, about twenty times in its life."""
-        steps = self.recipes[group[0].recipe].steps
-        if step % max(1, steps // 20) == 0:
-            self.progress.beat(len(group), step / steps)
-            self.progress.report()
+        """Say how far the gang is."""
+        self.progress.beat(len(group), step / self.recipes[group[0].recipe].steps)
+        self.progress.report()
 
     def shrink(self, group: list[Job]) -> list[Trained]:
         """Out of memory: a smaller gang from now on; a single LoRA tries gradient checkpointing before it fails."""

@@ -109,7 +109,7 @@ def test_the_command_shows_a_shipped_example(tmp_path: Path) -> None:
     for name in ("a", "b"):
         line = [sys.executable, "-m", "auditor.cli", "exhibit", str(example), "--base", "audit-mini", "--steps", "2"]
         done = subprocess.run(
-            [*line, "-o", str(tmp_path / name)], env=clean, capture_output=True, text=True, timeout=600, check=False
+            [*line, "-o", str(tmp_path / name)], env=clean, capture_output=True, text=True, timeout=1800, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
         written.append([(tmp_path / name / f"exhibit.{kind}").read_bytes() for kind in ("png", "html")])

@@ -50,6 +50,11 @@ class Base(ABC):
         base.device, base.dtype = parameter.device, parameter.dtype
         return base
 
+    @property
+    def exact(self) -> torch.dtype:
+        """The type of adapters, optimiser and loss: float32, or float64 for a base in float64 (to test with)."""
+        return torch.promote_types(self.dtype, torch.float32)
+
     @abstractmethod
     def load_model(self) -> torch.nn.Module:
         """The denoiser in `dtype`."""
