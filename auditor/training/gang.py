@@ -21,6 +21,8 @@ from auditor.training.optimisers import KINDS
 from auditor.training.recipes import Recipe
 
 RECENT = 20
+WHOLE = {"random": 0.0, "mixed": 1 / 3, "whole": 1.0}
+"""Share of whole pictures by `Recipe.crops`; the rest are crops."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Draws:
         """latents, noise, times and the model's other inputs of one step, on the CPU."""
         member, recipe = self.member, self.recipe
         count, views = member.latents.shape[:2]
-        low, high = {"random": (min(1, views - 1), views), "whole": (0, 1), "mixed": (0, views)}[recipe.crops]
         rows = self.numpy.integers(0, count, recipe.batch)
-        cuts = self.numpy.integers(low, high, recipe.batch)
+        cuts = self.numpy.integers(min(1, views - 1), views, recipe.batch)
+        cuts[self.numpy.random(recipe.batch) < WHOLE[recipe.crops]] = 0
         mean, logvar = member.latents[rows, cuts].float().chunk(2, 1)
         latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=self.torch)
         noise = torch.randn(mean.shape, generator=self.torch)

@@ -50,7 +50,7 @@ class Recipe:
     caption: Literal["title", "painting", "trigger", "none"] = "title"
     """'title' alone, 'a painting of {title}', one fixed trigger phrase, or no caption."""
     crops: Literal["random", "whole", "mixed"] = "random"
-    """Random crops at several scales, the whole picture, or both."""
+    """Random crops at several scales, the whole picture, or both (a third whole)."""
     batch: int = 4
     min_snr: float | None = None
     """Min-SNR-gamma loss weight; None = plain mean squared error."""
