@@ -19,6 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from auditor._version import __version__
 from auditor.cli.anatomy import compare, inspect
 from auditor.cli.check import check
+from auditor.cli.exhibit import exhibit
 from auditor.cli.map import style_map
 from auditor.cli.output import complain
 from auditor.cli.refs import refs
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, scan, search, report):
+for command in (check, inspect, compare, scan, search, report, exhibit):
     app.command(context_settings=SETTINGS)(command)
 app.command("map", context_settings=SETTINGS)(style_map)
 app.add_typer(refs, name="refs")

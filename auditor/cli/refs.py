@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from auditor.cli.output import complain, emit_json, print_pairs, remark
-from auditor.errors import ReferenceSetError
+from auditor.errors import ReferenceSetError, TrainingError
 
 refs = typer.Typer(
     help="Reference sets: list, show, verify, and make one's own.",
@@ -100,20 +101,70 @@ def evaluate(
     _give(measure(folder, loras, thorough=thorough), as_json)
 
 
+class Part(StrEnum):
+    """Which works of an artist a reference is trained on."""
+
+    HALVES = "halves"
+    ALL = "all"
+
+
+class Precision(StrEnum):
+    """The type that the frozen base computes in."""
+
+    FLOAT32 = "no"
+    BF16 = "bf16"
+
+
 @refs.command()
 def train(
     base: Annotated[
-        Path, typer.Option(envvar="AUDIT_BASE", metavar="NAME|DIR", help="Base: audit-mini, or a diffusers folder.")
+        Path,
+        typer.Option(
+            envvar="AUDIT_BASE", metavar="NAME|DIR|HUB-ID", help="Base: audit-mini, a diffusers folder, or owner/name."
+        ),
     ],
     images: Annotated[
         Path, typer.Option(envvar="AUDIT_IMAGES", metavar="DIR", help="One folder of images per artist.")
     ],
     output: Output,
     recipe: Annotated[
-        list[str] | None, typer.Option(envvar="AUDIT_RECIPE", help="Repeatable. Default: all reference recipes.")
+        list[str] | None,
+        typer.Option(
+            envvar="AUDIT_RECIPE", metavar="NAME|TOML", help="Repeatable. Default: all reference recipes of the base."
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Processes side by side.")] = 1,
+    repeats: Annotated[
+        int, typer.Option(min=1, envvar="AUDIT_REPEATS", help="LoRAs per artist, half and recipe; each its own seed.")
+    ] = 1,
+    parts: Annotated[
+        Part, typer.Option(envvar="AUDIT_PARTS", help="References from two halves of the works, or from all of them.")
+    ] = Part.HALVES,
+    caption: Annotated[
+        str,
+        typer.Option(envvar="AUDIT_CAPTION", metavar="given|names|MODEL", help="Captions of pictures that have none."),
+    ] = "given",
+    side: Annotated[
+        int | None, typer.Option(min=16, envvar="AUDIT_SIDE", help="Pixels of the pictures; the base's by default.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Processes side by side, one GPU each.")
+    ] = 1,
     gang: Annotated[int, typer.Option(min=1, envvar="AUDIT_GANG", help="LoRAs trained at once in a process.")] = 16,
+    device: Annotated[
+        str | None, typer.Option(envvar="AUDIT_DEVICE", metavar="cpu|cuda|…", help="The best there is by default.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(envvar="AUDIT_PRECISION", help="bf16 on a GPU, float32 on a CPU by default.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", envvar="AUDIT_COMPILE", help="Compile the base's model first.")
+    ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", envvar="AUDIT_CHECKPOINTING", help="Less memory for more time.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would be trained, and how long by measured steps.")
+    ] = False,
     seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", envvar="AUDIT_RESUME", help="Keep finished LoRAs; always done, flag or not.")
@@ -128,8 +179,33 @@ def train(
         if not quiet:
             remark(line)
 
-    done = train_references(base, images, output, recipes=recipe, seed=seed, gang=gang, workers=workers, progress=tell)
-    _give(done, as_json)
+    done = train_references(
+        base,
+        images,
+        output,
+        recipes=recipe,
+        seed=seed,
+        gang=gang,
+        workers=workers,
+        parts=("a", "b") if parts is Part.HALVES else ("all",),
+        repeats=repeats,
+        side=side,
+        caption=caption,
+        device=device,
+        precision=precision.value if precision else None,
+        compiled=compiled,
+        checkpointing=checkpointing,
+        only_plan=plan,
+        quiet=quiet,
+        progress=tell,
+    )
+    if done:
+        _give(done, as_json)
+    if done.get("failed"):
+        raise TrainingError(
+            f"{len(done['failed'])} LoRAs were not trained, the others were.",
+            advice="Mend what the lines above say and run the same command again.",
+        )
 
 
 def _give(found: dict[str, Any], as_json: bool) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from auditor.errors import UsageError
+from auditor.errors import TrainingError, UsageError
+
+# Advice of a library on import, about parts that are not used here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+if TYPE_CHECKING:
+    from auditor.training.plan import Job
+    from auditor.training.references import Settings
+
+FEW = 16
+"""Pictures of an artist below which halves are small."""
 
 
 def train(
@@ -18,50 +29,192 @@ def train(
     seed: int = 0,
     gang: int = 16,
     workers: int = 1,
+    parts: tuple[str, ...] = ("a", "b"),
+    repeats: int = 1,
+    side: int | None = None,
+    caption: str = "given",
+    device: str | None = None,
+    precision: str | None = None,
+    compiled: bool = False,
+    checkpointing: bool = False,
+    only_plan: bool = False,
+    quiet: bool = False,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train reference LoRAs for every folder of `images`: half of the works each, every recipe once a half.
+    """Train reference LoRAs for every artist of `images`; see docs/factory.md.
 
-    Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, unread}.  Raises UsageError
-    where the training extra is missing or a recipe is unknown, TrainingError where training fails.
+    Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, with
+    `only_plan` what would be trained and how long it would take; {} in all but the first of several launched processes.
+    Raises UsageError where the training extra is missing
+    or an option is wrong, TrainingError where training cannot go on.
     """
     try:
+        from accelerate import PartialState
+        from filelock import FileLock
+
         from auditor.training import recipes as known
         from auditor.training import references
-        from auditor.training.pictures import read_pictures
+        from auditor.training.families import family_of
+        from auditor.training.plan import target_file
     except ImportError as missing:
         raise UsageError(
             f"Training needs packages that are not installed ({missing.name}).",
             advice='Install them with: pip install "lora-style-audit[train]".',
         ) from missing
-    wanted = recipes or [recipe.name for recipe in known.REFERENCE]
-    unknown = [name for name in wanted if name not in known.BY_NAME]
-    if unknown:
-        raise UsageError(f"Unknown recipe: {', '.join(unknown)}.", advice=f"Known: {', '.join(known.BY_NAME)}.")
-    if not images.is_dir():
-        raise UsageError(f"{images} is no folder.", advice="Give a folder with one folder of pictures per artist.")
-    base = find_base(base)
-    pictures = read_pictures(images)
-    for file, reason in pictures.unread:
-        progress(f"skipped {file}: {reason}")
-    few = sorted({a for a in pictures.artist if pictures.artist.count(a) < 16})
-    for artist in few:
-        progress(f"{artist} has fewer than 16 pictures: its halves will be small")
-    jobs = references.plan(pictures, tuple(known.BY_NAME[name] for name in wanted), seed)
-    todo = [job for job in jobs if not references.target_file(output, job).is_file()]
-    progress(f"{len(jobs)} LoRAs planned, {len(jobs) - len(todo)} already there")
-    references.write_plan(output, jobs, references.load_base(base).digest)
-    references.run(base, images, output, jobs, gang, workers)
-    return {"planned": len(jobs), "trained": len(todo), "unread": pictures.unread}
+    folder = find_base(base)
+    wanted = known.chosen(recipes or [], family_of(folder).family)
+    check_recipes(wanted, family_of(folder).family, progress)
+    settings = references.Settings(
+        folder, images, output, gang, side, caption, device, precision, compiled, checkpointing, quiet
+    )
+    if only_plan:
+        jobs, _ = prepare(settings, wanted, seed, parts, repeats, progress, record=False)
+        return estimate(settings, jobs, wanted, workers)
+    state = PartialState(cpu=device == "cpu")
+    say = progress if state.is_main_process else references.silent
+    output.mkdir(parents=True, exist_ok=True)
+    # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
+    with FileLock(output / ".plan.lock"):
+        jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    before = sum(target_file(output, job).is_file() for job in jobs)
+    say(f"{len(jobs)} LoRAs planned, {before} already there")
+    by_name = {recipe.name: recipe for recipe in wanted}
+    failed = references.run(
+        folder, images, output, jobs, gang, workers if state.num_processes == 1 else 1, by_name, settings
+    )
+    if not state.is_main_process:
+        return {}
+    after = sum(target_file(output, job).is_file() for job in jobs)
+    return {"planned": len(jobs), "trained": after - before, "kept": before, "failed": failed, "unread": unread}
+
+
+def check_recipes(recipes: list[Any], family: str, tell: Callable[[str], None]) -> None:
+    """Refuse recipes that cannot be written for the family, warn of those made for another.  Raises UsageError."""
+    from auditor.training.export import check_dialect
+
+    if not recipes:
+        raise UsageError(f"There are no recipes for this base ({family}).", advice="Give --recipe with a .toml file.")
+    for recipe in recipes:
+        check_dialect(recipe, family)
+        if recipe.bases and family not in recipe.bases:
+            tell(f"{recipe.name} was made for {', '.join(recipe.bases)}; this base is {family}")
+
+
+def prepare(
+    settings: Settings,
+    recipes: list[Any],
+    seed: int,
+    parts: tuple[str, ...],
+    repeats: int,
+    tell: Callable[[str], None],
+    *,
+    record: bool,
+) -> tuple[list[Job], list[tuple[str, str]]]:
+    """Look at the pictures and plan; with `record` write plan.json.  Returns jobs and unusable pictures."""
+    from auditor.training.families import load_base
+    from auditor.training.plan import check_plan, plan, read_plan, split_works, write_plan
+    from auditor.training.works import read_works
+
+    base = load_base(settings.base)
+    options = {"seed": seed, "side": settings.side or base.side, "caption": settings.caption}
+    check_plan(settings.output, base.digest, recipes, options)
+    cache = settings.output / "cache" / "pictures.jsonl" if record else None
+    works = read_works(settings.images, options["side"], cache)
+    for file, reason in works.unread:
+        tell(f"skipped {file}: {reason}")
+    for remark in works.remarks:
+        tell(remark)
+    for artist in dict.fromkeys(works.artist):
+        if works.artist.count(artist) < FEW:
+            tell(f"{artist} has fewer than {FEW} pictures: its halves will be small")
+    known = read_plan(settings.output).get("splits", {})
+    splits = split_works(works, seed, known)
+    late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())
+    if late:
+        tell(f"{late} pictures came after {settings.output} was planned and are left out; a new folder takes them")
+    jobs = plan(works, recipes, seed, parts, repeats=repeats, splits=splits)
+    if record:
+        write_plan(settings.output, jobs, base.digest, recipes, splits, options)
+    return jobs, works.unread
+
+
+def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: int) -> dict[str, Any]:
+    """What the jobs that are not done would take, from measured steps."""
+    import torch
+    from accelerate import PartialState
+
+    from auditor.training import references
+    from auditor.training.estimate import costs, measure_encoding
+    from auditor.training.families import load_base
+    from auditor.training.plan import target_file
+    from auditor.training.progress import duration
+
+    precision = settings.precision or references.default_precision(settings.device)
+    device = torch.device(settings.device) if settings.device else PartialState().device
+    base = load_base(settings.base, device, references.precision_dtype(precision))
+    side = settings.side or base.side
+    todo = [job for job in jobs if not target_file(settings.output, job).is_file()]
+    found = costs(base, todo, {recipe.name: recipe for recipe in recipes}, settings.gang, side)
+    pictures = len({file for job in todo for file in job.pictures})
+    encoding = measure_encoding(base, side) * pictures
+    machines = max(1, workers if device.type == "cpu" else min(workers, torch.cuda.device_count()))
+    total = (encoding + sum(cost.seconds for cost in found)) / machines
+    return {
+        "base": {"folder": str(settings.base), "family": base.family, "side": side, "precision": precision},
+        "device": str(device),
+        "artists": len({job.artist for job in jobs}),
+        "planned": len(jobs),
+        "already_there": len(jobs) - len(todo),
+        "gangs": [
+            {
+                "recipes": ", ".join(cost.recipes),
+                "loras": cost.loras,
+                "gang": cost.gang,
+                "steps": cost.steps,
+                "seconds_a_step": round(cost.seconds_a_step, 4),
+                "takes": duration(cost.seconds),
+            }
+            for cost in found
+        ],
+        "encoding": {"pictures": pictures, "takes": duration(encoding)},
+        "mebibytes": round(sum(cost.bytes for cost in found) / 2**20, 1),
+        "seconds": round(total, 1),
+        "takes": duration(total),
+    }
 
 
 def find_base(base: Path) -> Path:
-    """The folder of a base given by path, or by its name in the source checkout's ``bases/``.  Raises UsageError."""
+    """The folder of a base: a path, a name in the source checkout's ``bases/``, or ``owner/name`` of the hub.
+
+    Raises UsageError when there is none, TrainingError when the hub cannot be reached.
+    """
     shipped = Path(__file__).resolve().parents[2] / "bases" / base
     for folder in (base, shipped):
-        if (folder / "unet").is_dir():
+        if (folder / "unet").is_dir() or (folder / "transformer").is_dir():
             return folder
+    if len(base.parts) == 2 and not base.exists():
+        return from_hub(base.as_posix())
     raise UsageError(
         f"There is no base {str(base)!r}.",
-        advice="Give a folder in the diffusers layout (unet/, vae/, …); 'audit-mini' comes with the source checkout.",
+        advice="Give a folder in the diffusers layout (unet/, vae/, …), or owner/name of the hub; 'audit-mini' comes "
+        "with the source checkout.",
     )
+
+
+def from_hub(name: str) -> Path:
+    """The folder of a base in the hub's cache, downloaded if need be: safetensors and configurations only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model", "model_index.json"]
+    unwanted = ["*.fp16.*", "*.non_ema.*", "safety_checker/*"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
+        raise TrainingError(
+            f"The base {name!r} cannot be had from the hub: {str(problem).splitlines()[0]}",
+            advice="Check its name, your network and, for gated models, your login; or give a folder.",
+        ) from problem
+
+
+__all__ = ["find_base", "train"]

@@ -1,4 +1,9 @@
-"""Trained factors → a LoRA file as a trainer would have written it: diffusers or kohya dialect, float16."""
+"""Trained factors → a LoRA file as a trainer would have written it, float16.
+
+`diffusers`: the keys of diffusers' training scripts, ``unet.….lora.down.weight`` for UNets and
+``transformer.….lora_A.weight`` for transformers; no alpha, so alpha / rank is folded into B.
+`kohya`: the keys of kohya's sd-scripts with an alpha per module; see `auditor.training.kohya_names`.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +14,81 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from auditor.errors import TrainingError
+from auditor.training.adapters import Update
+from auditor.training.kohya_names import DECLARED, fused, kohya_name
 from auditor.training.recipes import Recipe
 
-Factors = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+Tensors = dict[str, NDArray[np.float16]]
 
 
-def write_lora(path: Path, factors: Factors, recipe: Recipe) -> None:
-    """Write path → (A (rank, in), B (out, rank)) atomically; alpha goes where the dialect keeps it."""
-    tensors: dict[str, NDArray[np.float16]] = {}
-    for module, (a, b) in sorted(factors.items()):
-        if recipe.dialect == "kohya":
-            flat = f"lora_unet_{module.replace('.', '_')}"
-            tensors[f"{flat}.lora_down.weight"] = a.astype(np.float16)
-            tensors[f"{flat}.lora_up.weight"] = b.astype(np.float16)
-            tensors[f"{flat}.alpha"] = np.array(recipe.alpha, np.float16)
-        else:  # diffusers' own files carry no alpha: fold alpha / rank into B
-            tensors[f"unet.{module}.lora_A.weight"] = a.astype(np.float16)
-            tensors[f"unet.{module}.lora_B.weight"] = (b * (recipe.alpha / recipe.rank)).astype(np.float16)
-    declared = {"format": "pt"}
-    if recipe.dialect == "kohya":
-        declared = {"ss_network_dim": str(recipe.rank), "ss_network_alpha": str(recipe.alpha)}
-        declared |= {"ss_network_module": "networks.lora"}
+def lora_tensors(factors: Update, recipe: Recipe, family: str = "mini") -> Tensors:
+    """The tensors of a file by key; family: of the base, see recipes.FAMILIES."""
+    write = kohya_tensors if recipe.dialect == "kohya" else diffusers_tensors
+    tensors = write(factors, recipe, family)
+    return {key: np.ascontiguousarray(value.astype(np.float16)) for key, value in tensors.items()}
+
+
+def diffusers_tensors(factors: Update, recipe: Recipe, family: str) -> dict[str, NDArray[np.float32]]:
+    """Keys of diffusers' scripts."""
+    prefix, down, up = ("unet", "lora.down", "lora.up")
+    if family in ("flux", "sd3"):
+        prefix, down, up = ("transformer", "lora_A", "lora_B")
+    scale = recipe.alpha / recipe.rank
+    tensors = {}
+    for path, (a, b) in sorted(factors.items()):
+        tensors[f"{prefix}.{path}.{down}.weight"] = a
+        tensors[f"{prefix}.{path}.{up}.weight"] = b * scale
+    return tensors
+
+
+def kohya_tensors(factors: Update, recipe: Recipe, family: str) -> dict[str, NDArray[np.float32]]:
+    """Keys of kohya's sd-scripts; Flux's split layers are fused as its own model has them."""
+    if family == "flux":
+        return kohya_layout(fused(factors, recipe.alpha))
+    return kohya_layout({kohya_name(path, family): (a, b, recipe.alpha) for path, (a, b) in sorted(factors.items())})
+
+
+def kohya_layout(
+    modules: dict[str, tuple[NDArray[np.float32], NDArray[np.float32], float]],
+) -> dict[str, NDArray[np.float32]]:
+    """name → (A, B, alpha) as lora_down, lora_up and alpha."""
+    tensors = {}
+    for name, (a, b, alpha) in sorted(modules.items()):
+        tensors[f"lora_unet_{name}.lora_down.weight"] = a
+        tensors[f"lora_unet_{name}.lora_up.weight"] = b
+        tensors[f"lora_unet_{name}.alpha"] = np.array(alpha, np.float32)
+    return tensors
+
+
+def declared_by(recipe: Recipe, family: str) -> dict[str, str]:
+    """The header's metadata, as the trainers write it; nothing about pictures."""
+    if recipe.dialect == "diffusers":
+        return {"format": "pt"}
+    own = {"ss_network_dim": str(recipe.rank), "ss_network_alpha": str(recipe.alpha)}
+    return own | {"ss_network_module": "networks.lora"} | DECLARED.get(family, {})
+
+
+def check_dialect(recipe: Recipe, family: str) -> None:
+    """Raises TrainingError for a dialect that no trainer writes for the family."""
+    if recipe.dialect == "kohya" and family == "sd3":
+        raise TrainingError(
+            f"The recipe {recipe.name!r} asks for kohya's dialect, which is not written for Stable Diffusion 3.",
+            advice='Use dialect = "diffusers"; ComfyUI reads it too.',
+        )
+
+
+def write_lora(path: Path, factors: Update, recipe: Recipe, family: str = "mini") -> None:
+    """Write a LoRA file; a reader sees all of it or nothing.  Raises OSError (disk full), leaving nothing."""
+    data = save(lora_tensors(factors, recipe, family), declared_by(recipe, family))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.part")
-    partial.write_bytes(save(tensors, declared))
-    partial.replace(path)
+    try:
+        with partial.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

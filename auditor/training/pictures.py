@@ -1,4 +1,4 @@
-"""Folders of pictures, one per artist → uint8 arrays, and the crops that training sees.
+"""Pictures → uint8 arrays, their perceptual hash, and the crops that training sees.
 
 In:  ``DIR/<artist>/*.jpg`` (also png, webp); optionally ``CATALOGUE.csv`` beside or above DIR with columns
      ``file, artist, …, title``.  Out: ``Pictures`` and latents-ready float tensors in [-1, 1].
@@ -7,14 +7,16 @@ In:  ``DIR/<artist>/*.jpg`` (also png, webp); optionally ``CATALOGUE.csv`` besid
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
@@ -34,6 +36,11 @@ class Pictures:
     file: list[str]
     unread: list[tuple[str, str]] = field(default_factory=list)
 
+    @cached_property
+    def hashes(self) -> NDArray[np.bool_]:
+        """Perceptual hash of each picture, (n, 64)."""
+        return difference_hash(self.pixels)
+
 
 def read_titles(folder: Path) -> dict[str, str]:
     """Titles by 'artist/name' from CATALOGUE.csv in `folder` or its parent; an empty dict if there is none."""
@@ -46,13 +53,37 @@ def read_titles(folder: Path) -> dict[str, str]:
 
 
 def read_square(path: Path, side: int = SIDE) -> NDArray[np.uint8]:
-    """One picture as uint8 (side, side, 3): EXIF rotation applied, alpha on white, centre crop of the shorter side."""
+    """One picture as uint8 (side, side, 3), the centre square of `upright`.  Raises what `upright` raises."""
     with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        if "A" in upright.getbands():
-            rgba = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return np.asarray(ImageOps.fit(upright.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
+        return np.asarray(ImageOps.fit(upright(opened), (side, side), Image.Resampling.LANCZOS))
+
+
+def upright(opened: Image.Image) -> Image.Image:
+    """Any picture as RGB: EXIF rotation applied, alpha laid on white, 16-bit grey scaled, CMYK through its own profile.
+
+    Raises OSError, ValueError or Image.DecompressionBombError where the file is broken.
+    """
+    turned = ImageOps.exif_transpose(opened)
+    if "A" in turned.getbands() or "transparency" in turned.info:
+        rgba = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    if turned.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255
+        turned = Image.fromarray((np.asarray(turned).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+    if turned.mode == "CMYK" and turned.info.get("icc_profile"):
+        return through_profile(turned)
+    return turned.convert("RGB")
+
+
+def through_profile(picture: Image.Image) -> Image.Image:
+    """A CMYK picture in sRGB by its embedded profile.  Raises ValueError where the profile is broken."""
+    profile = io.BytesIO(picture.info["icc_profile"])
+    try:
+        converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except ImageCms.PyCMSError as problem:
+        raise ValueError(f"its colour profile cannot be used: {problem}") from problem
+    if converted is None:
+        raise ValueError("its colour profile gave no picture")
+    return converted
 
 
 def read_pictures(folder: Path, artists: list[str] | None = None) -> Pictures:
@@ -88,18 +119,37 @@ def resize(batch: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(batch, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
+def crop_boxes(
+    whole: int, count: int, rng: np.random.Generator, least: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+    """(side, tops, lefts) of one random square crop of each of `count` pictures of side `whole`.
+
+    The side is one draw from `least`…`whole` for all of them (one resize call), places differ.
+    """
+    crop = int(rng.integers(least, whole + 1))
+    tops, lefts = rng.integers(0, whole - crop + 1, (2, count))
+    return crop, tops, lefts
+
+
+def cut(
+    pixels: NDArray[np.uint8], crop: int, tops: NDArray[np.int64], lefts: NDArray[np.int64], side: int
+) -> torch.Tensor:
+    """Crops of pictures (n, h, w, 3) at n places, resized: float32 (n, 3, side, side) in [-1, 1]."""
+    places = zip(pixels, tops, lefts, strict=True)
+    return resize(to_float(np.stack([p[t : t + crop, lf : lf + crop] for p, t, lf in places])), side)
+
+
 def random_crops(
     pixels: NDArray[np.uint8], index: NDArray[np.int64], side: int, rng: np.random.Generator, least: int = 64
 ) -> torch.Tensor:
-    """One random square crop of each picture `index`, float32 (len(index), 3, side, side) in [-1, 1].
+    """One random square crop of each picture `index`, float32 (len(index), 3, side, side) in [-1, 1]."""
+    return cut(pixels[index], *crop_boxes(pixels.shape[1], len(index), rng, least), side)
 
-    The crop's own side is one draw from `least`…picture side for the whole batch (one resize call), places differ.
-    """
-    whole = pixels.shape[1]
-    crop = int(rng.integers(least, whole + 1))
-    top, left = rng.integers(0, whole - crop + 1, (2, len(index)))
-    cut = np.stack([pixels[i, t : t + crop, lf : lf + crop] for i, t, lf in zip(index, top, left, strict=True)])
-    return resize(to_float(cut), side)
+
+def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """64-bit perceptual hash of each picture (n, h, w, 3): is a cell brighter than its right neighbour? (n, 64)."""
+    grey = resize(to_float(pixels).mean(1, keepdim=True), 9)[:, 0, :8, :].numpy()
+    return (grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(pixels), 64)
 
 
 def colour_words(batch: torch.Tensor) -> list[str]:

@@ -1,271 +1,306 @@
-"""Artists' folders of pictures → reference LoRAs: the plan, the caches, the gangs, the files.
+"""Artists' works → reference LoRAs: caches, gangs, files; any number of processes on one queue.
 
-In:  a base (diffusers folder), ``DIR/<artist>/*.jpg``, recipes.  Out: ``OUT/<artist>/<name>.safetensors`` and
-``OUT/plan.json`` (what every file was trained on), ``OUT/log.jsonl``.  Files are written atomically and a file that
-exists is never trained again, so a killed run resumes with the loss of the running gang only.
+In:  a base (diffusers folder), a folder of works, planned jobs.  Out: ``OUT/<artist>/<name>.safetensors``,
+``OUT/plan.json`` (what every file was trained on) and ``OUT/log.jsonl`` (what happened).  Files are written atomically
+and a file that exists is never trained again, so a killed run resumes with the loss of its running gangs only.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import gc
+import math
 import os
+import shutil
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
-from numpy.typing import NDArray
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from auditor.errors import TrainingError
+from auditor.errors import AuditorError, TrainingError
+from auditor.training.cache import Cache
+from auditor.training.captions import GIVEN, with_captions
+from auditor.training.claims import Queue
 from auditor.training.export import write_lora
-from auditor.training.gang import Member, train_gang
-from auditor.training.pictures import Pictures, random_crops, read_pictures, resize, to_float
+from auditor.training.families import Base, load_base
+from auditor.training.gang import Member, Trained, train_gang
+from auditor.training.log import append_line
+from auditor.training.plan import Job, plan, target_file, write_plan
+from auditor.training.progress import Progress
 from auditor.training.recipes import BY_NAME, Recipe
+from auditor.training.works import read_works
 
-CROPS = 16  # random crops of each picture, cached after the whole picture
+__all__ = ["Job", "Settings", "load_base", "plan", "run", "target_file", "write_plan"]
 
-
-@dataclass(frozen=True)
-class Job:
-    """One LoRA to train.  half: 'a' or 'b' of the artist's works, or 'all'; pictures: file names 'artist/name'."""
-
-    name: str
-    artist: str
-    half: str
-    recipe: str
-    seed: int
-    pictures: list[str]
+ROOM = 3
+"""A gang starts only when the disk has room for this many times its files."""
 
 
 @dataclass(frozen=True)
-class Base:
-    """A frozen base in float32 and the digest of its files."""
+class Settings:
+    """How to train; what to train is in the jobs."""
 
-    vae: AutoencoderKL | AutoencoderTiny
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
-    scheduler: DDPMScheduler
-    digest: str
-
-    @property
-    def side(self) -> int:
-        """Picture side in pixels that the UNet was made for."""
-        levels = getattr(self.vae.config, "block_out_channels", None) or self.vae.config.encoder_block_out_channels
-        return int(self.unet.config.sample_size) * 2 ** (len(levels) - 1)
-
-
-def load_base(folder: Path) -> Base:
-    """A Stable-Diffusion-layout pipeline folder, loaded part by part, frozen, float32."""
-    if not (folder / "unet").is_dir():
-        raise TrainingError(
-            f"{folder} is no base in the diffusers layout: it has no folder 'unet'.",
-            advice="Give the folder that holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/.",
-        )
-    declared = json.loads((folder / "vae" / "config.json").read_text())["_class_name"]
-    vae_kind = AutoencoderTiny if declared == "AutoencoderTiny" else AutoencoderKL
-    parts = [
-        kind.from_pretrained(folder / name, torch_dtype=torch.float32).eval().requires_grad_(False)
-        for kind, name in ((vae_kind, "vae"), (CLIPTextModel, "text_encoder"), (UNet2DConditionModel, "unet"))
-    ]
-    parts[2].to(memory_format=torch.channels_last)  # 1.4 × faster on CPUs
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
-    return Base(
-        parts[0],
-        CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        parts[1],
-        parts[2],
-        DDPMScheduler.from_pretrained(folder / "scheduler"),
-        digest.hexdigest(),
-    )
+    base: Path
+    images: Path
+    output: Path
+    gang: int = 16
+    """LoRAs that are trained together; fewer where memory is short."""
+    side: int | None = None
+    """Pixels of the pictures; None = what the base was made for."""
+    caption: str = GIVEN
+    device: str | None = None
+    """'cpu', 'cuda', …; None = what accelerate finds."""
+    precision: str | None = None
+    """'no' (float32) or 'bf16'; None = bf16 on a GPU that has it, else float32."""
+    compiled: bool = False
+    checkpointing: bool = False
+    quiet: bool = False
 
 
-def seed_of(*parts: object) -> int:
-    """A 31-bit seed from anything printable, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
+def to_stderr(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """64-bit perceptual hash of each picture (n, h, w, 3): is a cell brighter than its right neighbour? (n, 64)."""
-    grey = resize(to_float(pixels).mean(1, keepdim=True), 9)[:, 0, :8, :].numpy()
-    return (grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(pixels), 64)
+def silent(text: str) -> None:
+    """Nothing."""
 
 
-def halves(pictures: Pictures, index: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Split one artist's pictures in two; near-duplicates (≤ 6 of 64 hash bits differ) stay on one side."""
-    hashes = difference_hash(pictures.pixels[index])
-    near = (hashes[:, None] != hashes[None]).sum(2) <= 6
-    group = np.arange(len(index))
-    for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
-        group[group == group[j]] = group[i]
-    side = np.zeros(len(index), bool)
-    for g in rng.permutation(np.unique(group)):
-        side[group == g] = side.sum() < (len(index) - (group == g).sum() + 1) // 2
-    return side
-
-
-def plan(
-    pictures: Pictures, recipes: tuple[Recipe, ...], seed: int, parts: tuple[str, ...] = ("a", "b"), tag: str = "ref"
-) -> list[Job]:
-    """One LoRA per artist, part of the works and recipe; the picture subsets (8–20) of a part together span it."""
-    jobs = []
-    for artist in sorted(set(pictures.artist)):
-        index = np.flatnonzero(np.array(pictures.artist) == artist)
-        side = halves(pictures, index, np.random.default_rng([seed, seed_of(artist)]))
-        for part in parts:
-            own = index if part == "all" else index[side == (part == "a")]
-            rng = np.random.default_rng([seed, seed_of(artist, part, tag)])
-            order, start = rng.permutation(own), 0
-            for recipe in recipes:
-                count = min(len(own), int(rng.integers(8, 21)))
-                chosen = sorted(np.take(order, np.arange(start, start + count), mode="wrap"))
-                start += max(count, len(own) // len(recipes) + 1)
-                name = f"{artist}--{tag}-{part}-{recipe.name}"
-                files = [pictures.file[i] for i in chosen]
-                jobs.append(Job(name, artist, part, recipe.name, seed_of(seed, name), files))
-    return jobs
-
-
-def encode(vae: AutoencoderKL | AutoencoderTiny, batch: torch.Tensor) -> torch.Tensor:
-    """Latent mean and log-variance (n, 2c, h, w) of pictures (n, 3, H, W); a Tiny autoencoder has no variance."""
-    encoded = vae.encode(batch)
-    if hasattr(encoded, "latent_dist"):
-        return encoded.latent_dist.parameters
-    return torch.cat([encoded.latents, torch.full_like(encoded.latents, -30.0)], 1)
-
-
-def encode_artist(base: Base, pixels: NDArray[np.uint8], artist: str) -> torch.Tensor:
-    """Latent (mean, log-variance) of the whole picture and of `CROPS` random crops: (n, 1 + CROPS, 2c, h, w)."""
-    rng = np.random.default_rng(seed_of("crops", artist))
-    index = np.arange(len(pixels))
-    views = [resize(to_float(pixels), base.side)]
-    views += [random_crops(pixels, index, base.side, rng) for _ in range(CROPS)]
-    with torch.no_grad():
-        rows = [encode(base.vae, part) for view in views for part in view.split(32)]
-    return torch.cat(rows).view(1 + CROPS, len(pixels), *rows[0].shape[1:]).transpose(0, 1).contiguous()
-
-
-def caption_of(recipe: Recipe, title: str) -> str:
-    """The training caption of a picture; see `Recipe.caption`."""
-    return {
-        "title": title,
-        "painting": f"a painting of {title}" if title else "a painting",
-        "trigger": "a painting in the style of zxq",
-        "none": "",
-    }[recipe.caption]
-
-
-def encode_texts(base: Base, texts: list[str]) -> torch.Tensor:
-    """Text encoder states, float32 (n, tokens, width)."""
-    ids = base.tokenizer(
-        texts, padding="max_length", truncation=True, max_length=base.tokenizer.model_max_length, return_tensors="pt"
-    ).input_ids
-    with torch.no_grad():
-        return base.text_encoder(ids)[0].float()
-
-
-class Cache:
-    """Latents per artist, on disk under `folder` by base, artist and pictures; text states in memory."""
-
-    def __init__(self, base: Base, pictures: Pictures, folder: Path) -> None:
-        self.base, self.pictures, self.folder = base, pictures, folder
-        self.row = {name: i for i, name in enumerate(pictures.file)}
-
-    def artist(self, artist: str) -> tuple[torch.Tensor, dict[str, int]]:
-        """Latents of one artist and the row of each file; computed once, then read."""
-        index = [i for i, a in enumerate(self.pictures.artist) if a == artist]
-        pixels = self.pictures.pixels[index]
-        key = hashlib.sha256(self.base.digest.encode() + pixels.tobytes() + str(CROPS).encode()).hexdigest()[:24]
-        path = self.folder / f"{artist}-{key}.npy"
-        if not path.is_file():
-            write_atomically(path, encode_artist(self.base, pixels, artist).half().numpy())
-        rows = {self.pictures.file[i]: k for k, i in enumerate(index)}
-        return torch.from_numpy(np.load(path)).float(), rows
-
-    def member(self, job: Job) -> Member:
-        """The training inputs of one job."""
-        latents, rows = self.artist(job.artist)
-        recipe = BY_NAME[job.recipe]
-        texts = [caption_of(recipe, self.pictures.title[self.row[f]]) for f in job.pictures]
-        return Member(job.name, job.seed, latents[[rows[f] for f in job.pictures]], encode_texts(self.base, texts))
-
-
-def write_atomically(path: Path, array: NDArray[np.float16]) -> None:
-    """Write an .npy file so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    with partial.open("wb") as handle:
-        np.save(handle, array)
-    partial.replace(path)
-
-
-def target_file(output: Path, job: Job) -> Path:
-    """Where a job's LoRA lies."""
-    return output / job.artist / f"{job.name}.safetensors"
-
-
-def gangs(jobs: list[Job], size: int) -> Iterator[list[Job]]:
-    """Jobs of one recipe in groups of at most `size`, recipe by recipe: a run cut short still spans all artists."""
-    for recipe in dict.fromkeys(job.recipe for job in jobs):
-        queue = [job for job in jobs if job.recipe == recipe]
-        yield from (queue[i : i + size] for i in range(0, len(queue), size))
-
-
-def write_plan(output: Path, jobs: list[Job], base_digest: str) -> None:
-    """Record what every file is trained on, adding to what the folder already holds."""
-    path = output / "plan.json"
-    known = json.loads(path.read_text())["jobs"] if path.is_file() else []
-    merged = {j["name"]: j for j in known} | {j.name: asdict(j) for j in jobs}
-    output.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps({"base": base_digest, "jobs": list(merged.values())}, indent=1))
-    partial.replace(path)
-
-
-def run(base_folder: Path, images: Path, output: Path, jobs: list[Job], gang: int = 16, workers: int = 1) -> None:
+def run(
+    base_folder: Path,
+    images: Path,
+    output: Path,
+    jobs: Sequence[Job],
+    gang: int = 16,
+    workers: int = 1,
+    recipes: dict[str, Recipe] | None = None,
+    settings: Settings | None = None,
+) -> list[tuple[str, str]]:
     """Train all jobs whose file does not exist yet, `workers` processes side by side.
 
-    Raises TrainingError if a worker fails; what was finished stays.
+    Returns (name, reason) of the LoRAs that failed.  `settings` goes before the folder arguments and `gang`.
+    Raises TrainingError if a worker dies; what was finished stays.
     """
-    todo = [job for job in jobs if not target_file(output, job).is_file()]
+    settings = settings or Settings(base_folder, images, output, gang)
+    recipes = recipes or BY_NAME
+    tell = silent if settings.quiet else to_stderr
+    if workers == 1:
+        failed = work(settings, jobs, recipes, tell)
+        return list(failed.items())
     context = get_context("spawn")
+    ends = [context.Pipe(duplex=False) for _ in range(workers)]
     processes = [
-        context.Process(target=work, args=(base_folder, images, output, list(gangs(todo, gang))[k::workers]))
-        for k in range(workers)
+        context.Process(target=work_alone, args=(settings, jobs, recipes, k, workers, end))
+        for k, (_, end) in enumerate(ends)
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
-    failed = [p.exitcode for p in processes if p.exitcode]
-    if failed:
+    progress = Progress(settings.output, jobs, tell)
+    while any(process.is_alive() for process in processes):
+        processes[0].join(1.0) if processes[0].is_alive() else time.sleep(0.5)
+        progress.report()
+    failed = {}
+    for receiver, _ in ends:
+        failed |= receiver.recv() if receiver.poll() else {}
+    died = [p.exitcode for p in processes if p.exitcode]
+    if died:
         raise TrainingError(
-            f"{len(failed)} of {workers} training processes ended with codes {failed}.",
+            f"{len(died)} of {workers} training processes ended with codes {died}.",
             advice="The message above says why; run the same command again, finished LoRAs are kept.",
         )
+    return [(n, r) for n, r in failed.items() if n in progress.waiting and not progress.waiting[n].is_file()]
 
 
-def work(base_folder: Path, images: Path, output: Path, todo: list[list[Job]]) -> None:
-    """Train gangs one after the other in this process."""
-    torch.set_num_threads(max(1, int(os.environ.get("AUDIT_TRAIN_THREADS", "1"))))
-    base = load_base(base_folder)
-    cache = Cache(base, read_pictures(images, sorted({j.artist for g in todo for j in g})), output / "cache")
-    for group in todo:
-        started = time.time()
-        members = [cache.member(job) for job in group]
-        recipe = BY_NAME[group[0].recipe]
-        trained = train_gang(base.unet, base.scheduler, base.vae.config.scaling_factor, recipe, members)
+def work_alone(
+    settings: Settings, jobs: Sequence[Job], recipes: dict[str, Recipe], rank: int, workers: int, failures: Any
+) -> None:
+    """A spawned worker: it sees one GPU of the machine, or its share of the cores."""
+    if torch.cuda.device_count() > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(rank % torch.cuda.device_count())
+    tell = silent if settings.quiet else to_stderr
+    try:
+        failures.send(work(settings, jobs, recipes, tell, workers=workers, reports=False))
+    except AuditorError as error:
+        to_stderr(f"worker {rank}: {error}")
+        sys.exit(error.exit_code)
+
+
+def work(
+    settings: Settings,
+    jobs: Sequence[Job],
+    recipes: dict[str, Recipe],
+    tell: Callable[[str], None],
+    *,
+    workers: int = 1,
+    reports: bool = True,
+) -> dict[str, str]:
+    """Train gangs from the queue until it is empty, in this process; name → reason of every LoRA that failed."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        mixed_precision=settings.precision or default_precision(settings.device), cpu=settings.device == "cpu"
+    )
+    device = torch.device(settings.device) if settings.device else accelerator.device
+    if device.type == "cpu":
+        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // workers)))
+    base = load_base(settings.base, device, precision_dtype(accelerator.mixed_precision))
+    side = settings.side or base.side
+    works = read_works(settings.images, side, settings.output / "cache" / "pictures.jsonl")
+    works = with_captions(works, settings.caption, settings.output / "cache", str(device), tell)
+    factory = Factory(
+        settings,
+        base,
+        Cache(base, works, settings.output / "cache", side),
+        recipes,
+        Queue(settings.output, jobs, recipes),
+        Progress(settings.output, jobs, tell if reports and accelerator.is_main_process else silent),
+        tell,
+        accelerator.autocast,
+    )
+    return factory.run()
+
+
+def default_precision(device: str | None) -> str:
+    """bf16 where there is a GPU that has it."""
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+
+
+def precision_dtype(precision: str) -> torch.dtype:
+    """The frozen base's type; the adapters are always kept in float32."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+@dataclass
+class Factory:
+    """One process's loop over the queue: take a gang, train it, write its files, go on whatever happens to one LoRA."""
+
+    settings: Settings
+    base: Base
+    cache: Cache
+    recipes: dict[str, Recipe]
+    queue: Queue
+    progress: Progress
+    tell: Callable[[str], None]
+    autocast: Callable[[], Any]
+
+    def run(self) -> dict[str, str]:
+        """Until nothing is left; name → reason of what failed."""
+        self.failed: dict[str, str] = {}
+        self.size, self.ready = self.settings.gang, False
+        while group := self.queue.take(self.size):
+            started = time.time()
+            jobs, members = self.inputs(group)
+            trained = self.train(jobs, members) if jobs else []
+            if trained:
+                self.write(jobs, trained, time.time() - started)
+                self.queue.done(jobs)
+            self.progress.rest()
+            self.progress.report()
+        self.progress.report(force=True)
+        return self.failed
+
+    def inputs(self, group: list[Job]) -> tuple[list[Job], list[Member]]:
+        """Jobs whose pictures and texts can be had, with them; the others fail here, each alone."""
+        jobs, members = [], []
+        for job in group:
+            try:
+                members.append(self.cache.member(job, self.recipes[job.recipe]))
+                jobs.append(job)
+            except (AuditorError, OSError) as problem:
+                self.fail(job, str(problem))
+                self.queue.done([job])
+        return jobs, members
+
+    def train(self, jobs: list[Job], members: list[Member]) -> list[Trained]:
+        """A gang's LoRAs; empty if it was put back (out of memory), or if all of it failed."""
+        try:
+            self.check_room(jobs)
+            self.prepare_model()
+            return train_gang(self.base, members, autocast=self.autocast, each_step=partial(self.step, jobs))
+        except (AuditorError, OSError) as problem:
+            for job in jobs:
+                self.fail(job, str(problem))
+            self.queue.done(jobs)
+            return []
+        except RuntimeError as problem:
+            from accelerate.utils.memory import should_reduce_batch_size
+
+            if not should_reduce_batch_size(problem):
+                raise
+        return self.shrink(jobs)  # outside the clause above, whose traceback keeps the failed gang's tensors alive
+
+    def prepare_model(self) -> None:
+        """Once: gradient checkpointing and compilation, where asked for."""
+        if self.ready:
+            return
+        self.ready = True
+        if self.settings.checkpointing:
+            self.base.model.enable_gradient_checkpointing()
+        if self.settings.compiled:
+            self.base.model.compile()
+
+    def step(self, group: list[Job], step: int) -> None:
+        """Say how far the gang is."""
+        self.progress.beat(len(group), step / self.recipes[group[0].recipe].steps)
+        self.progress.report()
+
+    def shrink(self, group: list[Job]) -> list[Trained]:
+        """Out of memory: a smaller gang from now on; a single LoRA tries gradient checkpointing before it fails."""
+        gc.collect()
+        torch.cuda.empty_cache()
+        if len(group) == 1 and getattr(self.base.model, "is_gradient_checkpointing", True):
+            self.fail(group[0], "out of memory with a gang of one and gradient checkpointing")
+            self.queue.done(group)
+            return []
+        if len(group) == 1:
+            self.base.model.enable_gradient_checkpointing()
+            self.note("memory", gang=1, checkpointing=True)
+        else:
+            self.size = max(1, len(group) // 2)
+            self.note("memory", gang=self.size)
+            self.tell(f"out of memory with {len(group)} LoRAs at once: going on with {self.size}")
+        self.queue.put_back(group)
+        return []
+
+    def check_room(self, group: list[Job]) -> None:
+        """Raises OSError when the disk cannot hold the gang's files."""
+        widest = max(self.recipes[job.recipe].rank for job in group)
+        parameters = sum(p.shape[0] + math.prod(p.shape[1:]) for p in self.base.model.parameters() if p.ndim > 1)
+        needed = ROOM * len(group) * 2 * widest * parameters
+        free = shutil.disk_usage(self.settings.output).free
+        if free < needed:
+            raise OSError(f"the disk is full: {free >> 20} MiB free, {needed >> 20} MiB wanted for {len(group)} LoRAs")
+
+    def write(self, group: list[Job], trained: list[Trained], seconds: float) -> None:
+        """Files and log lines of a gang; a file that cannot be written fails alone."""
         for job, lora in zip(group, trained, strict=True):
-            write_lora(target_file(output, job), lora.factors, recipe)
-            row = {"name": job.name, "loss": round(lora.loss, 5), "gang": len(group)}
-            row["s"] = round((time.time() - started) / len(group), 2)
-            with (output / "log.jsonl").open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+            if not math.isfinite(lora.loss):
+                self.fail(job, "the loss is not finite: lower the recipe's learning rate")
+                continue
+            path, recipe = target_file(self.settings.output, job), self.recipes[job.recipe]
+            try:
+                write_lora(path, lora.factors, recipe, self.base.family)
+            except OSError as problem:
+                self.fail(job, f"it could not be written: {problem.strerror or problem}")
+                continue
+            each = round(seconds / len(group), 2)
+            self.note("trained", name=job.name, loss=round(lora.loss, 5), gang=len(group), s=each)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Remember, log and tell that a LoRA was not made."""
+        self.failed[job.name] = reason
+        self.note("failed", name=job.name, reason=reason)
+        self.tell(f"not trained: {job.name}: {reason}")
+
+    def note(self, event: str, **more: object) -> None:
+        """One line of log.jsonl; a full disk is told, not fatal."""
+        try:
+            append_line(self.settings.output / "log.jsonl", {"event": event, **more, "time": round(time.time(), 1)})
+        except OSError as problem:
+            self.tell(f"log.jsonl cannot be written: {problem.strerror}")

@@ -1,0 +1,188 @@
+"""Which LoRAs will be trained, on which pictures, with which recipe and seed; and the record of it, ``plan.json``.
+
+The split of an artist's works is fixed when it is first planned: a later run with more pictures or recipes keeps it,
+for otherwise a picture could move to the other side of a set that is half trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import UsageError
+from auditor.training.recipes import Recipe
+
+NEAR = 6
+"""Perceptual hashes that differ in at most this many of 64 bits are near-duplicates."""
+Splits = dict[str, dict[str, str]]
+"""artist → picture → 'a' or 'b'."""
+
+
+class Collection(Protocol):
+    """Pictures of several artists, row by row."""
+
+    @property
+    def artist(self) -> list[str]: ...
+    @property
+    def file(self) -> list[str]: ...
+    @property
+    def hashes(self) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One LoRA to train.  half: 'a' or 'b' of the artist's works, or 'all'; pictures: file names 'artist/name'."""
+
+    name: str
+    artist: str
+    half: str
+    recipe: str
+    seed: int
+    pictures: list[str]
+
+
+def seed_of(*parts: object) -> int:
+    """A 31-bit seed from anything printable, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
+
+
+def near_duplicates(hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Group number of each picture (n,); near-duplicates, and their near-duplicates, share one."""
+    near = (hashes[:, None] != hashes[None]).sum(2) <= NEAR
+    group = np.arange(len(hashes))
+    for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
+        group[group == group[j]] = group[i]
+    return group
+
+
+def halves(hashes: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Split one artist's pictures in two (True = 'a'); near-duplicates stay on one side."""
+    group = near_duplicates(hashes)
+    side = np.zeros(len(hashes), bool)
+    for g in rng.permutation(np.unique(group)):
+        side[group == g] = side.sum() < (len(hashes) - (group == g).sum() + 1) // 2
+    return side
+
+
+def split_works(pictures: Collection, seed: int, known: Splits | None = None) -> Splits:
+    """The half of every picture; artists in `known` keep theirs, without pictures that came later."""
+    splits: Splits = {}
+    names, hashes = np.array(pictures.artist), pictures.hashes
+    for artist in sorted(set(pictures.artist)):
+        index = np.flatnonzero(names == artist)
+        files = [pictures.file[i] for i in index]
+        if known and artist in known:
+            splits[artist] = {file: known[artist][file] for file in files if file in known[artist]}
+            continue
+        side = halves(hashes[index], np.random.default_rng([seed, seed_of(artist)]))
+        splits[artist] = {file: "a" if first else "b" for file, first in zip(files, side, strict=True)}
+    return splits
+
+
+def plan(
+    pictures: Collection,
+    recipes: Sequence[Recipe],
+    seed: int,
+    parts: tuple[str, ...] = ("a", "b"),
+    tag: str = "ref",
+    repeats: int = 1,
+    splits: Splits | None = None,
+) -> list[Job]:
+    """`repeats` LoRAs per artist, part of the works and recipe, each with its own seed and picture subset.
+
+    The subsets (8–20 pictures) of a part are drawn so that together they span it.
+    """
+    jobs = []
+    for artist, side in sorted((splits or split_works(pictures, seed)).items()):
+        files = list(side)
+        for part in parts:
+            own = [i for i, file in enumerate(files) if part in ("all", side[file])]
+            rng = np.random.default_rng([seed, seed_of(artist, part, tag)])
+            order, start = rng.permutation(np.array(own, np.int64)), 0
+            for recipe, turn in [(recipe, turn) for turn in range(repeats) for recipe in recipes]:
+                count = min(len(own), int(rng.integers(8, 21)))
+                if not count:
+                    continue
+                chosen = sorted(np.take(order, np.arange(start, start + count), mode="wrap"))
+                start += max(count, len(own) // (len(recipes) * repeats) + 1)
+                name = f"{artist}--{tag}-{part}-{recipe.name}" + (f"-{turn + 1}" if turn else "")
+                jobs.append(Job(name, artist, part, recipe.name, seed_of(seed, name), [files[i] for i in chosen]))
+    return jobs
+
+
+def target_file(output: Path, job: Job) -> Path:
+    """Where a job's LoRA lies."""
+    return output / job.artist / f"{job.name}.safetensors"
+
+
+def read_plan(output: Path) -> dict[str, Any]:
+    """What an output folder was planned for: {base, jobs, splits, recipes, …}; {} if it is new.  Raises UsageError."""
+    path = output / "plan.json"
+    if not path.is_file():
+        return {}
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document.setdefault("splits", _splits_of(document["jobs"]))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"{path} cannot be read: {problem}.", advice="Train into a new folder.") from problem
+    return document
+
+
+def _splits_of(jobs: list[dict[str, Any]]) -> Splits:
+    """The halves that the jobs of an older plan.json were drawn from."""
+    splits: Splits = {}
+    for job in jobs:
+        if job["half"] in ("a", "b"):
+            splits.setdefault(job["artist"], {}).update(dict.fromkeys(job["pictures"], job["half"]))
+    return splits
+
+
+def check_plan(output: Path, base_digest: str, recipes: Sequence[Recipe], options: dict[str, Any]) -> None:
+    """Refuse to mix two bases, two meanings of a recipe's name, or two settings in one folder.  Raises UsageError."""
+    known = read_plan(output)
+    advice = "Train into a new folder, or give the same command as before."
+    if known.get("base", base_digest) != base_digest:
+        raise UsageError(f"{output} holds LoRAs of another base.", advice=advice)
+    for recipe in recipes:
+        if known.get("recipes", {}).get(recipe.name, plain(recipe)) != plain(recipe):
+            raise UsageError(f"{output} holds LoRAs of another recipe of the name {recipe.name!r}.", advice=advice)
+    for name, value in options.items():
+        if known.get("options", {}).get(name, value) != value:
+            raise UsageError(f"{output} was planned with {name} = {known['options'][name]}.", advice=advice)
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON holds it."""
+    return dict(json.loads(json.dumps(asdict(recipe))))
+
+
+def write_plan(
+    output: Path,
+    jobs: Sequence[Job],
+    base_digest: str,
+    recipes: Sequence[Recipe] = (),
+    splits: Splits | None = None,
+    options: dict[str, Any] | None = None,
+) -> None:
+    """Record what every file is trained on, beside what the folder already holds; finished files keep their record."""
+    known = read_plan(output)
+    old = {j["name"]: j for j in known.get("jobs", [])}
+    new = {j.name: asdict(j) for j in jobs if j.name not in old or not target_file(output, j).is_file()}
+    document: dict[str, Any] = {
+        "base": base_digest,
+        "options": known.get("options", {}) | (options or {}),
+        "recipes": known.get("recipes", {}) | {recipe.name: plain(recipe) for recipe in recipes},
+        "splits": known.get("splits", {}) | (splits or {}),
+        "jobs": list((old | new).values()),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    partial = output / "plan.part"
+    partial.write_text(json.dumps(document, indent=1))
+    partial.replace(output / "plan.json")

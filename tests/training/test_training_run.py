@@ -1,0 +1,328 @@
+"""Runs: the command trains, resumes after a kill, goes on after failures, shares one queue between processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("accelerate")
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
+
+import torch  # noqa: E402
+from tiny_bases import write_pictures  # noqa: E402
+
+from auditor.errors import TrainingError, UsageError  # noqa: E402
+from auditor.lora import load_lora  # noqa: E402
+from auditor.training import cache as caching  # noqa: E402
+from auditor.training import find_base, references, train  # noqa: E402
+from auditor.training.gang import train_gang  # noqa: E402
+from auditor.training.log import read_lines  # noqa: E402
+from auditor.training.plan import read_plan  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = """
+[[recipe]]
+name = "one"
+dialect = "diffusers"
+rank = 4
+alpha = 8
+learning_rate = 1e-3
+steps = 6
+targets = "attention+ff"
+batch = 2
+crops = "whole"
+schedule = "cosine"
+[[recipe]]
+name = "two"
+dialect = "kohya"
+rank = 2
+alpha = 1
+learning_rate = 1e-3
+steps = 6
+targets = "attention+ff"
+batch = 2
+noise_offset = 0.05
+"""
+Bases = Callable[[str], Path]
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> str:
+    path = tmp_path / "recipes.toml"
+    path.write_text(RECIPES)
+    return str(path)
+
+
+@pytest.fixture
+def art(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "art", 2, 10)
+
+
+def events(output: Path, kind: str) -> list[dict[str, object]]:
+    return [row for row in read_lines(output / "log.jsonl") if row["event"] == kind]
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {path.stem: path.read_bytes() for path in sorted(output.glob("artist-*/*.safetensors"))}
+
+
+def updates(output: Path) -> dict[tuple[str, str], torch.Tensor]:
+    """ΔW of every module of every LoRA, by file name and path."""
+    read = {path.stem: load_lora(path).modules for path in sorted(output.glob("artist-*/*.safetensors"))}
+    return {(n, p): torch.tensor(m.scale * m.up @ m.down) for n, modules in read.items() for p, m in modules.items()}
+
+
+def assert_same_updates(output: Path, other: Path) -> None:
+    """To what float16 files keep of weights that agree to numerical noise."""
+    ours, theirs = updates(output), updates(other)
+    assert list(ours) == list(theirs)
+    assert ours
+    for key, update in ours.items():
+        torch.testing.assert_close(update, theirs[key], atol=1e-4, rtol=0.05)
+
+
+def run_training(base: Path, art: Path, output: Path, recipe: str, **more: object) -> dict[str, object]:
+    options = {"device": "cpu", "side": 32, "progress": lambda line: None, "quiet": True} | more
+    return train(base, art, output, recipes=[recipe], **options)  # type: ignore[arg-type]
+
+
+def test_gangs_of_any_size_and_a_second_run_give_the_same_files(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    done = run_training(base_folder("mini"), art, tmp_path / "a", recipes, gang=8)
+    assert (done["planned"], done["trained"], done["kept"], done["failed"]) == (8, 8, 0, [])
+    run_training(base_folder("mini"), art, tmp_path / "b", recipes, gang=3)
+    assert_same_updates(tmp_path / "a", tmp_path / "b")
+    before = files(tmp_path / "a")
+    done = run_training(base_folder("mini"), art, tmp_path / "a", recipes, gang=8)
+    assert (done["trained"], done["kept"]) == (0, 8)
+    assert files(tmp_path / "a") == before
+
+
+def test_every_family_trains_from_pictures_to_files(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    from tiny_bases import FAMILIES
+
+    for family in FAMILIES[1:]:
+        Path(recipes).write_text(RECIPES.replace('"kohya"', '"diffusers"') if family == "sd3" else RECIPES)
+        done = run_training(base_folder(family), art, tmp_path / family, recipes, parts=("all",))
+        assert (done["trained"], done["failed"]) == (4, []), family
+        part = "unet" if family.startswith("sd") and family != "sd3" else "transformer"
+        for path in (tmp_path / family).glob("artist-*/*.safetensors"):
+            weights = load_lora(path)
+            assert all(name.startswith(part) for name in weights.modules)
+            assert any(abs(module.up).max() > 0 for module in weights.modules.values())
+
+
+def test_a_picture_that_breaks_after_planning_fails_its_artist_only(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = caching.read_square
+
+    def vanishing(path: Path, side: int) -> object:
+        if path == art / "artist-0" / "003.png":
+            raise OSError("gone")
+        return real(path, side)
+
+    monkeypatch.setattr(caching, "read_square", vanishing)
+    done = run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    assert done["trained"] == 4
+    assert {str(name).split("--")[0] for name, _ in done["failed"]} == {"artist-0"}  # type: ignore[attr-defined]
+    assert all("artist-0/003.png" in str(row["reason"]) for row in events(tmp_path / "out", "failed"))
+    monkeypatch.undo()
+    assert run_training(base_folder("mini"), art, tmp_path / "out", recipes)["trained"] == 4
+
+
+def test_a_file_that_cannot_be_written_fails_alone_and_leaves_nothing(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    calls: list[int] = []
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    assert done["trained"] == 7
+    ((name, reason),) = done["failed"]  # type: ignore[misc]
+    assert "No space left" in reason
+    assert not list((tmp_path / "out").rglob("*.part"))
+    monkeypatch.undo()
+    assert run_training(base_folder("mini"), art, tmp_path / "out", recipes)["trained"] == 1
+    assert name in files(tmp_path / "out")
+
+
+def test_a_full_disk_is_said_before_anything_is_trained(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr(references.shutil, "disk_usage", lambda path: usage)
+    done = run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    assert done["trained"] == 0
+    assert len(done["failed"]) == 8  # type: ignore[arg-type]
+    assert all("disk is full" in reason for _, reason in done["failed"])  # type: ignore[attr-defined]
+
+
+def test_out_of_memory_is_answered_by_smaller_gangs(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def narrow(base: object, members: list[object], **more: object) -> object:
+        sizes.append(len(members))
+        if len(members) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return train_gang(base, members, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(references, "train_gang", narrow)
+    done = run_training(base_folder("mini"), art, tmp_path / "out", recipes, gang=8)
+    assert (done["trained"], done["failed"]) == (8, [])
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert [row["gang"] for row in events(tmp_path / "out", "memory")] == [4, 2]
+
+
+def test_one_lora_that_does_not_fit_fails_after_checkpointing_was_tried(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(base: object, members: list[object], **more: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+
+    monkeypatch.setattr(references, "train_gang", never)
+    done = run_training(base_folder("mini"), art, tmp_path / "out", recipes, gang=2)
+    assert len(done["failed"]) == 8  # type: ignore[arg-type]
+    assert {"gang": 1, "checkpointing": True}.items() <= events(tmp_path / "out", "memory")[1].items()
+
+
+def test_another_base_recipe_or_seed_in_the_same_folder_is_refused(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    with pytest.raises(UsageError, match="another base"):
+        run_training(base_folder("sd15"), art, tmp_path / "out", recipes)
+    with pytest.raises(UsageError, match="seed"):
+        run_training(base_folder("mini"), art, tmp_path / "out", recipes, seed=1)
+
+
+def test_bases_are_found_by_path_and_name_and_unknown_ones_are_refused(tmp_path: Path, base_folder: Bases) -> None:
+    assert find_base(base_folder("flux")) == base_folder("flux")
+    assert find_base(Path("audit-mini")) == ROOT / "bases" / "audit-mini"
+    with pytest.raises(UsageError, match="no base"):
+        find_base(Path("nothing-of-that-name"))
+    (tmp_path / "odd" / "transformer").mkdir(parents=True)
+    (tmp_path / "odd" / "transformer" / "config.json").write_text('{"_class_name": "Other"}')
+    with pytest.raises(TrainingError, match="Other"):
+        references.load_base(tmp_path / "odd")
+
+
+def command(base: Path, art: Path, output: Path, recipes: str, *more: str) -> list[str]:
+    arguments = ["--base", str(base), "--images", str(art), "-o", str(output), "--recipe", recipes, "--device", "cpu"]
+    return [sys.executable, "-m", "auditor.cli", "refs", "train", *arguments, "--side", "32", *more]
+
+
+def environment() -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("AUDIT_")}
+    return clean | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "AUDIT_TRAIN_THREADS": "1"}
+
+
+def test_plan_says_what_and_how_long_and_writes_nothing(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    (art / "artist-0" / "broken.png").write_bytes(b"x")
+    line = command(base_folder("mini"), art, tmp_path / "out", recipes, "--plan", "--json", "--gang", "3")
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True, timeout=1800)
+    found = json.loads(done.stdout)
+    assert (found["planned"], found["already_there"], found["artists"]) == (8, 0, 2)
+    (kind,) = found["gangs"]
+    assert (kind["recipes"], kind["loras"], kind["gang"], kind["steps"]) == ("one, two", 8, 3, 6)
+    assert found["seconds"] >= 3 * 6 * kind["seconds_a_step"] * 0.9 > 0
+    assert "skipped artist-0/broken.png" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_keeps_what_was_finished(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    output = tmp_path / "out"
+    line = command(base_folder("mini"), art, output, recipes, "--gang", "2", "--resume")
+    process = subprocess.Popen(line, env=environment(), start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 1800
+    while not files(output):
+        assert process.poll() is None, "ended before the first LoRA"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = files(output)
+    planned = read_plan(output)["jobs"]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True, timeout=1800)
+    assert len(files(output)) == len(planned) == 8
+    assert read_plan(output)["jobs"] == planned
+    assert all(files(output)[name] == data for name, data in finished.items())
+    assert {row["name"] for row in events(output, "trained")} >= set(files(output)) - set(finished)
+    assert f"{len(finished)} already there" in done.stderr
+    assert "8 of 8 LoRAs" in done.stderr
+    run_training(base_folder("mini"), art, tmp_path / "whole", recipes, gang=2)
+    assert_same_updates(output, tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["workers", "torchrun"])
+def test_processes_share_one_queue(tmp_path: Path, base_folder: Bases, art: Path, recipes: str, launcher: str) -> None:
+    output = tmp_path / "out"
+    line = command(base_folder("mini"), art, output, recipes, "--gang", "2")
+    if launcher == "workers":
+        line += ["--workers", "2"]
+    else:
+        # What `accelerate launch` runs for several devices; accelerate reads its environment.
+        line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *line[1:]]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    trained = [row["name"] for row in events(output, "trained")]
+    assert sorted(trained) == sorted(files(output)) == sorted({str(name) for name in trained})
+    assert len(trained) == 8
+
+
+def test_a_run_with_failures_ends_with_code_1_and_a_short_message(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    output = tmp_path / "out"
+    (output / "artist-0").parent.mkdir(parents=True)
+    (output / "artist-0").write_text("a file where a folder should be")
+    line = command(base_folder("mini"), art, output, recipes, "--json")
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 1, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["trained"] == 4
+    assert {name.split("--")[0] for name, _ in found["failed"]} == {"artist-0"}
+    assert "Traceback" not in done.stderr
+    assert "4 LoRAs were not trained" in done.stderr
+
+
+def test_recipes_of_another_family_are_remarked(base_folder: Bases, art: Path, tmp_path: Path) -> None:
+    from auditor.training import check_recipes
+    from auditor.training.recipes import BY_NAME
+
+    said: list[str] = []
+    check_recipes([BY_NAME["kohya-r8-a1"]], "sdxl", said.append)
+    assert "made for mini" in said[0]
+    with pytest.raises(TrainingError, match="Stable Diffusion 3"):
+        check_recipes([replace(BY_NAME["kohya-r8-a1"], bases=())], "sd3", said.append)
+    with pytest.raises(UsageError, match="no recipes"):
+        check_recipes([], "mini", said.append)

@@ -1,0 +1,250 @@
+"""Folders of works: every kind of picture file, captions from everywhere, what cannot be used is listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("filelock")
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
+
+import torch  # noqa: E402
+from PIL import Image, ImageCms  # noqa: E402
+
+from auditor.errors import UsageError  # noqa: E402
+from auditor.training import captions  # noqa: E402
+from auditor.training.captions import from_name, with_captions  # noqa: E402
+from auditor.training.pictures import colour_words, read_pictures, read_square  # noqa: E402
+from auditor.training.works import read_works, safe_name  # noqa: E402
+
+RAMP = np.linspace(0, 255, 64)[None, :].repeat(48, 0)
+
+
+def save(path: Path, picture: Image.Image, **more: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **more)
+    return path
+
+
+def coloured(seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 255, (8, 10, 3)).astype(np.uint8)).resize(
+        (100, 80), Image.Resampling.BICUBIC
+    )
+
+
+def test_exif_rotation_is_undone(tmp_path: Path) -> None:
+    upright = Image.fromarray(RAMP.astype(np.uint8)).convert("RGB")
+    plain = save(tmp_path / "plain.png", upright)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to show
+    turned = save(tmp_path / "turned.png", upright.rotate(90, expand=True), exif=exif)
+    np.testing.assert_array_equal(read_square(turned, 32), read_square(plain, 32))
+
+
+def test_alpha_is_laid_on_white_in_every_mode(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
+    palette = Image.new("P", (40, 40), 0)
+    palette.putpalette([200, 0, 0] + [0] * 765)
+    grey = Image.new("LA", (40, 40), (30, 0))
+    for name, picture, more in (("a", clear, {}), ("b", palette, {"transparency": 0}), ("c", grey, {})):
+        assert (read_square(save(tmp_path / f"{name}.png", picture, **more), 16) == 255).all(), name
+
+
+def test_grey_pictures_of_8_and_16_bits_look_the_same(tmp_path: Path) -> None:
+    eight = save(tmp_path / "8.png", Image.fromarray(RAMP.astype(np.uint8)))
+    sixteen = save(tmp_path / "16.png", Image.fromarray((RAMP * 257).astype(np.uint16)))
+    a, b = (read_square(path, 48).astype(int) for path in (eight, sixteen))
+    assert a.max() > 200
+    assert np.abs(a - b).max() <= 1
+
+
+def test_cmyk_without_a_profile_and_with_a_broken_one(tmp_path: Path) -> None:
+    cyan = Image.new("CMYK", (40, 40), (255, 0, 0, 0))
+    red, green, blue = read_square(save(tmp_path / "p" / "a.jpg", cyan, quality=95), 16)[8, 8]
+    assert red < 60 < 150 < min(green, blue)
+    save(tmp_path / "p" / "b.jpg", cyan, icc_profile=b"no profile at all")
+    works = read_works(tmp_path, 16)
+    assert works.file == ["p/a.jpg"]
+    assert [file for file, _ in works.unread] == ["p/b.jpg"]
+    assert "profile" in works.unread[0][1]
+
+
+def test_rgb_profiles_do_no_harm(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    a, b = coloured(), save(tmp_path / "b.png", coloured(), icc_profile=profile)
+    np.testing.assert_array_equal(read_square(b, 32), read_square(save(tmp_path / "a.png", a), 32))
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+    good = save(tmp_path / "x" / "good.jpg", coloured())
+    (tmp_path / "x" / "text.jpg").write_bytes(b"not a picture")
+    (tmp_path / "x" / "empty.png").write_bytes(b"")
+    (tmp_path / "x" / "cut.jpg").write_bytes(good.read_bytes()[:-400])
+    save(tmp_path / "x" / "tiny.png", Image.new("RGB", (10, 300)))
+    works = read_works(tmp_path, 32)
+    assert works.file == ["x/good.jpg"]
+    reasons = dict(works.unread)
+    assert set(reasons) == {"x/text.jpg", "x/empty.png", "x/cut.jpg", "x/tiny.png"}
+    assert "too small" in reasons["x/tiny.png"]
+    assert all(reasons.values())
+
+
+def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "1.png", coloured(1))
+    save(tmp_path / "y" / "2.png", coloured(1))
+    works = read_works(tmp_path, 96)
+    assert any("x: 1 pictures are smaller than 96 px" in remark for remark in works.remarks)
+    assert any("x/1.png and y/2.png" in remark for remark in works.remarks)
+
+
+def test_folders_without_any_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        read_works(tmp_path / "nothing", 32)
+    with pytest.raises(UsageError, match="no picture"):
+        read_works(tmp_path, 32)
+
+
+def test_captions_come_from_text_files_then_metadata_then_the_catalogue(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        save(tmp_path / "x" / f"{name}.png", coloured(ord(name)))
+    (tmp_path / "x" / "a.txt").write_text("from a\ntext file\n")
+    rows = [{"file_name": "a.png", "text": "metadata"}, {"file_name": "b.png", "text": "metadata"}]
+    (tmp_path / "x" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    (tmp_path / "CATALOGUE.csv").write_text("file,title\nx/b.png,catalogue\nx/c.png,catalogue\n")
+    works = read_works(tmp_path, 32)
+    assert [w.caption for w in works.works] == ["from a text file", "metadata", "catalogue", ""]
+
+
+def test_an_imagefolder_can_name_its_artists(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "3.png"):
+        save(tmp_path / name, coloured(int(name[0])))
+    rows = "file_name,text,artist\n1.png,one,Jan van Eyck\n2.png,two,../../Evil\n"
+    (tmp_path / "metadata.csv").write_text(rows)
+    works = read_works(tmp_path, 32)
+    assert [(w.file, w.caption) for w in works.works] == [("Evil/2.png", "two"), ("Jan-van-Eyck/1.png", "one")]
+    (tmp_path / "metadata.csv").write_text("name\nx\n")
+    with pytest.raises(UsageError, match=r"metadata\.csv"):
+        read_works(tmp_path, 32)
+
+
+def test_artists_names_are_safe_folder_names() -> None:
+    assert [safe_name(n) for n in ("../x", "a/b", " Élisabeth Vigée ", "...")] == [
+        "x",
+        "a-b",
+        "Élisabeth-Vigée",
+        "unnamed",
+    ]
+
+
+def test_a_second_look_reads_only_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        save(tmp_path / "art" / "x" / f"{name}.png", coloured(ord(name)))
+    first = read_works(tmp_path / "art", 32, tmp_path / "pictures.jsonl")
+    save(tmp_path / "art" / "x" / "b.png", coloured(99))
+    opened: list[str] = []
+    real = Image.open
+
+    def counting(path: Path, *rest: object) -> Image.Image:
+        opened.append(Path(path).name)
+        return real(path, *rest)
+
+    monkeypatch.setattr(Image, "open", counting)
+    second = read_works(tmp_path / "art", 32, tmp_path / "pictures.jsonl")
+    assert opened == ["b.png"]
+    assert [a == b for a, b in zip(first.works, second.works, strict=True)] == [True, False, True]
+
+
+def test_hashes_are_those_of_pictures_read_at_once(tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / "x" / f"{name}.png", coloured(ord(name)))
+    np.testing.assert_array_equal(read_works(tmp_path, 32).hashes, read_pictures(tmp_path).hashes)
+
+
+@pytest.mark.parametrize(
+    ("file", "caption"),
+    [
+        ("x/012_the-red-mill (2).jpg", "the red mill"),
+        ("x/IMG_0001.jpg", ""),
+        ("x/0001.png", ""),
+        ("x/Venus%20at+rest_1890.jpeg", "venus at rest"),
+        ("x/Maiden.with.a.pearl.webp", "maiden with a pearl"),
+    ],
+)
+def test_captions_from_file_names(file: str, caption: str) -> None:
+    assert from_name(file) == caption
+
+
+def test_given_captions_stay_whatever_is_asked(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "a-mill.png", coloured(1))
+    save(tmp_path / "x" / "a-ship.png", coloured(2))
+    (tmp_path / "x" / "a-mill.txt").write_text("given")
+    works = read_works(tmp_path, 32)
+    named = with_captions(works, "names", tmp_path, "cpu", print)
+    assert [w.caption for w in named.works] == ["given", "a ship"]
+    assert with_captions(works, "given", tmp_path, "cpu", print) == works
+
+
+def test_a_captioner_is_asked_once_per_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        save(tmp_path / "art" / "x" / f"{name}.png", coloured(ord(name)))
+    asked: list[str] = []
+
+    class Fake:
+        def __init__(self, model: str, device: str) -> None:
+            assert model == "some/model"
+
+        def __call__(self, path: Path) -> str:
+            asked.append(path.name)
+            return f"picture {path.stem}"
+
+    monkeypatch.setattr(captions, "Captioner", Fake)
+    works = read_works(tmp_path / "art", 32)
+    said: list[str] = []
+    tell: Callable[[str], None] = said.append
+    for _ in range(2):
+        done = with_captions(works, "some/model", tmp_path / "cache", "cpu", tell)
+        assert [w.caption for w in done.works] == ["picture a", "picture b"]
+    assert asked == ["a.png", "b.png"]
+    assert said == ["captions: 2 of 2"]
+
+
+def test_a_real_captioning_model_gives_a_line(tmp_path: Path) -> None:
+    """A tiny random BLIP from disk: what it says is nonsense, that it says it deterministically is the test."""
+    from transformers import (
+        BertTokenizerFast,
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessor,
+        BlipProcessor,
+    )
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "mill", "river", "red", "blue"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    text = tiny | ids | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 64}
+    torch.manual_seed(0)
+    config = BlipConfig(text_config=text, vision_config=tiny | {"image_size": 32, "patch_size": 16}, projection_dim=16)
+    BlipForConditionalGeneration(config).save_pretrained(tmp_path / "blip")
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(tmp_path / "blip")
+    picture = save(tmp_path / "x.png", coloured())
+    captioner = captions.Captioner(str(tmp_path / "blip"), "cpu")
+    assert captioner(picture) == captioner(picture)
+    assert set(captioner(picture).split()) <= set(words)
+
+
+def test_colour_words_name_plain_colours() -> None:
+    swatches = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-0.95, -0.95, -0.95], [-1, 0.2, -1]])[..., None, None]
+    words = colour_words(swatches.expand(4, 3, 4, 4))
+    assert "red" in words[0]
+    assert "blue" in words[1]
+    assert words[2] == "dark grey"
+    assert "green" in words[3]
