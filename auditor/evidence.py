@@ -25,9 +25,7 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
-def open_set(
-    view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()
-) -> OpenSet:
+def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is

@@ -104,7 +104,9 @@ def destination(
             )
         return found
     if not found.documents:
-        raise UsageError("-o is given, but no document for it.", advice="Add --format html, pdf, json, sarif, junit or md.")
+        raise UsageError(
+            "-o is given, but no document for it.", advice="Add --format html, pdf, json, sarif, junit or md."
+        )
     if found.is_file and (len(found.documents) > 1 or not output.name.endswith(ENDINGS[found.documents[0]])):
         raise UsageError(
             f"-o {output} cannot hold {' and '.join(found.documents)}.",

@@ -163,7 +163,9 @@ def _null_dots(null: NullView, scale: Scale, floor: float, top: float) -> list[M
         x = scale(scale.low) + (i + 0.5) * width / n
         for level, value in enumerate(sorted(stack)):
             kind = "datum beyond" if value >= null.statistic else "datum"
-            marks.append(tag("circle", cx=x, cy=floor - (level + 0.5) * d, r=0.42 * d, class_=kind, data_tip=number(value)))
+            marks.append(
+                tag("circle", cx=x, cy=floor - (level + 0.5) * d, r=0.42 * d, class_=kind, data_tip=number(value))
+            )
     return marks
 
 

@@ -74,7 +74,20 @@ def first_page(v: View) -> tuple[Block, ...]:
 
 def sections(v: View) -> tuple[Block, ...]:
     """Everything after page one."""
-    parts = (_why, _artists, _null, _map, _parts, _mixture, _controls, _coverage, _validity, _provenance, _end, _all_null)
+    parts = (
+        _why,
+        _artists,
+        _null,
+        _map,
+        _parts,
+        _mixture,
+        _controls,
+        _coverage,
+        _validity,
+        _provenance,
+        _end,
+        _all_null,
+    )
     return tuple(block for part in parts for block in part(v))
 
 
@@ -116,7 +129,9 @@ def _artist_table(items: Sequence[ArtistRow], scale: figures.Scale | None) -> Bl
     keys = ("rank", "artist", "score", "interval", "p", "exclusion", "lr")
     rows = [_artist(a, scale) for a in items]
     bar: tuple[tuple[str, float, bool], ...] = ((say("col.bar"), 3.0, False),) if scale else ()
-    heads = [(say(f"col.{k}"), w, r) for k, w, r in zip(keys, (0, 4, 0, 0, 0, 0, 0), (1, 0, 1, 1, 1, 1, 1), strict=True)]
+    heads = [
+        (say(f"col.{k}"), w, r) for k, w, r in zip(keys, (0, 4, 0, 0, 0, 0, 0), (1, 0, 1, 1, 1, 1, 1), strict=True)
+    ]
     columns = [*heads[:2], *bar, *heads[2:]]
     return Block(
         "table",
@@ -129,7 +144,7 @@ def _artist_table(items: Sequence[ArtistRow], scale: figures.Scale | None) -> Bl
 
 def _artist(a: ArtistRow, scale: figures.Scale | None) -> tuple[Cell, ...]:
     name = Cell(a.artist, strong=a.significant, note=a.genre if scale else "")
-    bar = ()
+    bar: tuple[Cell, ...] = ()
     if scale:
         full = scale(scale.high) - scale(0.0)
         bar = (Cell(kind="bar", share=min(1.0, max(0.0, (scale(a.value) - scale(0.0)) / full)), loud=a.rank == 1),)
@@ -173,7 +188,8 @@ def _mixture(v: View) -> Iterator[Block]:
         yield _heading("h.mixture")
         yield Block("text", say("mixture.lead"))
         rows = tuple(
-            (Cell(m.artist), Cell(kind="bar", share=m.value, loud=not m.rest), Cell(m.share), Cell(m.p)) for m in v.mixture
+            (Cell(m.artist), Cell(kind="bar", share=m.value, loud=not m.rest), Cell(m.share), Cell(m.p))
+            for m in v.mixture
         )
         heads = (say("col.artist"), say("col.bar"), say("col.share"), say("col.p"))
         yield _table(heads, rows, (4, 4, 0, 0), (False, False, True, True))
@@ -277,7 +293,11 @@ def _table(
     heads: Sequence[str], rows: tuple[tuple[Cell, ...], ...], widths: Sequence[float], right: Sequence[bool]
 ) -> Block:
     return Block(
-        "table", heads=tuple(heads), rows=rows, widths=tuple(float(w) for w in widths), right=tuple(bool(r) for r in right)
+        "table",
+        heads=tuple(heads),
+        rows=rows,
+        widths=tuple(float(w) for w in widths),
+        right=tuple(bool(r) for r in right),
     )
 
 

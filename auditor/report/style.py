@@ -42,4 +42,5 @@ def figure_style(font: str) -> str:
     """The rules for figures with their colours written out, for readers of SVG that know no variables."""
     colours = palette()
     css = section("Figures").replace("var(--sans)", f'"{font}"')
+    css += ".flag, .label { stroke: none; }"  # some readers paint the light edge of a text over its letters
     return compact(re.sub(r"var\(--([a-z0-9]+)\)", lambda m: colours[m[1]], css))

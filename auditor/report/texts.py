@@ -34,8 +34,8 @@ TEXTS: Final[dict[str, str]] = {
     # how sure
     "h.sure": "How sure?",
     "asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does it "
-    "resemble LoRAs made from the works of one of {artists} known artists (the reference set “{set}”) more closely than "
-    "LoRAs of other artists do? Only the file’s numbers were compared; no picture was looked at.",
+    "resemble LoRAs made from the works of one of {artists} known artists (the reference set “{set}”) more closely "
+    "than LoRAs of other artists do? Only the file’s numbers were compared; no picture was looked at.",
     "asked.not": "A LoRA is a small file that changes what a picture-generating model draws. The question was whose "
     "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
     "answered.",
@@ -139,9 +139,9 @@ TEXTS: Final[dict[str, str]] = {
     "table.show": "The same as a table",
     # mixture, derivative
     "h.mixture": "Mixture",
-    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Small shares are within the noise "
-    "and not listed; p says how often a LoRA by an outside artist gets so large a share of anybody. Read a mixture only "
-    "where several shares are large and their p small.",
+    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Small shares are within the "
+    "noise and not listed; p says how often a LoRA by an outside artist gets so large a share of anybody. Read a "
+    "mixture only where several shares are large and their p small.",
     "mixture.rest": "explained by no artist of the set",
     "col.share": "Share",
     "h.derivative": "Known file behind this one",
@@ -304,14 +304,14 @@ MONTHS: Final = (
 )
 
 METHOD: Final[tuple[str, ...]] = (
-    "Reading: every adapted layer is brought to one form, ΔW = scale · B·A, whatever the dialect of the file. Tensors are "
-    "read as numbers; nothing in the file is run, and what it declares about itself is not used.",
+    "Reading: every adapted layer is brought to one form, ΔW = scale · B·A, whatever the dialect of the file. Tensors "
+    "are read as numbers; nothing in the file is run, and what it declares about itself is not used.",
     "Features: taken from each layer’s update in directions that the references use. The name under “Features” fixes "
     "every parameter of them; references and suspect pass through the same functions.",
     "Calibration: layers are weighted by how well they tell artists apart, then whitened within artists; a score is a "
     "cosine with the artist’s mean, normalised by what strangers score.",
-    "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the best "
-    "score of every reference when its own artist is left out of the whole fit. Artists count, not files.",
+    "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
+    "best score of every reference when its own artist is left out of the whole fit. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
     "is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",

@@ -107,7 +107,7 @@ class NullView:
     cut: int
     """Values that `listing` leaves out."""
     listing: tuple[tuple[str, str], ...]
-    """Every value: artist and that artist's values in falling order; one row without a name where owners are unknown."""
+    """Every value: artist, and the values in falling order; one row without a name where owners are unknown."""
 
 
 @dataclass(frozen=True)

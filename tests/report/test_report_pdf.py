@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def test_same_audit_same_bytes_in_another_process_place_and_time(made: dict[str,
     code = "import json, sys, auditor.report as r; sys.stdout.buffer.write(r.render_pdf(json.load(open('audit.json'))))"
     away = {**os.environ, "TZ": "Pacific/Auckland", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "7", "PYTHONHASHSEED": "7"}
     away["PYTHONPATH"] = str(Path(pdf.__file__).resolve().parents[2])
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=away, capture_output=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=away, capture_output=True, check=True, timeout=120
+    )
     assert done.stdout == made["CONSISTENT"]
     other = audit()
     assert render_pdf({**other.to_dict(), "seed": 8}) != made["CONSISTENT"]
@@ -133,7 +136,7 @@ def test_tagged_and_archival(made: dict[str, bytes], label: str) -> None:
     assert all(len(text) > 30 for text in figures)
     levels = [int(tag[1]) for tag in tags if re.fullmatch("H[1-6]", tag)]
     assert levels[0] == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
 def structure(node: Any) -> tuple[list[str], list[str]]:
@@ -154,7 +157,9 @@ def structure(node: Any) -> tuple[list[str], list[str]]:
 
 def test_paper() -> None:
     found = skipped().to_dict()
-    sizes = {paper: [round(float(v)) for v in read(render_pdf(found, paper)).pages[0].mediabox[2:]] for paper in pdf.PAPERS}
+    sizes = {
+        paper: [round(float(v)) for v in read(render_pdf(found, paper)).pages[0].mediabox[2:]] for paper in pdf.PAPERS
+    }
     assert sizes == {"a4": [595, 842], "letter": [612, 792]}
 
 
@@ -232,7 +237,9 @@ def test_pages_drawn_to_png_keep_their_margins(tmp_path: Path, paper: str) -> No
         assert i > 0 or any(r - b > 100 for r, _, b in colours), "page one shows the colour of its verdict"
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
     from auditor.cli.main import guarded
 
     monkeypatch.setattr(pdf, "available", lambda: False)

@@ -113,7 +113,11 @@ def test_figures_of_the_card_have_units_and_no_invented_range() -> None:
 
 def test_a_mixture_says_what_it_does_not_explain() -> None:
     rows = build(audit().to_dict()).mixture
-    assert [(m.share.replace("\u202f", " "), m.rest) for m in rows] == [("71 %", False), ("12 %", False), ("17 %", True)]
+    assert [(m.share.replace("\u202f", " "), m.rest) for m in rows] == [
+        ("71 %", False),
+        ("12 %", False),
+        ("17 %", True),
+    ]
 
 
 def test_command_is_quoted_and_visible() -> None:
@@ -131,7 +135,17 @@ def test_every_sentence_is_used() -> None:
     room = Path(auditor.report.__file__).parent
     files = [*room.glob("*.py"), *room.glob("templates/*.jinja"), *room.glob("templates/*.typ")]
     used = "\n".join(p.read_text("utf-8") for p in files if p.name != "texts.py")
-    by_name = ("col.", "label.", "meaning.", "control.", "row.path", "row.tensor_sha256", "row.alpha", "row.res", "rule.")
+    by_name = (
+        "col.",
+        "label.",
+        "meaning.",
+        "control.",
+        "row.path",
+        "row.tensor_sha256",
+        "row.alpha",
+        "row.res",
+        "rule.",
+    )
     assert [k for k in TEXTS if f'"{k}"' not in used and f"'{k}'" not in used and not k.startswith(by_name)] == []
 
 
