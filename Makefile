@@ -1,7 +1,7 @@
 # make demo       install the core and audit a shipped example: the verdict, and where its report lies
 # make test       install what the tests need and run them
 # make lint       ruff, mypy, the directions between packages
-# make gallery    real reports of every kind into reports/
+# make gallery    real reports into reports/
 # make browser-env  what the tests of the pages in a real browser need, besides node and Chromium
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each

@@ -26,7 +26,7 @@ SUSPECTS = {
     "inconclusive": "examples/02-canaletto-kohya-r6.safetensors",
     "mixture": "examples/07-merge-of-01-and-02-r8.safetensors",
     "derivative": "examples/08-rescaled-copy-of-a-reference.safetensors",
-    "no-match": "noise.safetensors",
+    "noise": "noise.safetensors",
     "out-of-scope": "other-base.safetensors",
 }
 PICTURES = {"match": (0, "page-one.png"), "mixture": (3, "map.png")}
@@ -38,8 +38,9 @@ def noise(folder: Path) -> None:
     """Tensors of an example, each replaced by normal noise of the same scale: a LoRA of nobody."""
     rng = np.random.default_rng(0)
     tensors = load_file(HERE.parent / "examples/04-outsider-hals-kohya-r6.safetensors")
-    loud = {k: v if v.ndim == 0 else (rng.standard_normal(v.shape) * v.std()).astype(v.dtype) for k, v in tensors.items()}
-    save_file(loud, folder / "noise.safetensors")
+    names = [k for k, v in tensors.items() if v.ndim]
+    made = {k: (rng.standard_normal(tensors[k].shape) * tensors[k].std()).astype(tensors[k].dtype) for k in names}
+    save_file({**tensors, **made}, folder / "noise.safetensors")
 
 
 def other_base(folder: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any
 
 from auditor.errors import AuditorError
 from auditor.report.json import render_json
@@ -27,7 +27,6 @@ from auditor.report.texts import LANGUAGE, say
 from auditor.report.view import View, build
 
 PAPERS = {"a4": "a4", "letter": "us-letter"}
-STANDARDS: Final[list[Literal["ua-1", "a-3a"]]] = ["ua-1", "a-3a"]
 ATTACHMENT = "audit.json"
 COVERED = (
     *((0x20, 0x7E), (0xA0, 0x241), (0x250, 0x2E9), (0x300, 0x33F), (0x374, 0x377), (0x37A, 0x37F), (0x384, 0x38A)),
@@ -68,7 +67,7 @@ def render_pdf(audit: Mapping[str, Any], paper: str = "a4") -> bytes:
             format="pdf",
             ignore_system_fonts=True,
             sys_inputs={"document": json.dumps(document), "audit": source, "paper": PAPERS[paper]},
-            pdf_standards=STANDARDS,
+            pdf_standards=["ua-1", "a-3a"],
             timestamp=int(made.timestamp()),
         )
     except typst.TypstError as error:
