@@ -1,6 +1,8 @@
 # make demo       install the core and audit a shipped example: the verdict, and where its report lies
 # make test       install what the tests need and run them
 # make lint       ruff, mypy, the directions between packages
+# make gallery    real reports into reports/
+# make browser-env  what the tests of the pages in a real browser need, besides node and Chromium
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each
 # make clean      remove what these made
@@ -12,7 +14,7 @@ EXAMPLE = $(firstword $(sort $(wildcard examples/*.safetensors)))
 PACKAGED = pyproject.toml README.md $(shell find auditor reference_sets -type f -not -name '*.pyc' 2>/dev/null)
 BUILD ?= build
 
-.PHONY: demo test test-train lint train-env reference-set clean
+.PHONY: demo test test-train lint gallery browser-env train-env reference-set clean
 
 demo: .venv/.ready
 	@test -n "$(EXAMPLE)" || { echo "make demo: examples/ holds no .safetensors file."; exit 1; }
@@ -28,6 +30,12 @@ lint: .venv-test/.ready
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports
+
+gallery: .venv-test/.ready
+	.venv-test/bin/python reports/build.py
+
+browser-env:
+	npm ci --prefix tests/report/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 
 train-env: .venv-train/.ready
 

@@ -77,7 +77,7 @@ def check(
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage = cover(weights, view, present)
-        tested = open_set(view, point, alpha, resamples, seed)
+        tested = open_set(view, point, alpha, resamples, seed, reference.artists)
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
         copied = copy_of(reference, factored, artifact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +27,27 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
-def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int) -> OpenSet:
+def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
-    left out of the whole fit.  Statistic: the best normalised score over artists.
+    left out of the whole fit.  Statistic: the best normalised score over artists.  `names` of the artists, if given,
+    go into the result, so that readers can compute p again from it.
     """
     observed = float(np.max(scores_of(view, point)))
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
     groups = len(np.unique(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
-    return OpenSet(p, p_floor(groups), groups, observed, null, alpha, p_interval(view, observed, resamples, seed))
+    interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
+    owners = [int(a) for a in view.artist] if names else []
+    return OpenSet(p, p_floor(groups), groups, observed, null, alpha, interval, limit, list(names), owners)
+
+
+def threshold(view: View, alpha: float) -> float | None:
+    """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
+    values = np.unique(view.null_statistic)
+    beyond = values[conformal_p(np.nextafter(values, np.inf), view.null_statistic, view.artist) <= alpha]
+    return float(beyond[0]) if len(beyond) else None
 
 
 def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[float, float]:

@@ -81,6 +81,12 @@ class OpenSet:
     alpha: float
     p_interval: tuple[float, float]
     """95 % range of p when the null's artists are drawn again."""
+    threshold: float | None = None
+    """p ≤ α exactly when the statistic is above this; None when no score can reach α."""
+    null_names: list[str] = field(default_factory=list)
+    """The artists behind the null, each of whom counts once."""
+    null_owner: list[int] = field(default_factory=list)
+    """For each value of `null`, its artist's place in `null_names`: with these, p can be computed again by hand."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from auditor.cli import documents
-from auditor.cli.documents import Destination, Format
+from auditor.cli.documents import Destination, Format, Paper
 from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import followed, named
@@ -56,6 +56,7 @@ def check(
     offline: Annotated[
         bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Stay off the network. This version always does.")
     ] = False,
+    paper: Annotated[Paper, typer.Option(envvar="AUDIT_PAPER", help="Of PDFs.")] = Paper.A4,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
 ) -> None:
     """Audit LoRA files against a reference set.
@@ -63,7 +64,7 @@ def check(
     Exit codes: 0 nothing found · 1 the tool failed · 2 wrong usage · 3 not auditable · 10 inconclusive, with
     --fail-on inconclusive · 11 consistent with an artist, or derived from a known file.
     """
-    where = documents.destination(formats or [], output, WITH_FOLDER if output else (Format.CONSOLE,))
+    where = documents.destination(formats or [], output, WITH_FOLDER if output else (Format.CONSOLE,), paper)
     paths = named(suspects)
     from auditor.audit import check as audit_file
     from auditor.reference import ReferenceSet

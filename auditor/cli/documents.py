@@ -34,6 +34,13 @@ class Format(StrEnum):
     MD = "md"
 
 
+class Paper(StrEnum):
+    """What a PDF is set for."""
+
+    A4 = "a4"
+    LETTER = "letter"
+
+
 ENDINGS = {
     Format.HTML: ".html",
     Format.PDF: ".pdf",
@@ -54,6 +61,8 @@ class Destination:
     """Without repetitions, in the order asked for."""
     output: Path | None
     """Folder of the documents, or the one file that was named."""
+    paper: Paper = Paper.A4
+    """Of PDFs."""
 
     @property
     def documents(self) -> tuple[Format, ...]:
@@ -72,12 +81,20 @@ class Destination:
         return path is not None and not path.is_dir() and path.name.endswith(tuple(ENDINGS.values()))
 
 
-def destination(formats: Sequence[Format], output: Path | None, default: Sequence[Format]) -> Destination:
-    """The destination; raises UsageError when the documents could not be told apart or put there."""
+def destination(
+    formats: Sequence[Format], output: Path | None, default: Sequence[Format], paper: Paper = Paper.A4
+) -> Destination:
+    """The destination.
+
+    Raises UsageError when the documents could not be told apart or put there, AuditorError when the packages that a
+    format needs are not installed.
+    """
     chosen = tuple(dict.fromkeys(formats or default))
-    found = Destination(chosen, output)
+    found = Destination(chosen, output, paper)
     if Format.PDF in chosen:
-        raise UsageError("PDF is not built yet.", advice="Use --format html and print that page from a browser.")
+        from auditor.report import pdf
+
+        pdf.require()
     if output is None:
         streams = [f for f in found.documents if f not in PAGES]
         if len(streams) > 1:
@@ -87,7 +104,9 @@ def destination(formats: Sequence[Format], output: Path | None, default: Sequenc
             )
         return found
     if not found.documents:
-        raise UsageError("-o is given, but no document for it.", advice="Add --format html, json, sarif, junit or md.")
+        raise UsageError(
+            "-o is given, but no document for it.", advice="Add --format html, pdf, json, sarif, junit or md."
+        )
     if found.is_file and (len(found.documents) > 1 or not output.name.endswith(ENDINGS[found.documents[0]])):
         raise UsageError(
             f"-o {output} cannot hold {' and '.join(found.documents)}.",
@@ -103,14 +122,25 @@ def write(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
     from auditor.report import render
 
     written: list[Path] = []
+    pages = tuple(f for f in where.documents if f in PAGES)
+    if len(audits) > 1 and pages:
+        written += _write_pages(audits, where, pages)
     for form in where.documents:
         if form is where.on_stdout:
             emit(render(audits, form.value))
-        elif form is Format.HTML and len(audits) > 1:
-            written += _write_pages(audits, where)
-        else:
+        elif form not in pages:
             written.append(write_text(_path(audits, form, where), render(audits, form.value)))
+        elif len(audits) == 1:
+            written.append(write_text(_path(audits, form, where), _page(audits[0], form, where)))
     return written
+
+
+def _page(audit: AuditDict, form: Format, where: Destination) -> str | bytes:
+    """The document of one audit, in one of `PAGES`."""
+    from auditor.report import render_html
+    from auditor.report.pdf import render_pdf
+
+    return render_html(audit) if form is Format.HTML else render_pdf(audit, where.paper.value)
 
 
 def _path(audits: Sequence[AuditDict], form: Format, where: Destination) -> Path:
@@ -123,9 +153,9 @@ def _path(audits: Sequence[AuditDict], form: Format, where: Destination) -> Path
     return where.output / f"{name}{ENDINGS[form]}"
 
 
-def _write_pages(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
-    """An index and one page per audit."""
-    from auditor.report import render_html, render_index
+def _write_pages(audits: Sequence[AuditDict], where: Destination, forms: Sequence[Format]) -> list[Path]:
+    """One document per audit and form, and with html an index of them."""
+    from auditor.report import render_index
 
     if where.is_file:
         raise UsageError(
@@ -134,9 +164,15 @@ def _write_pages(audits: Sequence[AuditDict], where: Destination) -> list[Path]:
         )
     folder = where.output or FOLDER
     names = _distinct([safe_name(audit) for audit in audits])
-    pages = [write_text(folder / f"{n}.html", render_html(a)) for n, a in zip(names, audits, strict=True)]
-    index = write_text(folder / "index.html", render_index(audits, [f"{name}.html" for name in names]))
-    return [index, *pages]
+    pages = [
+        write_text(folder / f"{name}{ENDINGS[form]}", _page(audit, form, where))
+        for form in forms
+        for name, audit in zip(names, audits, strict=True)
+    ]
+    if Format.HTML not in forms:
+        return pages
+    links = [[f"{name}{ENDINGS[form]}" for form in forms] for name in names]
+    return [write_text(folder / "index.html", render_index(audits, links)), *pages]
 
 
 def safe_stem(audit: AuditDict) -> str:
@@ -167,14 +203,15 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, document: str | bytes) -> Path:
     """Write a file so that readers see the old or the new one, never a part of it."""
+    content = document if isinstance(document, bytes) else document.encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".audit-", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(text.encode("utf-8", "backslashreplace"))
+                stream.write(content)
             Path(partial).chmod(0o666 & ~_umask())
             Path(partial).replace(path)
         except BaseException:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli import documents
-from auditor.cli.documents import Format
+from auditor.cli.documents import Format, Paper
 from auditor.cli.output import aside, remark, screen
 from auditor.errors import UsageError
 
@@ -30,10 +30,11 @@ def report(
             "--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR|FILE", help="Folder of the documents, or one file."
         ),
     ] = None,
+    paper: Annotated[Paper, typer.Option(envvar="AUDIT_PAPER", help="Of PDFs.")] = Paper.A4,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
 ) -> None:
     """Render an audit again; the same audit gives the same bytes."""
-    where = documents.destination(formats or [], output, (Format.HTML,))
+    where = documents.destination(formats or [], output, (Format.HTML,), paper)
     audits = read(audit)
     try:
         written = documents.write(audits, where)

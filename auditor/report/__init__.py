@@ -14,9 +14,11 @@ from auditor.report.html import render_html, render_index
 from auditor.report.json import render_json, schema
 from auditor.report.junit import render_junit
 from auditor.report.markdown import render_markdown
+from auditor.report.pdf import render_pdf
 from auditor.report.sarif import render_sarif
 
 FORMATS = ("html", "json", "sarif", "junit", "md")
+"""What `render` gives; a PDF is bytes, of one audit, from `render_pdf`."""
 
 __all__ = [
     "FORMATS",
@@ -27,6 +29,7 @@ __all__ = [
     "render_json",
     "render_junit",
     "render_markdown",
+    "render_pdf",
     "render_sarif",
     "schema",
 ]
@@ -35,7 +38,7 @@ __all__ = [
 def render(audits: Sequence[Mapping[str, Any]], format: str) -> str:
     """The document of `audits` in `format`; several audits as html give the index, for one page each call again."""
     if format == "pdf":
-        raise UsageError("PDF is not built yet.", advice="Write --format html and print the HTML report.")
+        raise UsageError("A PDF is not text.", advice="Call render_pdf, once for each audit.")
     if format not in FORMATS:
         raise UsageError(f"There is no format {format!r}.", advice=f"Choose one of {', '.join(FORMATS)}.")
     if not audits:

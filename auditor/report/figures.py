@@ -6,7 +6,9 @@ print are the stylesheet's business.  Every figure has a title and a description
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from itertools import count as counter
 
@@ -50,6 +52,12 @@ def svg(key: str, height: float, title: str, desc: str, marks: Iterable[Markup],
     heads = [tag("title", title, id=f"{key}-t"), tag("desc", desc, id=f"{key}-d")]
     box = f"0 0 {_short(float(width))} {_short(float(height))}"
     return tag("svg", *heads, *marks, viewBox=box, role="img", aria_labelledby=ids, class_=f"figure {key}")
+
+
+def alt(figure: Markup) -> str:
+    """Title and description of a figure as plain text."""
+    found = re.findall(r"<(?:title|desc) id=[^>]*>(.*?)</(?:title|desc)>", str(figure), re.DOTALL)
+    return ": ".join(html.unescape(text).strip().rstrip(".") for text in found) + "."
 
 
 def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
@@ -109,7 +117,9 @@ def null_figure(null: NullView) -> Markup:
     draw = _null_dots if len(null.values) <= MOST_DOTS else _null_bars
     marks = [*draw(null, scale, floor, top), *_axis(scale, floor + 4, say("null.axis"))]
     if null.threshold is not None:
-        marks += _flag(scale(null.threshold), 56, floor + 4, say("null.alpha", alpha=null.alpha), "alpha")
+        label = say("null.alpha", alpha=null.alpha, threshold=number(null.threshold))
+        side = scale(null.threshold) < scale(null.statistic)
+        marks += _flag(scale(null.threshold), 56, floor + 4, label, "alpha", left=side)
     marks += _flag(scale(null.statistic), 24, floor + 4, say("null.suspect", value=number(null.statistic)), "suspect")
     marks.append(star(scale(null.statistic), floor + 4, 9, "suspect"))
     values = {"low": number(min(seen)), "high": number(max(seen)), "statistic": number(null.statistic)}
@@ -117,9 +127,17 @@ def null_figure(null: NullView) -> Markup:
     return svg("null", floor + 58, say("null.title"), desc, marks)
 
 
-def _flag(x: float, y: float, floor: float, label: str, class_: str) -> list[Markup]:
-    """An upright line with its label on the side where there is room."""
-    left = x > WIDTH / 2
+def null_lead(null: NullView) -> str:
+    """What the figure shows, in words, with the threshold."""
+    key = "null.lead" if len(null.values) <= MOST_DOTS else "null.lead.bars"
+    return f"{say(key, beyond=null.beyond, total=len(null.values))} {null.threshold_text}".strip()
+
+
+def _flag(x: float, y: float, floor: float, label: str, class_: str, left: bool | None = None) -> list[Markup]:
+    """An upright line with its label on the `left` or right if there is room, else on the other side."""
+    width = 7.6 * len(label)
+    left = x > WIDTH / 2 if left is None else left
+    left = (left or x + width > WIDTH) and x - width > 0
     text = _text(x + (-8 if left else 8), y, label, f"flag {class_}", "end" if left else "start")
     return [_line(x, y - 12, x, floor, f"mark {class_}"), text]
 
@@ -145,7 +163,9 @@ def _null_dots(null: NullView, scale: Scale, floor: float, top: float) -> list[M
         x = scale(scale.low) + (i + 0.5) * width / n
         for level, value in enumerate(sorted(stack)):
             kind = "datum beyond" if value >= null.statistic else "datum"
-            marks.append(tag("circle", cx=x, cy=floor - (level + 0.5) * d, r=0.42 * d, class_=kind))
+            marks.append(
+                tag("circle", cx=x, cy=floor - (level + 0.5) * d, r=0.42 * d, class_=kind, data_tip=number(value))
+            )
     return marks
 
 
@@ -159,7 +179,8 @@ def _null_bars(null: NullView, scale: Scale, floor: float, top: float) -> list[M
         if stack:
             h, kind = len(stack) * unit, "datum beyond" if min(stack) >= null.statistic else "datum"
             x = scale(scale.low) + i * width + 0.5
-            marks.append(tag("rect", x=x, y=floor - h, width=width - 1, height=h, class_=kind))
+            about = say("null.tip", low=number(min(stack)), high=number(max(stack)), n=len(stack))
+            marks.append(tag("rect", x=x, y=floor - h, width=width - 1, height=h, class_=kind, data_tip=about))
     return marks
 
 
@@ -182,13 +203,13 @@ def star(x: float, y: float, r: float, class_: str) -> Markup:
     return tag("polygon", points=points, class_=f"star {class_}")
 
 
-def shape(kind: int, x: float, y: float, r: float, class_: str) -> Markup:
+def shape(kind: int, x: float, y: float, r: float, class_: str, tip: str | None = None) -> Markup:
     """The mark of genre number `kind`: circle, square, triangle, diamond, …"""
     if kind == 0:
-        return tag("circle", cx=x, cy=y, r=r, class_=class_)
+        return tag("circle", cx=x, cy=y, r=r, class_=class_, data_tip=tip)
     corners = _corners(kind)
     points = " ".join(f"{x + r * cx:.1f},{y + r * cy:.1f}" for cx, cy in corners)
-    return tag("polygon", points=points, class_=class_)
+    return tag("polygon", points=points, class_=class_, data_tip=tip)
 
 
 def _corners(kind: int) -> list[tuple[float, float]]:
@@ -222,7 +243,8 @@ def map_figure(view: MapView) -> Markup:
     for dot in view.dots:
         x, y = place(dot.x, dot.y)
         near = " near" if 1 <= dot.rank <= LABELLED else ""
-        marks.append(shape(kinds[dot.genre], x, y, 5.6, f"datum g{kinds[dot.genre]}{near}"))
+        about = say("map.tip", artist=dot.artist, genre=dot.genre or say("map.genre.none"), rank=dot.rank or "–")
+        marks.append(shape(kinds[dot.genre], x, y, 5.6, f"datum g{kinds[dot.genre]}{near}", about))
     marks.append(star(sx, sy, 13, "suspect"))
     marks += _labels(view, place, height)
     nearest = [d.artist for d in sorted(view.dots, key=lambda d: d.rank) if 1 <= d.rank <= LABELLED]
@@ -260,7 +282,8 @@ def _labels(view: MapView, place: _Fit, height: float) -> list[Markup]:
     order = sorted((d.rank, i) for i, d in enumerate(view.dots) if 1 <= d.rank <= LABELLED)
     for rank, i in order:
         name = view.dots[i].artist
-        wanted.append((points[i], f"{rank} {name[:33] + '…' if len(name) > 34 else name}", "label", 10.0))
+        shown = name[:33] + "…" if len(name) > 34 else name
+        wanted.append((points[i], f"{rank} {shown}", "label", 10.0))
     marks = []
     for (x, y), text, class_, gap in wanted:
         box, mark = min(_sides(x, y, text, class_, gap), key=lambda side: _cost(side[0], taken, height))
@@ -284,8 +307,15 @@ def _sides(x: float, y: float, text: str, class_: str, gap: float) -> list[tuple
     ):
         left = x + dx - {"start": 0.0, "end": w, "middle": w / 2}[anchor]
         box = (left, y + dy - h + 3, left + w, y + dy + 3)
-        out.append((box, _text(x + dx, y + dy, text, class_, anchor)))
+        out.append((box, _label(x + dx, y + dy, text, class_, anchor)))
     return out
+
+
+def _label(x: float, y: float, text: str, class_: str, anchor: str) -> Markup:
+    """A label whose name, after its number, narrow pages leave to the caption."""
+    number_, space, name = text.partition(" ")
+    name_mark = tag("tspan", space + name, class_="who") if name else ""
+    return tag("text", number_, name_mark, x=x, y=y, class_=class_, text_anchor=anchor)
 
 
 def _cost(box: Box, taken: Sequence[Box], height: float) -> float:
@@ -296,14 +326,27 @@ def _cost(box: Box, taken: Sequence[Box], height: float) -> float:
     return shared + 1000 * outside
 
 
+def genre_names(dots: Sequence[Dot]) -> list[tuple[str, int]]:
+    """Every genre's name and mark; those that share the last mark, together."""
+    shared, out = len({d.genre for d in dots}) > GENRES, []
+    for genre, kind in list(genres(dots).items())[:GENRES]:
+        last = shared and kind == GENRES - 1
+        out.append((say("map.other") if last else genre or say("map.genre.none"), kind))
+    return out
+
+
+def nearest_names(dots: Sequence[Dot]) -> str:
+    """The numbered artists of the map, in order."""
+    near = sorted((d.rank, d.artist) for d in dots if 1 <= d.rank <= LABELLED)
+    return ", ".join(f"{rank} {artist}" for rank, artist in near)
+
+
 def legend(dots: Sequence[Dot]) -> list[tuple[Markup, str]]:
     """Every genre's mark and name."""
-    out, shared = [], len({d.genre for d in dots}) > GENRES
-    for genre, kind in genres(dots).items():
-        mark = tag("svg", shape(kind, 8, 8, 5.6, f"g{kind}"), viewBox="0 0 16 16", class_="key", aria_hidden="true")
-        last = kind == GENRES - 1
-        out.append((mark, say("map.other") if shared and last else genre or say("map.genre.none")))
-    return out[:GENRES]
+    return [
+        (tag("svg", shape(kind, 8, 8, 5.6, f"g{kind}"), viewBox="0 0 16 16", class_="key", aria_hidden="true"), name)
+        for name, kind in genre_names(dots)
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- bars
@@ -348,13 +391,18 @@ def parts_figure(view: PartsView) -> Markup:
         ]
         marks.append(tag("rect", x=16, y=y + 26, width=WIDTH - 32, height=20, class_="lane", rx=3))
         if len(p.others) <= MOST_TICKS:
-            marks += [_line(scale(v), y + 29, scale(v), y + 43, "datum tick") for v in p.others]
+            marks += [_tick(scale(v), y, f"{who} {number(v)}") for v, who in zip(p.others, p.names, strict=True)]
         kind = "datum bar first" if p.rank == 1 else "datum bar"
         marks.append(tag("rect", x=a, y=y + 46, width=max(b - a, 0.8), height=8, class_=kind, rx=1))
         marks.append(_line(scale(p.value), y + 26, scale(p.value), y + 54, "pin"))
     listed = "; ".join(f"{p.name} {number(p.value)}" for p in view.parts)
     desc = say("subnetworks.desc", artist=view.artist, list=listed)
     return svg("parts", 10 + row * len(view.parts), say("subnetworks.title"), desc, marks)
+
+
+def _tick(x: float, y: float, about: str) -> Markup:
+    """Another artist's score in one part of the network."""
+    return tag("line", x1=x, y1=y + 29, x2=x, y2=y + 43, class_="datum tick", data_tip=about)
 
 
 def coverage_bar(view: CoverageView) -> Markup:
@@ -386,6 +434,16 @@ def validity_bar(row: ValidityRow) -> Markup:
     return tag("svg", *marks, viewBox="0 0 120 16", class_="span", aria_hidden="true")
 
 
+def share_bar(value: float, rest: bool) -> Markup:
+    """A share between 0 and 1."""
+    kind = "bar" if rest else "bar first"
+    marks = [
+        tag("rect", x=0, y=3, width=120, height=10, class_="lane", rx=2),
+        tag("rect", x=0, y=3, width=max(1.0, 120 * value), height=10, class_=kind, rx=2),
+    ]
+    return tag("svg", *marks, viewBox="0 0 120 16", class_="span", aria_hidden="true")
+
+
 def pips(of100: int) -> Markup:
     """One hundred dots, `of100` of them filled."""
     marks = [
@@ -400,14 +458,19 @@ def pips(of100: int) -> Markup:
 
 def icon(label: str) -> Markup:
     """The sign of a verdict, told apart by form as well as by colour."""
-    return tag("svg", *_ICONS[label](), viewBox="0 0 32 32", class_="icon", aria_hidden="true")
+    return tag("svg", sign(label), viewBox="0 0 32 32", class_="icon", aria_hidden="true")
+
+
+def sign(label: str) -> Markup:
+    """The marks of a verdict's sign, in a square of 32."""
+    return Markup("").join(SIGNS[label]())
 
 
 def _ring(cx: float, cy: float, r: float, class_: str = "ring") -> Markup:
     return tag("circle", cx=cx, cy=cy, r=r, class_=class_)
 
 
-_ICONS = {
+SIGNS = {
     "CONSISTENT": lambda: [_ring(12, 16, 9), _ring(20, 16, 9), _ring(16, 16, 3, "full")],
     "INCONCLUSIVE": lambda: [_ring(16, 16, 11), tag("path", d="M16 5a11 11 0 0 1 0 22z", class_="full")],
     "NO_MATCH": lambda: [_ring(9, 16, 6.5), _ring(23, 16, 6.5)],

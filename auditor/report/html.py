@@ -1,4 +1,4 @@
-"""An audit → one self-contained HTML page: no script, no network, strict content policy.
+"""An audit → one self-contained HTML page: no network, a script for comfort only, strict content policy.
 
 Enters: the audit's dict.  Leaves: a page that reads from the conclusion (page one, for everybody) to the digests that
 reproduce it.  Everything from the suspect goes through `view.build` (made visible) and jinja2's autoescape.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,7 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.report import figures
-from auditor.report.texts import WORDS, say
+from auditor.report.style import compact, stylesheet
+from auditor.report.texts import LANGUAGE, METHOD, WORDS, say
 from auditor.report.view import TOP, MapView, build, number, probability
 
 
@@ -36,15 +37,19 @@ def render_html(audit: Mapping[str, Any]) -> str:
             scale=figures.score_scale(view.artists[:TOP], threshold) if view.artists else None,
             map_rows=_map_rows(view.map) if view.map else [],
             words=WORDS,
+            method=METHOD,
         )
     )
 
 
-def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[str] | None = None) -> str:
-    """A page with one row per audit, linked to `links` (relative addresses of their pages) where given."""
-    views = [build(a) for a in audits]
-    rows = list(zip(views, links or [""] * len(views), adjusted([_p(a) for a in audits]), strict=True))
-    return _environment().get_template("index.html.jinja").render(rows=rows)
+def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[str]] | None = None) -> str:
+    """A page with one row per audit, linked to `links` (relative addresses of its documents) where given."""
+    views, ps = [build(a) for a in audits], [_p(a) for a in audits]
+    rows = list(zip(views, links or [()] * len(views), ps, adjusted(ps), strict=True))
+    found = Counter(v.label for v in views)
+    labels = [label for label in figures.SIGNS if found[label]]
+    counts = [(label, found[label]) for label in labels]
+    return _environment().get_template("index.html.jinja").render(rows=rows, counts=counts, labels=labels)
 
 
 def adjusted(ps: Sequence[float | None]) -> list[str]:
@@ -78,15 +83,28 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    environment.globals.update(say=say, fig=figures, style=Markup(style), policy=policy)  # noqa: S704 - our own file
+    style, script = compact(stylesheet()), _script()
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    environment.globals.update(
+        say=say,
+        fig=figures,
+        language=LANGUAGE,
+        style=Markup(style),  # noqa: S704 - our own files
+        script=Markup(script),  # noqa: S704
+        policy=policy,
+    )
     return environment
 
 
-def _style() -> str:
-    """The stylesheet without comments and indentation."""
-    css = files("auditor.report").joinpath("templates/style.css").read_text(encoding="utf-8")
-    css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
-    return "\n" + "\n".join(line.strip() for line in css.splitlines() if line.strip()) + "\n"
+def _script() -> str:
+    """The script without its comments."""
+    code = files("auditor.report").joinpath("templates/report.js").read_text(encoding="utf-8")
+    return "\n".join(line for line in code.splitlines() if line.strip() and not line.lstrip().startswith("//")) + "\n"
+
+
+def _digest(text: str) -> str:
+    """The hash by which a content policy knows an inline style or script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

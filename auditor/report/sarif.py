@@ -14,22 +14,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from auditor.report.texts import say
+from auditor.report.texts import lines, say
 from auditor.report.view import View, build
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 RULES = {"style-match": "warning", "derivative": "warning", "malformed": "error", "out-of-scope": "warning"}
+
+LABELS = {
+    "style-match": "CONSISTENT",
+    "derivative": "DERIVATIVE",
+    "malformed": "OUT_OF_SCOPE",
+    "out-of-scope": "OUT_OF_SCOPE",
+}
+"""The verdict whose texts explain a rule."""
 
 
 def render_sarif(audits: Sequence[Mapping[str, Any]]) -> str:
     """One run with every audit."""
     views = [build(a) for a in audits]
     tool = audits[0]["tool"] if audits else {"name": "lora-style-audit", "version": "0"}
-    results = [r for i, (a, v) in enumerate(zip(audits, views, strict=True)) for r in _result(a, v, i)]
+    found = [_artifact(a, v) for a, v in zip(audits, views, strict=True)]
+    keys = [json.dumps(entry, sort_keys=True) for entry in found]
+    artifacts = dict(zip(keys, found, strict=True))  # SARIF wants them distinct, also where a file was named twice
+    numbers = {key: i for i, key in enumerate(artifacts)}
+    results = [r for a, v, k in zip(audits, views, keys, strict=True) for r in _result(a, v, numbers[k])]
     run = {
         "tool": {"driver": {"name": tool["name"], "semanticVersion": tool["version"], "rules": _rules()}},
         "columnKind": "unicodeCodePoints",
-        "artifacts": [_artifact(a, v) for a, v in zip(audits, views, strict=True)],
+        "artifacts": list(artifacts.values()),
         "results": results,
     }
     return json.dumps({"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}, indent=2, allow_nan=False) + "\n"
@@ -53,6 +65,8 @@ def _rules() -> list[dict[str, Any]]:
             "id": name,
             "name": "".join(word.capitalize() for word in name.split("-")),
             "shortDescription": {"text": say(f"rule.{name}")},
+            "fullDescription": {"text": say(f"meaning.{LABELS[name]}")},
+            "help": {"text": "\n".join(lines("not", LABELS[name]))},
             "defaultConfiguration": {"level": level},
         }
         for name, level in RULES.items()

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+LANGUAGE: Final = "en"
+"""Of this catalogue, as documents name it."""
+
 TEXTS: Final[dict[str, str]] = {
     # masthead and verdict
     "title": "Style audit of a LoRA",
@@ -30,6 +33,12 @@ TEXTS: Final[dict[str, str]] = {
     "date": "{day} {month} {year}, {time} UTC",
     # how sure
     "h.sure": "How sure?",
+    "asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does it "
+    "resemble LoRAs made from the works of one of {artists} known artists (the reference set “{set}”) more closely "
+    "than LoRAs of other artists do? Only the file’s numbers were compared; no picture was looked at.",
+    "asked.not": "A LoRA is a small file that changes what a picture-generating model draws. The question was whose "
+    "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
+    "answered.",
     "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would look at least this similar to some "
     "artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
@@ -49,6 +58,7 @@ TEXTS: Final[dict[str, str]] = {
     "fact.lr": "strength of evidence",
     "fact.lr.note": "likelihood ratio {lr}, bounded at {bound}",
     "fact.lr.nobound": "likelihood ratio {lr}",
+    "fact.lr.useless": ". Do not rely on it: on known files the ratios of this set did not inform (Cllr {cllr})",
     "h.not": "What this does not say",
     "h.why": "Why this conclusion",
     # artists
@@ -56,8 +66,11 @@ TEXTS: Final[dict[str, str]] = {
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
     "artists.lead.threshold": "The thin upright line is the score that the nearest artist needs for p ≤ {alpha}.",
+    "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
+    "90 % range: of the score of another LoRA of the same artist. LR: likelihood ratio.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
-    "artists.more": "Show the other {n} artists",
+    "artists.more": "Show the other {n} artists too",
+    "artists.rest": "The other {n} artists",
     "artists.cut": "{n} more artists are in the JSON document.",
     "col.rank": "Rank",
     "col.artist": "Artist",
@@ -70,6 +83,8 @@ TEXTS: Final[dict[str, str]] = {
     "col.exclusion.long": "p of exclusion: small means that the artist’s own LoRAs hardly ever score so low",
     "col.evidence": "Evidence",
     "col.genre": "Genre",
+    "col.lr": "LR",
+    "col.bar": "from 0",
     "evidence.none": "–",
     "evidence.lr": "LR {lr}",
     # figures
@@ -83,7 +98,20 @@ TEXTS: Final[dict[str, str]] = {
     "null.desc": "{total} scores from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
     "null.axis": "score of the nearest artist",
     "null.suspect": "suspect {value}",
-    "null.alpha": "p ≤ {alpha} from here",
+    "null.alpha": "p ≤ {alpha} above {threshold}",
+    "null.threshold": "p ≤ {alpha} asks for a score above {threshold}.",
+    "null.threshold.about": "p ≤ {alpha} asks for a score above about {threshold}.",
+    "null.artists": "The null rests on the {n} artists below, each of whom counts once however many files there are.",
+    "null.all": "All {n} values",
+    "h.null.all": "All values behind the p-value",
+    "col.scores": "Best scores with another artist",
+    "null.all.lead": "An artist’s LoRAs, scored with a set from which that artist was left out. p = (1 + the sum over "
+    "artists of the share of their values that reach the suspect’s score) / (artists + 1).",
+    "null.all.cut": "{n} more values are in the JSON document.",
+    "map.nearest": "Numbered by score: {list}.",
+    "map.tip": "{artist} · {genre} · rank {rank}",
+    "null.tip": "{low} to {high}: {n} LoRAs",
+    "map.kinds": "Marks: {list}.",
     "null.col.from": "Score from",
     "null.col.to": "to",
     "null.col.count": "LoRAs",
@@ -111,7 +139,11 @@ TEXTS: Final[dict[str, str]] = {
     "table.show": "The same as a table",
     # mixture, derivative
     "h.mixture": "Mixture",
-    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Shares need not add up to one.",
+    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Small shares are within the "
+    "noise and not listed; p says how often a LoRA by an outside artist gets so large a share of anybody. Read a "
+    "mixture only where several shares are large and their p small.",
+    "mixture.rest": "explained by no artist of the set",
+    "col.share": "Share",
     "h.derivative": "Known file behind this one",
     "derivative.of": "Known file",
     "derivative.relation": "Relation",
@@ -154,6 +186,7 @@ TEXTS: Final[dict[str, str]] = {
     "col.value": "Value",
     "col.range": "Interval",
     "col.of": "Measured on",
+    "validity.artists": "{n} artists",
     # provenance
     "h.provenance": "Provenance",
     "h.suspect": "The suspect",
@@ -185,9 +218,12 @@ TEXTS: Final[dict[str, str]] = {
     # end matter
     "h.change": "What would change this conclusion",
     "h.limits": "Limits",
+    "h.method": "Method in brief",
     "h.reproduce": "How to reproduce",
     "reproduce.lead": "The same file, the same reference set and the same seed give the same figures, byte for byte.",
     "row.seed": "Seed",
+    "row.alpha": "Level α",
+    "row.resamples": "Resamples",
     "row.made": "Made",
     "row.tool": "Tool",
     "h.words": "Words used here",
@@ -200,9 +236,19 @@ TEXTS: Final[dict[str, str]] = {
     "skipped.advice": "Audit it again with a reference set made for the base model of this file.",
     "skipped.meaning": "An audit that did not take place says nothing in either direction. It must not be read as a "
     "result in favour of the file or against it.",
+    # pdf
+    "pdf.footer": "{tool} · {file} · attached audit {digest}…",
+    "pdf.page": "Page {page} of {pages}",
+    "pdf.attachment": "The audit as data: every figure of this document, unrounded",
+    "pdf.attached": "Attached to this PDF: {name}, the audit as data. Its SHA-256 is {digest}.",
+    "row.set": "Reference set",
     # batch
     "index.title": "Style audits of {n} LoRAs",
     "index.lead": "One row per file. Files that were not audited are listed with their reason.",
+    "index.shown": "{n} of {of} files shown",
+    "index.filter": "Show",
+    "index.find": "Find in file names and conclusions",
+    "index.pdf": "PDF",
     "index.bh": "q is the p-value adjusted for auditing several files at once (Benjamini–Hochberg).",
     "col.file": "File",
     "col.verdict": "Conclusion",
@@ -256,6 +302,23 @@ MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+
+METHOD: Final[tuple[str, ...]] = (
+    "Reading: every adapted layer is brought to one form, ΔW = scale · B·A, whatever the dialect of the file. Tensors "
+    "are read as numbers; nothing in the file is run, and what it declares about itself is not used.",
+    "Features: taken from each layer’s update in directions that the references use. The name under “Features” fixes "
+    "every parameter of them; references and suspect pass through the same functions.",
+    "Calibration: layers are weighted by how well they tell artists apart, then whitened within artists; a score is a "
+    "cosine with the artist’s mean, normalised by what strangers score.",
+    "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
+    "best score of every reference when its own artist is left out of the whole fit. Artists count, not files.",
+    "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
+    "is at or below the level as well.",
+    "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
+)
+
+SHAPES: Final = ("●", "■", "▲", "◆", "▼", "✚", "✖", "⬢")
+"""The marks of genres on the map, as characters."""
 
 WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("LoRA", "a small file that changes what a picture-generating model draws."),

@@ -8,6 +8,7 @@ that figures need are kept beside their strings.
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,22 @@ TOP = 10
 """Artists shown before the fold."""
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
+MOST_NULL = 5000
+"""Values of the null that a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
 DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
+SIZES = {"artists": "artists", "references": "references", "background": "background_artists"}
+"""What the size of a set is told by: place in the sentence → field."""
+LEAST_REST = 0.005
+"""Least unexplained share of a mixture that gets a row."""
 LOW_COVERAGE = 0.5
 """Coverage below which the reader is warned."""
+
+_SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+"""A folder's name for an artist."""
+USELESS = 1.0
+"""Cllr from which likelihood ratios carry no information."""
 
 Fields = Mapping[str, Any]
 
@@ -70,6 +82,9 @@ class ArtistRow:
     verbal: str
     nearest: str
     significant: bool
+    p_value: float
+    exclusion_value: float
+    lr_value: float | None
     value: float
     low: float
     high: float
@@ -82,9 +97,17 @@ class NullView:
     values: tuple[float, ...]
     statistic: float
     threshold: float | None
-    """Score from which p ≤ α; None where the set cannot reach α."""
+    """Null score that a suspect must exceed for p ≤ α; None where the set cannot reach α."""
+    threshold_text: str
+    """The same in words; empty where there is none."""
     beyond: int
     alpha: str
+    artists: tuple[str, ...]
+    """Names of the artists behind the null; empty where the audit does not tell them."""
+    cut: int
+    """Values that `listing` leaves out."""
+    listing: tuple[tuple[str, str], ...]
+    """Every value: artist, and the values in falling order; one row without a name where owners are unknown."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,8 @@ class Part:
     name: str
     value: float
     others: tuple[float, ...]
+    names: tuple[str, ...]
+    """Of the other artists, in the order of `others`."""
     rank: int
     first: str
     value_text: str
@@ -126,6 +151,18 @@ class PartsView:
 
     artist: str
     parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One artist's share of a mixture, or what no artist explains."""
+
+    artist: str
+    share: str
+    p: str
+    value: float
+    """0…1, for the bar."""
+    rest: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +219,8 @@ class View:
     sentence: str
     artist: str | None
     sure: Sure | None
+    asked: str
+    """The question that was asked and what a LoRA is, for a reader who sees such a page for the first time."""
     facts: tuple[Row, ...]
     does_not_say: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -190,13 +229,15 @@ class View:
     null: NullView | None
     map: MapView | None
     parts: PartsView | None
-    mixture: tuple[Row, ...]
+    mixture: tuple[Share, ...]
     derivative: tuple[Row, ...]
     controls: tuple[ControlRow, ...]
     controls_text: str
     controls_alarm: bool
     coverage: CoverageView | None
     validity: tuple[ValidityRow, ...]
+    identity: tuple[Row, ...]
+    """What was audited against what, for page one of a paged document."""
     suspect: tuple[Row, ...]
     reference_set: tuple[Row, ...]
     declared: tuple[Row, ...]
@@ -206,6 +247,8 @@ class View:
     limits: tuple[str, ...]
     would_change: tuple[str, ...]
     command: str
+    command_parts: tuple[str, ...]
+    """The same in pieces that a line break must not divide."""
     reproduce: tuple[Row, ...]
     skipped: SkippedView | None
     tool: str
@@ -268,16 +311,16 @@ def ratio(log10_lr: float | None) -> str:
     """A likelihood ratio written as people say it: 12, or 1/12 when it speaks against."""
     if log10_lr is None or not math.isfinite(log10_lr):
         return DASH
-    value = 10 ** abs(log10_lr)
+    value = 10 ** min(abs(log10_lr), 300.0)
     text = f"{value:.1f}" if value < 9.95 else count(round(value, 1 - int(math.log10(value))))
-    return text if log10_lr >= 0 else f"1/{text}"
+    return text if log10_lr >= 0 or text == "1.0" else f"1/{text}"
 
 
 def date(stamp: str) -> str:
     """An RFC 3339 time as people write it, in UTC; anything else as it is."""
     try:
         at = datetime.fromisoformat(stamp).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return show(stamp, 80)
     return say("date", day=at.day, month=MONTHS[at.month - 1], year=at.year, time=f"{at:%H:%M}")
 
@@ -302,8 +345,9 @@ def build(audit: Fields) -> View:
         page_title=say("title.page", label=name, file=_basename(file)),
         file=file,
         sentence=show(verdict["sentence"]),
-        artist=None if verdict["artist"] is None else show(verdict["artist"], 200),
+        artist=None if verdict["artist"] is None else person(verdict["artist"]),
         sure=_sure(opened, audit["reference_set"]) if opened else None,
+        asked=_asked(audit["reference_set"], skipped is None),
         facts=_facts(audit),
         does_not_say=lines("not", label),
         reasons=tuple(show(r) for r in verdict["reasons"]),
@@ -312,13 +356,14 @@ def build(audit: Fields) -> View:
         null=_null(opened) if opened else None,
         map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
         parts=_parts(audit["artists"]),
-        mixture=tuple(_share(m) for m in audit["mixture"]),
+        mixture=_mixture(audit["mixture"]),
         derivative=_derivative(audit["derivative"]),
         controls=controls,
         controls_text=text,
         controls_alarm=alarm,
         coverage=_coverage(audit["coverage"]),
         validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
+        identity=_identity(suspect, audit["reference_set"]),
         suspect=_suspect(suspect),
         reference_set=_reference_set(audit["reference_set"]),
         declared=declared,
@@ -327,7 +372,8 @@ def build(audit: Fields) -> View:
         warnings_cut=max(0, len(suspect["warnings"]) - MOST_WARNINGS),
         limits=lines("limits"),
         would_change=tuple(show(w) for w in verdict["would_change"]),
-        command=command(audit),
+        command=" ".join(command(audit)),
+        command_parts=command(audit),
         reproduce=_reproduce(audit),
         skipped=skipped,
         tool=say("masthead.tool", name=show(audit["tool"]["name"]), version=show(audit["tool"]["version"])),
@@ -341,6 +387,11 @@ def _name(label: str, skipped: SkippedView | None) -> str:
     """The label in words; a file that could not be read is told from one of another base."""
     unread = {"malformed": "label.malformed", "not-a-lora": "label.not-a-lora"}
     return say(unread.get(skipped.code if skipped else "", f"label.{label}"))
+
+
+def _asked(info: Fields, audited: bool) -> str:
+    """The question, with the size and name of the set."""
+    return say("asked" if audited else "asked.not", artists=count(info["artists"]), set=_known(info["name"]))
 
 
 def _basename(path: str) -> str:
@@ -378,12 +429,19 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
     if named and named["verbal"]:
         bounded = named["lr_bound"] is not None
         key = "fact.lr.note" if bounded else "fact.lr.nobound"
-        note = say(key, lr=ratio(named["log10_lr"]), bound=ratio(named["lr_bound"]))
+        note = say(key, lr=ratio(named["log10_lr"]), bound=ratio(named["lr_bound"])) + _cost_of_lr(audit)
         facts.append(Row(say("fact.lr"), show(named["verbal"], 60), note=note))
     if coverage:
         counts = {"matched": coverage["matched_modules"], "reference": coverage["reference_modules"]}
         facts.append(Row(say("fact.coverage"), percent(coverage["fraction"]), note=say("fact.coverage.note", **counts)))
     return tuple(facts)
+
+
+def _cost_of_lr(audit: Fields) -> str:
+    """A caution where the set's own card says that its likelihood ratios inform nobody."""
+    entry = audit["reference_set"]["validity"].get("cllr")
+    value = entry.get("value") if isinstance(entry, Mapping) else entry
+    return say("fact.lr.useless", cllr=number(value)) if isinstance(value, float) and value >= USELESS else ""
 
 
 def _artists(audit: Fields) -> tuple[ArtistRow, ...]:
@@ -397,7 +455,7 @@ def _artist(a: Fields, alpha: float) -> ArtistRow:
     low, high = a["interval"]
     return ArtistRow(
         rank=int(a["rank"]),
-        artist=show(a["artist"], 200),
+        artist=person(a["artist"]),
         genre=show(a["genre"], 80),
         score=number(a["score"]),
         interval=f"{number(low)} … {number(high)}",
@@ -407,6 +465,9 @@ def _artist(a: Fields, alpha: float) -> ArtistRow:
         verbal=show(a["verbal"] or "", 60),
         nearest=show(a["nearest_reference"], 120),
         significant=a["p"] <= alpha,
+        p_value=a["p"],
+        exclusion_value=a["p_exclusion"],
+        lr_value=a["log10_lr"],
         value=a["score"],
         low=low,
         high=high,
@@ -414,14 +475,40 @@ def _artist(a: Fields, alpha: float) -> ArtistRow:
 
 
 def _null(opened: Fields) -> NullView:
-    """The null, the suspect in it, and the score from which p ≤ α."""
+    """The null, the suspect in it, and the score that p ≤ α asks for."""
     values = tuple(sorted(opened["null"]))
-    beyond = sum(v >= opened["statistic"] for v in values)
-    return NullView(values, opened["statistic"], threshold(opened), beyond, f"{opened['alpha']:g}")
+    limit, alpha = threshold(opened), f"{opened['alpha']:g}"
+    key = "null.threshold" if opened.get("threshold") is not None else "null.threshold.about"
+    return NullView(
+        values=values,
+        statistic=opened["statistic"],
+        threshold=limit,
+        threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
+        beyond=sum(v >= opened["statistic"] for v in values),
+        alpha=alpha,
+        artists=tuple(person(name, 120) for name in opened.get("null_names") or ()),
+        cut=max(0, len(values) - MOST_NULL),
+        listing=_listing(opened),
+    )
+
+
+def _listing(opened: Fields) -> tuple[tuple[str, str], ...]:
+    """The full null in figures, an artist a row where the audit says whose each value is."""
+    names, owners = opened.get("null_names") or (), opened.get("null_owner") or ()
+    groups: dict[str, list[float]] = {}
+    for i, value in enumerate(opened["null"][:MOST_NULL]):
+        owner = person(names[owners[i]], 120) if i < len(owners) and 0 <= owners[i] < len(names) else ""
+        groups.setdefault(owner, []).append(float(value))
+    return tuple((who, " ".join(number(v) for v in sorted(found, reverse=True))) for who, found in groups.items())
 
 
 def threshold(opened: Fields) -> float | None:
-    """The null score that a suspect must exceed for p ≤ α, artists weighing equally; None when out of reach."""
+    """The null score that a suspect must exceed for p ≤ α; None when out of reach.
+
+    As the audit states it; an audit that does not is read as if every artist had the same number of files.
+    """
+    if opened.get("threshold") is not None:
+        return float(opened["threshold"])
     values, artists = sorted(opened["null"], reverse=True), opened["null_artists"]
     if not values or artists < 1 or opened["p_min"] > opened["alpha"]:
         return None
@@ -433,7 +520,7 @@ def _map(style_map: Fields, artists: Sequence[Fields]) -> MapView:
     """The map with every artist's rank."""
     ranks = {a["artist"]: int(a["rank"]) for a in artists}
     dots = tuple(
-        Dot(show(d["artist"], 120), show(d.get("genre") or "", 60), d["x"], d["y"], ranks.get(d["artist"], 0))
+        Dot(person(d["artist"], 120), show(d.get("genre") or "", 60), d["x"], d["y"], ranks.get(d["artist"], 0))
         for d in style_map["artists"]
     )
     x, y = style_map["suspect"]
@@ -449,10 +536,19 @@ def _parts(artists: Sequence[Fields]) -> PartsView | None:
     for name, value in first["subnetworks"].items():
         scored = [(a["subnetworks"][name], a["artist"]) for a in artists if name in a["subnetworks"]]
         others = tuple(s for s, artist in scored if artist != first["artist"])
+        names = tuple(person(artist, 120) for _, artist in scored if artist != first["artist"])
         best = max(scored, key=lambda pair: float(pair[0]))[1]
         rank = 1 + sum(s > value for s in others)
-        parts.append(Part(part(name), value, others, rank, show(best, 120), number(value)))
-    return PartsView(show(first["artist"], 120), tuple(parts))
+        parts.append(Part(part(name), value, others, names, rank, person(best, 120), number(value)))
+    return PartsView(person(first["artist"], 120), tuple(parts))
+
+
+def person(artist: object, limit: int = 200) -> str:
+    """An artist as people write the name: a set's folder name `anders-zorn` becomes Anders Zorn, all else stays."""
+    name = show(artist, limit)
+    if not _SLUG.fullmatch(name):
+        return name
+    return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
 
 
 def part(name: str) -> str:
@@ -460,9 +556,18 @@ def part(name: str) -> str:
     return PARTS.get(name, show(name.replace("_", " ").capitalize(), 60))
 
 
-def _share(m: Fields) -> Row:
-    """One artist's share of a mixture."""
-    return Row(show(m["artist"], 200), percent(m["share"]), note=f"p = {probability(m['p'])}")
+def _mixture(shares: Sequence[Fields]) -> tuple[Share, ...]:
+    """The shares, and what they leave unexplained."""
+    rows = [Share(person(m["artist"]), percent(m["share"]), probability(m["p"]), _within(m["share"])) for m in shares]
+    rest = 1.0 - sum(float(m["share"]) for m in shares)
+    if rows and rest >= LEAST_REST:
+        rows.append(Share(say("mixture.rest"), percent(rest), DASH, _within(rest), rest=True))
+    return tuple(rows)
+
+
+def _within(share: float) -> float:
+    """A share cut to what a bar can show."""
+    return min(1.0, max(0.0, float(share)))
 
 
 def _derivative(found: Fields | None) -> tuple[Row, ...]:
@@ -490,7 +595,7 @@ def _control(key: str, control: Fields, alpha: float) -> ControlRow:
     return ControlRow(
         name=say(f"control.{key}") if known else show(key, 60),
         sees=say(f"control.{key}.note") if known else "",
-        artist=DASH if artist is None else show(artist, 200),
+        artist=DASH if artist is None else person(artist),
         p=probability(p),
         loud=p is not None and p <= alpha,
     )
@@ -502,7 +607,7 @@ def _controls_text(controls: Sequence[ControlRow], verdict: Fields, opened: Fiel
     if not loud:
         quiet = bool(controls and opened)
         return (say("controls.ok", alpha=f"{opened['alpha']:g}") if quiet and opened else say("controls.none")), False
-    named = None if verdict["artist"] is None else show(verdict["artist"], 200)
+    named = None if verdict["artist"] is None else person(verdict["artist"])
     same = [c for c in loud if c.artist == named]
     key = "controls.alarm.same" if same else "controls.alarm.other"
     one = "controls.alarm.one" if same else "controls.alarm.one.other"
@@ -530,14 +635,22 @@ def _validity(key: str, figure: Any) -> ValidityRow:
     value, low, high, of = (entry.get(k) for k in ("value", "low", "high", "of"))
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     numbers = [float(v) for v in (value, low, high) if isinstance(v, int | float)]
-    span = (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and all(0 <= v <= 1 for v in numbers) else None
+    whole = len(numbers) == 3 and not (low == value == high and not 0 <= numbers[0] <= 1)
+    span = (numbers[0], numbers[1], numbers[2]) if whole and all(0 <= v <= 1 for v in numbers) else None
     return ValidityRow(
         name=FIGURES.get(key, show(key.replace("_", " ").capitalize(), 80)),
         value=number(value, 3) if plain else DASH if value is None else show(value, 80),
-        interval=DASH if low is None or high is None else f"{number(low, 3)} … {number(high, 3)}",
-        of=DASH if of is None else count(of) if isinstance(of, int) else show(of, 120),
+        interval=f"{number(low, 3)} … {number(high, 3)}" if whole else DASH,
+        of=_of(of, entry.get("unit")),
         span=span,
     )
+
+
+def _of(of: Any, unit: Any) -> str:
+    """What a figure was measured on; a bare number counts artists, as the schema says."""
+    if isinstance(of, int) and not isinstance(of, bool):
+        return say("validity.artists", n=count(of)) if unit is None else f"{count(of)} {show(unit, 60)}"
+    return DASH if of is None else show(of, 120)
 
 
 def _suspect(suspect: Fields) -> tuple[Row, ...]:
@@ -550,6 +663,14 @@ def _suspect(suspect: Fields) -> tuple[Row, ...]:
     rows.append(Row(say("row.modules"), count(suspect["modules"])))
     rows.append(Row(say("row.rank"), _rank(suspect["rank"])))
     return tuple(rows)
+
+
+def _identity(suspect: Fields, info: Fields) -> tuple[Row, ...]:
+    """File and set, with the digests that fix them."""
+    rows = [Row(say(f"row.{k}"), _known(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
+    sizes = say("set.size", **{k: count(info[v]) for k, v in SIZES.items()})
+    rows.append(Row(say("row.set"), _known(info["name"]), note=f"{_known(info['base'])}; {sizes}"))
+    return (*rows, Row(say("row.set.digest"), _known(info["digest"]), code=True))
 
 
 def _known(value: object | None) -> str:
@@ -567,13 +688,12 @@ def _rank(rank: Fields | None) -> str:
 
 def _reference_set(info: Fields) -> tuple[Row, ...]:
     """Which set was used."""
-    keys = {"artists": "artists", "references": "references", "background": "background_artists"}
     return (
         Row(say("row.set.name"), _known(info["name"])),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.base"), _known(info["base"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
-        Row(say("row.set.size"), say("set.size", **{k: count(info[v]) for k, v in keys.items()})),
+        Row(say("row.set.size"), say("set.size", **{k: count(info[v]) for k, v in SIZES.items()})),
     )
 
 
@@ -595,6 +715,11 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
     suspect, info = audit["suspect"], audit["reference_set"]
     return (
         Row(say("row.seed"), str(audit["seed"]), code=True),
+        *(
+            Row(say(f"row.{k}"), _known(audit["options"][k]), code=True)
+            for k in ("alpha", "resamples")
+            if audit["options"].get(k) is not None
+        ),
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
@@ -603,14 +728,12 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
     )
 
 
-def command(audit: Fields) -> str:
-    """The command line that gives this audit again."""
-    options = audit["options"]
-    words = ["audit", "check", str(audit["suspect"]["path"])]
-    for key in ("refs", "features", "alpha", "resamples"):
-        if options.get(key) is not None:
-            words += [f"--{key}", str(options[key])]
-    return show(shlex.join([*words, "--seed", str(audit["seed"])]), 1200)
+def command(audit: Fields) -> tuple[str, ...]:
+    """The command line that gives this audit again, in pieces: command and file, then an option each."""
+    options = {k: audit["options"].get(k) for k in ("refs", "features", "alpha", "resamples")} | {"seed": audit["seed"]}
+    pieces = [["audit", "check", str(audit["suspect"]["path"])]]
+    pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
+    return tuple(show(shlex.join(piece), 1200) for piece in pieces)
 
 
 def _skipped(audit: Fields) -> SkippedView | None:

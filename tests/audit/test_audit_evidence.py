@@ -82,6 +82,19 @@ def test_length_of_a_point_does_not_matter(reference: ReferenceSet) -> None:
     assert style_map(reference, view, 3 * point).suspect == pytest.approx(style_map(reference, view, point).suspect)
 
 
+@pytest.mark.parametrize("alpha", [0.01, 0.08, 0.3])
+def test_p_and_threshold_can_be_had_from_the_result_alone(reference: ReferenceSet, alpha: float) -> None:
+    view = reference.views["all"]
+    for seed in range(6):
+        point = np.random.default_rng(seed).standard_normal((1, view.points.shape[1])) + 2 * seed * view.centres[:1]
+        found = open_set(view, point, alpha, 9, 1, reference.artists)
+        owners = np.array(found.null_owner)
+        reached = [np.mean(np.array(found.null)[owners == i] >= found.statistic) for i in range(len(found.null_names))]
+        assert found.p == pytest.approx((1 + sum(reached)) / (found.null_artists + 1))
+        assert (found.threshold is not None and found.statistic > found.threshold) == (found.p <= alpha)
+        assert (found.threshold is None) == (found.p_min > alpha)
+
+
 def test_a_score_moves_both_ways_when_a_file_is_trained_again(reference: ReferenceSet) -> None:
     for view in reference.views.values():
         low, high = score_spread(view)

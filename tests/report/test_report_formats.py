@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -18,6 +19,7 @@ from auditor.errors import AuditorError, UsageError
 from auditor.report import FORMATS, render, render_console, render_json, render_markdown, schema
 from auditor.report.markdown import code, text
 
+SARIF_SCHEMA = Path(__file__).parent / "browser/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
 
 
@@ -113,11 +115,37 @@ def test_sarif() -> None:
         ("malformed", "fail", "error"),
         ("style-match", "fail", "warning"),
     ]
-    assert len(run["artifacts"]) == 7
+    assert [a["properties"]["verdict"] for a in run["artifacts"]] == [*LABELS, "CONSISTENT"]
     for entry in run["results"]:
         assert entry["partialFingerprints"] == {"tensorSha256/v1": audit().suspect.tensor_sha256}
         assert rules[entry["ruleIndex"]] == entry["ruleId"]
         assert entry["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].isascii()
+
+
+def test_sarif_follows_the_official_schema() -> None:
+    if not SARIF_SCHEMA.is_file():
+        pytest.skip("needs the packages of tests/report/browser")
+    official = json.loads(SARIF_SCHEMA.read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(official)(official, format_checker=jsonschema.FormatChecker())
+    several = json.loads(render(every(), "sarif"))
+    assert [e.message for e in validator.iter_errors(several)] == []
+    for one in every():
+        assert [e.message for e in validator.iter_errors(json.loads(render([one, one], "sarif")))] == []
+    several["runs"][0]["results"][0]["level"] = "guilty"
+    assert list(validator.iter_errors(several))
+
+
+def test_fingerprints_stay_when_a_file_is_saved_again_or_moved() -> None:
+    def prints(found: dict) -> list[tuple[str, dict]]:
+        return [
+            (r["ruleId"], r["partialFingerprints"]) for r in json.loads(render([found], "sarif"))["runs"][0]["results"]
+        ]
+
+    first, moved, other = (audit(seed=s).to_dict() for s in (7, 8, 7))
+    moved["suspect"].update(path="elsewhere/x.safetensors", sha256="0" * 64)
+    other["suspect"]["tensor_sha256"] = "1" * 64
+    assert prints(first) == prints(moved)
+    assert prints(first) != prints(other)
 
 
 def test_junit() -> None:

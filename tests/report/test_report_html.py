@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -16,11 +18,13 @@ from auditor.report.view import build
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
 TAGS = """
     html head meta title style body main header section footer p h1 h2 h3 ul li dl div dt dd span strong bdi code pre
-    table thead tbody tr th td details summary figure figcaption a svg desc circle rect line path polygon text
+    table thead tbody tr th td details summary figure figcaption a svg desc circle rect line path polygon text tspan
+    script input label
 """
 ATTRIBUTES = """
     lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
-    data-label viewbox cx cy r rx x y x1 y1 x2 y2 width height points d text-anchor href
+    data-label data-shown data-tip data-v tabindex type for viewbox cx cy r rx x y x1 y1 x2 y2
+    width height points d text-anchor href
 """
 FORBIDDEN = ("stolen", "proves", "proof", "was trained on")
 
@@ -39,7 +43,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_startendtag(tag, attrs)
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -50,7 +54,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
 
 
@@ -95,6 +99,11 @@ def test_nothing_is_loaded(label: str) -> None:
     policy = next(v for t, k, v in found.attributes if t == "meta" and k == "content" and v and "default-src" in v)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
+    for kind, tag in (("style", "style"), ("script", "script")):
+        inline = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        assert len(inline) == 1
+        digest = base64.b64encode(hashlib.sha256(inline[0].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
 def test_size_stays_small_whatever_the_file_declares() -> None:
@@ -111,7 +120,7 @@ def test_many_artists_stay_small() -> None:
     many["artists"] = [{**many["artists"][i % 60], "rank": i + 1, "artist": f"Artist {i}"} for i in range(700)]
     many["map"]["artists"] = [{**many["map"]["artists"][i % 60], "artist": f"Artist {i}"} for i in range(700)]
     many["open_set"]["null"] = [i / 1000 for i in range(5000)]
-    assert len(render_html(many).encode()) <= 300_000
+    assert len(render_html(many).encode()) <= 350_000
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -168,7 +177,7 @@ def test_one_mark_per_datum() -> None:
     assert figures.parts_figure(view.parts).count("datum tick") == 3 * 59
     assert figures.parts_figure(view.parts).count("datum bar") == 3
     assert figures.pips(17).count('class="pip on"') == 17
-    assert page().count('<tr role="row"') - 2 == 60
+    assert page().count('<tr role="row"') - 1 == 60
     assert sum(n for _, _, n in figures.null_table(view.null)) == 180
 
 
@@ -203,13 +212,17 @@ def test_figures_have_names_and_tables() -> None:
     assert len(ids) == 5
     assert all(f'id="{i}"' in html for pair in ids for i in pair)
     assert html.count('class="twin"') == 3
+    assert html.count('class="twin full"') == 1
 
 
 def test_index_links_and_adjusts() -> None:
     audits = [audit(label).to_dict() for label in LABELS]
-    html = render_index(audits, [f"{label}.html" for label in LABELS])
+    html = render_index(audits, [[f"{label}.html", f"{label}.pdf"] for label in LABELS])
     found = Page(html)
-    assert [v for _, k, v in found.attributes if k == "href"] == [f"{label}.html" for label in LABELS]
+    links = [v for tag, k, v in found.attributes if tag == "a" and k == "href"]
+    assert links == [f"{label}.{ending}" for label in LABELS for ending in ("html", "pdf")]
+    shown = [v for tag, k, v in found.attributes if tag == "use" and k == "href"]
+    assert set(shown) == {f"#i-{label}" for label in LABELS}
     assert adjusted([0.01, None, 0.04, 0.03]) == ["0.030", "–", "0.040", "0.040"]
 
 

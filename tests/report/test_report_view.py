@@ -9,9 +9,10 @@ import pytest
 from specimen import audit
 
 import auditor.report
+from auditor.policy import pretty
 from auditor.report.texts import TEXTS
 from auditor.report.untrusted import LIMIT, show
-from auditor.report.view import build, command, date, number, percent, probability, ratio, size, threshold
+from auditor.report.view import build, command, date, number, percent, person, probability, ratio, size, threshold
 
 
 @pytest.mark.parametrize(
@@ -36,12 +37,14 @@ def test_numbers() -> None:
     assert number(float("nan")) == "–"
     assert percent(0.9999).startswith("99")
     assert percent(0.0001).startswith("<")
-    assert (ratio(1.0), ratio(-1.0), ratio(0.0), ratio(None)) == ("10", "1/10", "1.0", "–")
+    assert [ratio(v) for v in (1.0, -1.0, 0.0, -0.01, None)] == ["10", "1/10", "1.0", "1.0", "–"]
+    assert ratio(9999.0)
     assert ratio(2.397) == "250"
     assert size(0) == "0 bytes"
     assert size(19_083_264).startswith("18.2 MiB")
     assert date("2025-01-15T09:30:00Z") == "15 January 2025, 09:30 UTC"
     assert date("<b>") == "<b>"
+    assert date("9999-12-31T23:59:59-12:00") == "9999-12-31T23:59:59-12:00"
 
 
 def test_show() -> None:
@@ -64,10 +67,64 @@ def test_threshold_agrees_with_p() -> None:
     assert threshold({**opened, "alpha": 0.01}) is None
 
 
+def test_threshold_of_the_audit_itself_comes_first() -> None:
+    opened = audit().to_dict()["open_set"]
+    assert threshold({**opened, "threshold": 2.5}) == 2.5
+    assert "above 2.50." in build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null.threshold_text  # type: ignore[union-attr]
+    old = {k: v for k, v in opened.items() if k not in ("threshold", "null_names", "null_owner")}
+    view = build({**audit().to_dict(), "open_set": old}).null
+    assert view
+    assert "above about" in view.threshold_text
+    assert [who for who, _ in view.listing] == [""]
+
+
+def test_the_whole_null_is_told_by_artist() -> None:
+    opened = audit().to_dict()["open_set"]
+    view = build(audit().to_dict()).null
+    assert view
+    told = {who: sorted(map(float, values.split()), reverse=True) for who, values in view.listing}
+    for i, name in enumerate(opened["null_names"]):
+        owned = [v for v, owner in zip(opened["null"], opened["null_owner"], strict=True) if owner == i]
+        assert told[name] == [round(v, 2) for v in sorted(owned, reverse=True)]
+    assert view.artists == tuple(opened["null_names"])
+
+
+def test_names_of_folders_become_names_of_people() -> None:
+    assert person("anders-zorn") == "Anders Zorn"
+    assert person("louise_elisabeth-vigee") == pretty("louise_elisabeth-vigee") == "Louise Elisabeth Vigee"
+    for name in ("M. C. Escher", "葛飾北斎", "Anna Boch", "a--b", "-a"):
+        assert person(name) == name
+
+
+def test_figures_of_the_card_have_units_and_no_invented_range() -> None:
+    card = {
+        "top1": {"value": 1.0, "low": 1.0, "high": 1.0, "of": 56},
+        "cllr": {"value": 1.05, "low": 1.05, "high": 1.05, "of": 56},
+        "eer": {"value": 0.3, "low": 0.2, "high": 0.4, "of": 7200, "unit": "pairs"},
+    }
+    found = audit().to_dict()
+    found["reference_set"]["validity"] = card
+    rows = build(found).validity
+    assert [r.of.replace("\u202f", " ") for r in rows] == ["56 artists", "56 artists", "7 200 pairs"]
+    assert [r.interval for r in rows] == ["1.000 … 1.000", "–", "0.200 … 0.400"]
+    assert any("Cllr 1.05" in f.note for f in build(found).facts)
+    assert not any("Cllr" in f.note for f in build(audit().to_dict()).facts)
+
+
+def test_a_mixture_says_what_it_does_not_explain() -> None:
+    rows = build(audit().to_dict()).mixture
+    assert [(m.share.replace("\u202f", " "), m.rest) for m in rows] == [
+        ("71 %", False),
+        ("12 %", False),
+        ("17 %", True),
+    ]
+
+
 def test_command_is_quoted_and_visible() -> None:
-    assert command(audit(hostile=True).to_dict()).startswith("audit check '../x\" onmouseover=")
-    assert "\n" not in command(audit(hostile=True).to_dict())
-    assert command(audit().to_dict()).endswith("--alpha 0.05 --resamples 10000 --seed 0")
+    hostile = command(audit(hostile=True).to_dict())
+    assert hostile[0].startswith("audit check '../x\" onmouseover=")
+    assert not any("\n" in piece for piece in hostile)
+    assert command(audit().to_dict())[-3:] == ("--alpha 0.05", "--resamples 10000", "--seed 0")
 
 
 def test_view_is_the_same_from_both_ends() -> None:
@@ -76,13 +133,23 @@ def test_view_is_the_same_from_both_ends() -> None:
 
 def test_every_sentence_is_used() -> None:
     room = Path(auditor.report.__file__).parent
-    files = [*room.glob("*.py"), *room.glob("templates/*.jinja")]
+    files = [*room.glob("*.py"), *room.glob("templates/*.jinja"), *room.glob("templates/*.typ")]
     used = "\n".join(p.read_text("utf-8") for p in files if p.name != "texts.py")
-    by_name = ("label.", "meaning.", "control.", "row.path", "row.tensor_sha256", "rule.")
+    by_name = (
+        "col.",
+        "label.",
+        "meaning.",
+        "control.",
+        "row.path",
+        "row.tensor_sha256",
+        "row.alpha",
+        "row.res",
+        "rule.",
+    )
     assert [k for k in TEXTS if f'"{k}"' not in used and f"'{k}'" not in used and not k.startswith(by_name)] == []
 
 
 def test_every_sentence_asked_for_exists() -> None:
     room = Path(auditor.report.__file__).parent
     used = "\n".join(p.read_text("utf-8") for p in [*room.glob("*.py"), *room.glob("templates/*.jinja")])
-    assert set(re.findall(r"""say\(["']([a-z_.A-Z0-9-]+)["']""", used)) <= set(TEXTS)
+    assert set(re.findall(r"""say\(["']([a-z_.A-Z0-9-]+[^.])["']""", used)) <= set(TEXTS)
