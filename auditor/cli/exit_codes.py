@@ -24,7 +24,7 @@ class FailOn(StrEnum):
 
 
 def exit_code(audits: Iterable[Audit], fail_on: FailOn) -> int:
-    """The exit code for all suspects together."""
+    """The exit code for all suspects together; where a policy judged a suspect, by what it blocks."""
     found = {_of_one(audit, fail_on) for audit in audits}
     return next((code for code in GRAVITY if code in found), NOTHING_FOUND)
 
@@ -33,6 +33,9 @@ def _of_one(audit: Audit, fail_on: FailOn) -> int:
     label = audit.verdict.label
     if audit.skipped or label == "OUT_OF_SCOPE":
         return NOT_AUDITABLE
+    if note := audit.options.get("policy"):
+        blocked = MATCH if label in ("CONSISTENT", "DERIVATIVE") else INCONCLUSIVE
+        return blocked if note["blocks"] and fail_on is not FailOn.NEVER else NOTHING_FOUND
     if label in ("CONSISTENT", "DERIVATIVE") and fail_on is not FailOn.NEVER:
         return MATCH
     if label == "INCONCLUSIVE" and fail_on is FailOn.INCONCLUSIVE:

@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from auditor._version import __version__
 from auditor.cli.anatomy import compare, inspect
+from auditor.cli.attest import attest, reproduce, verify
 from auditor.cli.check import check
 from auditor.cli.output import complain
 from auditor.cli.refs import refs
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, report):
+for command in (check, inspect, compare, report, attest, verify, reproduce):
     app.command(context_settings=SETTINGS)(command)
 app.add_typer(refs, name="refs")
 
