@@ -1,6 +1,7 @@
 # make demo       install the core and audit a shipped example: the verdict, and where its report lies
 # make test       install what the tests need and run them
 # make lint       ruff, mypy, the directions between packages
+# make docs       the documentation site, in build/site; broken links are errors
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each
 # make clean      remove what these made
@@ -12,7 +13,7 @@ EXAMPLE = $(firstword $(sort $(wildcard examples/*.safetensors)))
 PACKAGED = pyproject.toml README.md $(shell find auditor reference_sets -type f -not -name '*.pyc' 2>/dev/null)
 BUILD ?= build
 
-.PHONY: demo test test-train lint train-env reference-set clean
+.PHONY: demo test test-train lint docs train-env reference-set clean
 
 demo: .venv/.ready
 	@test -n "$(EXAMPLE)" || { echo "make demo: examples/ holds no .safetensors file."; exit 1; }
@@ -28,6 +29,10 @@ lint: .venv-test/.ready
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports
+
+docs: .venv-test/.ready
+	.venv-test/bin/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 train-env: .venv-train/.ready
 

@@ -20,6 +20,8 @@ from auditor.errors import UsageError
 from auditor.policy import DEFAULTS, Thresholds
 from auditor.result import Audit
 
+ALPHA = 0.05
+"""Level of significance where nothing else is asked for."""
 BLOCKABLE = ("CONSISTENT", "DERIVATIVE", "INCONCLUSIVE")
 """What a policy may block.  OUT_OF_SCOPE always has its own exit code; NO_MATCH names nobody."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -103,6 +105,16 @@ def load_policy(path: str | Path) -> Policy:
         baseline=known,
         baseline_sha256=digest,
     )
+
+
+def level_of(alpha: float | None, policy: Policy | None) -> float:
+    """The level of significance from option and policy.  Raises UsageError where they disagree."""
+    asked = policy.alpha if policy else None
+    if alpha is not None and asked is not None and alpha != asked:
+        raise UsageError(
+            f"--alpha {alpha:g} contradicts the policy's alpha = {asked:g}.", advice="Give the level in one place."
+        )
+    return next((level for level in (alpha, asked) if level is not None), ALPHA)
 
 
 def gated(audit: Audit, policy: Policy) -> Audit:

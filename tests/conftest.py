@@ -13,7 +13,7 @@ settings.register_profile(
 )
 settings.load_profile("same everywhere")
 HERE = Path(__file__).resolve().parent
-for folder in ("lora", "reference", "laws"):
+for folder in ("", "lora", "reference", "laws"):
     sys.path.insert(0, str(HERE / folder))
 
 

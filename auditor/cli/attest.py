@@ -83,8 +83,8 @@ def verify(
 ) -> None:
     """Check a statement: signature, digests, and with --rerun the audit itself.
 
-    Exit codes: 0 every check that was made passed · 1 one failed · 2 wrong usage · 3 the file cannot be read. A check that
-    lacks a key or a file is told as "not checked".
+    Exit codes: 0 every check that was made passed · 1 one failed · 2 wrong usage · 3 the file cannot be read. A check
+    that lacks a key or a file is told as "not checked".
     """
     from auditor.attestation import verify as check
     from auditor.attestation.envelope import read_document

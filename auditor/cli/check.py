@@ -14,7 +14,7 @@ from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import audited, followed, named
 from auditor.errors import NotAuditable, UsageError
-from auditor.gate import Policy, gated, load_policy
+from auditor.gate import Policy, gated, level_of, load_policy
 from auditor.policy import DEFAULTS
 from auditor.result import Audit
 from auditor.sources import Network
@@ -86,7 +86,7 @@ def check(
     """
     where = documents.destination(formats or [], output, WITH_FOLDER if output else (Format.CONSOLE,))
     policy = load_policy(policy_file) if policy_file else None
-    level = _level(alpha, policy)
+    level = level_of(alpha, policy)
     blocking = _fail_on(fail_on, policy)
     network = Network(offline, lookup)
     from auditor.audit import check as audit_file
@@ -111,16 +111,6 @@ def check(
         _tell_policy(audits, quiet)
     deliver(audits, where, quiet)
     raise typer.Exit(exit_code(audits, blocking))
-
-
-def _level(alpha: float | None, policy: Policy | None) -> float:
-    """The level of significance; raises UsageError where option and policy disagree."""
-    asked = policy.alpha if policy else None
-    if None not in (alpha, asked) and alpha != asked:
-        raise UsageError(
-            f"--alpha {alpha:g} contradicts the policy's alpha = {asked:g}.", advice="Give the level in one place."
-        )
-    return next((level for level in (alpha, asked) if level is not None), 0.05)
 
 
 def _fail_on(fail_on: FailOn | None, policy: Policy | None) -> FailOn:

@@ -23,6 +23,7 @@ from auditor.cli.check import check
 from auditor.cli.output import complain
 from auditor.cli.refs import refs
 from auditor.cli.report import report
+from auditor.cli.serve import serve
 from auditor.errors import AuditorError
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, report, attest, verify, reproduce):
+for command in (check, inspect, compare, report, attest, verify, reproduce, serve):
     app.command(context_settings=SETTINGS)(command)
 app.add_typer(refs, name="refs")
 

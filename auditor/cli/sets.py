@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from auditor.errors import ReferenceSetError, SourceError, UsageError
 from auditor.sources import Network
 
 if TYPE_CHECKING:
@@ -21,20 +20,14 @@ def opened(name: str | None, network: Network) -> Iterator[ReferenceSet]:
 
     Raises ReferenceSetError, UsageError.
     """
-    from auditor.reference import ReferenceSet, verify
+    from auditor.reference import ReferenceSet
 
     if name is None or not name.lower().startswith("hf://"):
         yield ReferenceSet.load(name)
         return
-    if network.offline:
-        raise UsageError(f"--refs {name} lies on the network.", advice="Pull it first with `audit refs pull`.")
-    with TemporaryDirectory(prefix="audit-refs-") as folder:
-        from auditor.sources.hub import pull_set
+    from auditor.sources.sets import pull
 
-        try:
-            pull_set(name, Path(folder))
-        except SourceError as problem:
-            raise ReferenceSetError(problem.message, advice=problem.advice) from problem
-        if problems := verify(folder):
-            raise ReferenceSetError(f"{name}: {problems[0]}.", advice="Ask its owner, or use another revision.")
-        yield ReferenceSet.load(folder)
+    with TemporaryDirectory(prefix="audit-refs-") as folder:
+        place = Path(folder) / "set"
+        pull(name, place, offline=network.offline)
+        yield ReferenceSet.load(place)
