@@ -16,6 +16,7 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from auditor.errors import AuditorError
 from auditor.service.workers import Job, Pool, Setting, TooLong
 
 BLOCK = 2**20
+READ_ON = 8 * 2**20
+"""Bytes of a body that are read and dropped after it was found too large."""
 LONGEST_NAME = 200
 TYPES = {"json": "application/json", "html": "text/html", "md": "text/markdown", "sarif": "application/sarif+json"}
 SHIELDS = {
@@ -133,14 +136,24 @@ class Desk:
             return file.filename or ""
 
     async def _bounded(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """The body, piece by piece, until it is larger than allowed."""
-        largest, seen = int(self.limits.megabytes * 2**20), 0
+        """The body, piece by piece; refused where it is larger than allowed, after reading on a little.
+
+        A sender who is cut off in the middle would never see the answer.
+        """
+        largest, seen, spare = int(self.limits.megabytes * 2**20), 0, READ_ON
         declared = request.headers.get("content-length", "")
+        too_large = declared.isdigit() and int(declared) > largest
         async for block in request.stream():
             seen += len(block)
-            if seen > largest or (declared.isdigit() and int(declared) > largest):
-                raise self.refusal(413, "large", f"The file is larger than {self.limits.megabytes:g} MiB.")
-            yield block
+            too_large = too_large or seen > largest
+            if not too_large:
+                yield block
+                continue
+            spare -= len(block)
+            if spare < 0:
+                break
+        if too_large:
+            raise self.refusal(413, "large", f"The file is larger than {self.limits.megabytes:g} MiB.")
 
     def refusal(self, status: int, reason: str, detail: str, headers: dict[str, str] | None = None) -> HTTPException:
         """An answer without an audit, counted."""
@@ -169,6 +182,8 @@ def create_app(setting: Setting, limits: Limits) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(limits.workers + 4)  # each audit is waited for in a thread
+        asyncio.get_running_loop().set_default_executor(threads)
         await pool.start()
         try:
             yield

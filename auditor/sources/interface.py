@@ -119,5 +119,8 @@ class Remote:
         with path.open("wb") as sparse:  # header only; the hole behind it takes no space and is never read
             sparse.write(start.data[: 8 + length])
             sparse.truncate(start.size)
-        check_names(path)
+        try:
+            check_names(path)
+        except NotAuditable as problem:
+            raise type(problem)(problem.message.replace(str(path), self.name), advice=problem.advice) from problem
         return start.size

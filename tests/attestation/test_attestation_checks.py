@@ -144,7 +144,7 @@ CHANGES = {
     "alpha": ("open_set.alpha", 0.1, "alpha"),
     "version": ("tool.version", "0.0.1", "version of audit"),
     "set": ("reference_set.digest", "0" * 64, "digest of the reference set"),
-    "verdict": ("verdict.label", "NO_MATCH", "changed after the audit"),
+    "verdict": ("verdict.label", "DERIVATIVE", "changed after the audit"),
     "p": ("open_set.p", 0.5, "changed after the audit"),
 }
 
