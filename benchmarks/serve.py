@@ -79,7 +79,8 @@ def load(port: int, data: bytes, clients: int, seconds: float) -> tuple[Counter[
 
 def memory(process: int) -> float:
     """MiB resident, of the service and its processes (Linux)."""
-    family = [str(process), *Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    family = [str(process), *(child for path in threads for child in path.read_text().split())]
     pages = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

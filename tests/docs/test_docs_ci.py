@@ -101,16 +101,18 @@ def test_the_action_installs_from_a_folder_of_wheels(action: dict[str, Any], tmp
         f'printf \'#!/bin/sh\\nprintf "%%s\\\\n" "$@" >"{tmp_path}/asked"\\n\' >"$3/bin/pip"\nchmod +x "$3/bin/pip"\n'
     )
     (bins / "python3").chmod(0o755)
+    cache = ["--no-index", "--find-links", "my wheels"]
     for inputs, asked in (
-        ({"wheels": "my wheels", "install": "lora-style-audit==1"}, ["--no-index", "--find-links", "my wheels"]),
-        ({}, []),
+        ({"wheels": "my wheels", "install": "lora-style-audit==1"}, [*cache, "lora-style-audit==1"]),
+        ({"wheels": "my wheels"}, [*cache, "lora-style-audit"]),
+        ({}, [str(ROOT)]),
     ):
         one = step(action, "install")
         one = one | {"env": one["env"] | {"PATH": f"{bins}{os.pathsep}{os.environ['PATH']}"}}
         done = run_step(one, tmp_path, inputs)
         assert done.returncode == 0, done.stderr
         found = (tmp_path / "asked").read_text().splitlines()
-        assert found[3:] == [*asked, inputs.get("install", str(ROOT))]
+        assert found[3:] == asked
 
 
 def test_the_hook_is_one_that_pre_commit_takes() -> None:
