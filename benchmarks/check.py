@@ -1,6 +1,6 @@
 """How long does a cold `audit check` take, and how much memory, beside Python's own start?  Prints a table.
 
-    python benchmarks/check.py [FILE]
+python benchmarks/check.py [FILE]
 """
 
 from __future__ import annotations
