@@ -31,7 +31,9 @@ def attest(
     audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
     key: Annotated[
         Path | None,
-        typer.Option(envvar="AUDIT_KEY", metavar="KEY.pem", help="Sign with this Ed25519 key. Needs extra [attest]."),
+        typer.Option(
+            envvar="AUDIT_KEY", metavar="KEY.pem", help='Sign with this Ed25519 key. Needs the extra "attest".'
+        ),
     ] = None,
     output: Annotated[
         Path | None,

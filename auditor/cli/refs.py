@@ -130,7 +130,11 @@ def take_out(
 @refs.command()
 def pull(
     source: Annotated[
-        str, typer.Argument(metavar="DIR|hf://…", help="hf://owner/repo[/folder][@revision], or a folder.")
+        str,
+        typer.Argument(
+            metavar="DIR|hf://…",
+            help="hf://owner/repo/folder@revision (folder and revision may be missing), or a folder.",
+        ),
     ],
     output: Output,
     offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
@@ -145,7 +149,7 @@ def pull(
 @refs.command()
 def push(
     folder: SetFolder,
-    target: Annotated[str, typer.Argument(metavar="DIR|hf://…", help="hf://owner/repo[/folder], or a folder.")],
+    target: Annotated[str, typer.Argument(metavar="DIR|hf://…", help="hf://owner/repo/folder, or a folder.")],
     message: Annotated[
         str, typer.Option("--message", "-m", envvar="AUDIT_MESSAGE", help="Message of the commit on the hub.")
     ] = "Update the reference set",

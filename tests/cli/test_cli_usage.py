@@ -24,7 +24,7 @@ def test_help_names_every_command(run):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "refs train", "refs import", "refs add", "refs pull"])
+@pytest.mark.parametrize("command", [*COMMANDS, "refs train", "refs import", "refs add", "refs remove", "refs pull", "refs push"])
 def test_every_command_has_help(run, command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0
