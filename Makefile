@@ -3,6 +3,7 @@
 # make lint       ruff, mypy, the directions between packages
 # make gallery    real reports into reports/
 # make browser-env  what the tests of the pages in a real browser need, besides node and Chromium
+# make docs       the documentation site, in build/site; broken links are errors
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each
 # make clean      remove what these made
@@ -14,7 +15,7 @@ EXAMPLE = $(firstword $(sort $(wildcard examples/*.safetensors)))
 PACKAGED = pyproject.toml README.md $(shell find auditor reference_sets -type f -not -name '*.pyc' 2>/dev/null)
 BUILD ?= build
 
-.PHONY: demo test test-train lint gallery browser-env train-env reference-set clean
+.PHONY: demo test test-train lint docs gallery browser-env train-env reference-set clean
 
 demo: .venv/.ready
 	@test -n "$(EXAMPLE)" || { echo "make demo: examples/ holds no .safetensors file."; exit 1; }
@@ -36,6 +37,9 @@ gallery: .venv-test/.ready
 
 browser-env:
 	npm ci --prefix tests/report/browser --ignore-scripts --no-audit --no-fund --loglevel=error
+docs: .venv-test/.ready
+	.venv-test/bin/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 train-env: .venv-train/.ready
 

@@ -1,6 +1,6 @@
 """The main road: one suspect in, one `Audit` out.
 
-    bytes → weights → features → coordinates → scores → significance → verdict
+bytes → weights → features → coordinates → scores → significance → verdict
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from auditor.embedding.features import Factored, factor_all, features
 from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, mixture, open_set, style_map
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
-from auditor.policy import decide
+from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit, Verdict
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
@@ -48,6 +48,7 @@ def check(
     features_name: str | None = None,
     artifact: Artifact | None = None,
     observe: Callable[[Placed], None] | None = None,
+    thresholds: Thresholds = DEFAULTS,
 ) -> Audit:
     """Audit one LoRA file against a reference set (None: the default set).
 
@@ -56,12 +57,7 @@ def check(
     already; `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same
     result, timing aside.
     """
-    if not 0 < alpha < 1 or resamples < 1:
-        raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
-    reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
-    reference.require_features(features_name)
-    options = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples, "features": features_name}
-    frame = Frame(seed, options, reference)
+    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds)
     try:
         with frame.timed("read"):
             artifact, weights = artifact or read_artifact(path), load_lora(path)
@@ -81,10 +77,44 @@ def check(
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
         copied = copy_of(reference, factored, artifact)
-        verdict = decide(tested, artists, coverage, controls, copied)
+        verdict = decide(tested, artists, coverage, controls, copied, thresholds)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
     parts |= {"mixture": mixture(reference, view, point), "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
+
+
+def not_audited(
+    name: str,
+    problem: NotAuditable,
+    refs: str | Path | ReferenceSet | None = None,
+    *,
+    seed: int = 0,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
+    features_name: str | None = None,
+    thresholds: Thresholds = DEFAULTS,
+) -> Audit:
+    """The audit of a suspect that could not even be had as a file: OUT_OF_SCOPE, with the problem as its reason."""
+    return prepared(refs, seed, alpha, resamples, features_name, thresholds)[1].audit(skipped(name, problem))
+
+
+def prepared(
+    refs: str | Path | ReferenceSet | None,
+    seed: int,
+    alpha: float,
+    resamples: int,
+    features_name: str | None,
+    thresholds: Thresholds,
+) -> tuple[ReferenceSet, Frame]:
+    """The set, and the frame of an audit with these options.  Raises UsageError, ReferenceSetError."""
+    if not 0 < alpha < 1 or resamples < 1:
+        raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
+    reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
+    reference.require_features(features_name)
+    options: dict[str, Any] = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples}
+    options |= {"features": features_name}
+    options |= {"thresholds": asdict(thresholds)} if thresholds != DEFAULTS else {}
+    return reference, Frame(seed, options, reference)
 
 
 class Frame:

@@ -4,8 +4,10 @@
     ├── UsageError               exit 2   wrong option or argument
     ├── ReferenceSetError        exit 1   a reference set is missing, damaged or of another version
     ├── TrainingError            exit 1   training of references could not go on
+    ├── AttestationError         exit 1   a statement is malformed, or its signature cannot be made or checked
     └── NotAuditable             exit 3   this file cannot be audited; others of the batch still are
         ├── MalformedFile        exit 3   the bytes are not a well-formed file of weights (truncated, lying header, …)
+        ├── SourceError          exit 3   a file on the network cannot be had
         ├── NotALora             exit 3   well-formed, but no LoRA of an image model (a checkpoint, a language model, …)
         └── OutOfScope           exit 3   a LoRA, but not of the reference set's base
 """
@@ -49,6 +51,12 @@ class TrainingError(AuditorError):
     code = "training"
 
 
+class AttestationError(AuditorError):
+    """A statement is malformed, or a key cannot be used."""
+
+    code = "attestation"
+
+
 class NotAuditable(AuditorError):
     """This file cannot be audited.  In a batch it becomes a row with its reason."""
 
@@ -72,3 +80,9 @@ class OutOfScope(NotAuditable):
     """A LoRA of an image model, but of another base than the reference set's."""
 
     code = "out-of-scope"
+
+
+class SourceError(NotAuditable):
+    """A file on the network cannot be had: unknown, unreachable, forbidden, or not what its site announces."""
+
+    code = "unreachable"

@@ -2,18 +2,33 @@
 
 CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
 (Holm-adjusted p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
-every artist of the set is excluded at α.  All else is INCONCLUSIVE.
+every artist of the set is excluded at α.  All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`);
+which verdicts stop an upload is not decided here but in `auditor.gate`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 
 LEAST_COVERAGE = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a verdict needs besides the level of significance."""
+
+    min_coverage: float = LEAST_COVERAGE
+    """Share of the view's layers that the file must adapt, 0…1; below it nothing is concluded."""
+    min_log10_lr: float | None = None
+    """Least log10 likelihood ratio of a CONSISTENT verdict; None asks for none."""
+
+
+DEFAULTS = Thresholds()
 
 
 def pretty(artist: str) -> str:
@@ -27,12 +42,13 @@ def decide(
     coverage: Coverage,
     controls: Mapping[str, Any],
     derivative: Mapping[str, Any] | None,
+    thresholds: Thresholds = DEFAULTS,
 ) -> Verdict:
     """The verdict for an audited file."""
     best = artists[0]
     if derivative is not None:
         return derived(derivative)
-    if coverage.fraction < LEAST_COVERAGE:
+    if coverage.fraction < thresholds.min_coverage:
         return inconclusive(
             f"Only {coverage.fraction:.0%} of the layers that the reference set looks at are present in this file.",
             ["A file that adapts more layers, or a set whose references adapt the same few layers."],
@@ -52,6 +68,8 @@ def decide(
             "one of training settings, not of style.",
             ["References of this artist trained with other settings."],
         )
+    if too_weak(best, thresholds):
+        return weak(best, thresholds)
     return consistent(open_set, best)
 
 
@@ -100,6 +118,25 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
         f"{pretty(best.artist)}, but {share(open_set.p)} of LoRAs by artists outside the set come as close to someone "
         f"in it; {len(possible)} of {len(artists)} artists cannot be excluded either ({names}).",
         ["More references of the nearest artists, covering more of their works.", "A longer or stronger training."],
+    )
+
+
+def too_weak(best: ArtistScore, thresholds: Thresholds) -> bool:
+    """Whether the policy asks for more evidence than the best artist has; evidence not computed is none."""
+    least = thresholds.min_log10_lr
+    return least is not None and (best.log10_lr is None or best.log10_lr < least)
+
+
+def weak(best: ArtistScore, thresholds: Thresholds) -> Verdict:
+    """Both tests reject, but the likelihood ratio stays below what the policy asks for."""
+    found = "not computed" if best.log10_lr is None else f"{best.log10_lr:.2f}"
+    bound = best.lr_bound
+    unreachable = bound is not None and thresholds.min_log10_lr is not None and bound < thresholds.min_log10_lr
+    ceiling = f" No file can reach it with this set, whose bound is {bound:.2f}." if unreachable else ""
+    return inconclusive(
+        f"The file resembles {pretty(best.artist)} at the stated error rate, but the log10 likelihood ratio is {found} "
+        f"and the policy asks for {thresholds.min_log10_lr:g}.{ceiling}",
+        ["A set with more artists, which can carry a larger likelihood ratio.", "A policy that asks for less."],
     )
 
 

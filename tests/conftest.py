@@ -13,7 +13,7 @@ settings.register_profile(
 )
 settings.load_profile("same everywhere")
 HERE = Path(__file__).resolve().parent
-for folder in ("lora", "reference", "laws", "corpus"):
+for folder in ("", "lora", "reference", "laws", "corpus"):
     sys.path.insert(0, str(HERE / folder))
 
 

@@ -13,11 +13,28 @@ Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON 
 LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
 
 
-def inspect(file: LoraFile, as_json: Json = False) -> None:
+def inspect(
+    file: LoraFile,
+    lookup: Annotated[
+        bool,
+        typer.Option(
+            "--lookup", envvar="AUDIT_LOOKUP", help="Send the file's short hash to Civitai and ask what it is."
+        ),
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what a LoRA file is: dialect, base, ranks, spectrum, hashes, declared metadata (claims, not evidence)."""
     from auditor.lora.inspect import inspect as anatomy
 
-    _give(anatomy(file), as_json)
+    found = anatomy(file)
+    if lookup:
+        from auditor.sources import Network
+        from auditor.sources.civitai import by_hash, described
+
+        version = by_hash(found["autov2"], Network(offline, lookup))
+        found["lookup"] = {"site": "civitai", "hash": found["autov2"], "found": described(version) if version else None}
+    _give(found, as_json)
 
 
 def compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,19 +12,24 @@ from auditor.cli import documents
 from auditor.cli.documents import Destination, Format, Paper
 from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.output import aside, complain, remark, screen
-from auditor.cli.suspects import followed, named
+from auditor.cli.suspects import audited, followed, named
+from auditor.errors import NotAuditable, UsageError
+from auditor.gate import Policy, gated, level_of, load_policy
+from auditor.policy import DEFAULTS
 from auditor.result import Audit
+from auditor.sources import Network
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
 
 def check(
     suspects: Annotated[
-        list[str], typer.Argument(metavar="SUSPECT", help="LoRA files, folders of them, or '-': a list on stdin.")
+        list[str],
+        typer.Argument(metavar="SUSPECT", help="LoRA files, folders, hf://…, civitai:…, or '-': a list on stdin."),
     ],
     refs: Annotated[
         str | None,
-        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
+        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR|hf://…", help="Reference set; the shipped one by default."),
     ] = None,
     formats: Annotated[
         list[Format] | None,
@@ -39,12 +44,25 @@ def check(
         typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR", help="Folder for the documents."),
     ] = None,
     alpha: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, envvar="AUDIT_ALPHA", help="Level of significance, fixed before looking."),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            envvar="AUDIT_ALPHA",
+            help="Level of significance, fixed before looking. Default: the policy's, else 0.05.",
+        ),
+    ] = None,
     fail_on: Annotated[
-        FailOn, typer.Option(envvar="AUDIT_FAIL_ON", help="From which verdict on the exit code is 10 or 11.")
-    ] = FailOn.MATCH,
+        FailOn | None,
+        typer.Option(
+            envvar="AUDIT_FAIL_ON",
+            help="From which verdict on the exit code is 10 or 11. Default: the policy's, else match.",
+        ),
+    ] = None,
+    policy_file: Annotated[
+        Path | None,
+        typer.Option("--policy", envvar="AUDIT_POLICY", metavar="FILE", help="Thresholds and what blocks, in TOML."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
     resamples: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
@@ -54,7 +72,10 @@ def check(
         typer.Option(envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Stay off the network. This version always does.")
+        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection, whatever is named.")
+    ] = False,
+    lookup: Annotated[
+        bool, typer.Option("--lookup", envvar="AUDIT_LOOKUP", help="Allow sending a hash (civitai:HASH) to its site.")
     ] = False,
     paper: Annotated[Paper, typer.Option(envvar="AUDIT_PAPER", help="Of PDFs.")] = Paper.A4,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
@@ -65,17 +86,59 @@ def check(
     --fail-on inconclusive · 11 consistent with an artist, or derived from a known file.
     """
     where = documents.destination(formats or [], output, WITH_FOLDER if output else (Format.CONSOLE,), paper)
-    paths = named(suspects)
+    policy = load_policy(policy_file) if policy_file else None
+    level = level_of(alpha, policy)
+    blocking = _fail_on(fail_on, policy)
+    network = Network(offline, lookup)
     from auditor.audit import check as audit_file
-    from auditor.reference import ReferenceSet
+    from auditor.audit import not_audited
+    from auditor.cli.sets import opened
 
-    reference = ReferenceSet.load(refs)
-    audits = [
-        audit_file(path, reference, seed=seed, alpha=alpha, resamples=resamples, features_name=features)
-        for path in followed(paths, quiet)
-    ]
+    sources = named(suspects, network)
+    options: dict[str, Any] = {"seed": seed, "alpha": level, "resamples": resamples, "features_name": features}
+    options["thresholds"] = policy.thresholds if policy else DEFAULTS
+    with opened(refs, network) as reference:
+        _warn_of_concern(policy, reference.artists)
+
+        def audit_one(path: Path) -> Audit:
+            return audit_file(path, reference, **options)
+
+        def unreachable(name: str, problem: NotAuditable) -> Audit:
+            return not_audited(name, problem, reference, **options)
+
+        audits = [audited(s, audit_one, unreachable) for s in followed(sources, quiet, lambda source: source.name)]
+    if policy:
+        audits = [gated(audit, policy) for audit in audits]
+        _tell_policy(audits, quiet)
     deliver(audits, where, quiet)
-    raise typer.Exit(exit_code(audits, fail_on))
+    raise typer.Exit(exit_code(audits, blocking))
+
+
+def _fail_on(fail_on: FailOn | None, policy: Policy | None) -> FailOn:
+    """What the exit code tells of; with a policy, --fail-on can only silence it."""
+    if policy and fail_on not in (None, FailOn.NEVER):
+        raise UsageError(
+            f"--fail-on {fail_on} contradicts the policy, which says what blocks.",
+            advice="Leave --fail-on out, or give --fail-on never.",
+        )
+    return fail_on or FailOn.MATCH
+
+
+def _warn_of_concern(policy: Policy | None, artists: Sequence[str]) -> None:
+    """Say that an artist of concern can never be named by this set."""
+    missing = policy.unknown_artists(artists) if policy else []
+    if missing:
+        complain(f"The reference set does not hold {', '.join(missing)}: with this set the policy cannot protect them.")
+
+
+def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:
+    """One line for each suspect that the policy blocks or lets pass despite its verdict."""
+    for audit in audits:
+        note = audit.options["policy"]
+        if note["blocks"]:
+            complain(f"{audit.suspect.path}: blocked. {note['reason']}")
+        elif not quiet and note["outcome"] in ("ignored", "known", "not-of-concern"):
+            remark(f"{audit.suspect.path}: not blocked ({note['outcome']}). {note['reason']}")
 
 
 def deliver(audits: Sequence[Audit], where: Destination, quiet: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 from auditor.result import Audit
 
@@ -24,19 +25,30 @@ class FailOn(StrEnum):
 
 
 def exit_code(audits: Iterable[Audit], fail_on: FailOn) -> int:
-    """The exit code for all suspects together."""
-    return code_of_labels(("OUT_OF_SCOPE" if audit.skipped else audit.verdict.label for audit in audits), fail_on)
+    """The exit code for all suspects together; where a policy judged a suspect, by what it blocks."""
+    found = {_of_one(_label(audit), fail_on, audit.options.get("policy")) for audit in audits}
+    return _gravest(found)
 
 
 def code_of_labels(labels: Iterable[str], fail_on: FailOn) -> int:
     """The exit code for verdicts of these labels together."""
-    found = {_of_one(label, fail_on) for label in labels}
+    return _gravest({_of_one(label, fail_on) for label in labels})
+
+
+def _label(audit: Audit) -> str:
+    return "OUT_OF_SCOPE" if audit.skipped else audit.verdict.label
+
+
+def _gravest(found: set[int]) -> int:
     return next((code for code in GRAVITY if code in found), NOTHING_FOUND)
 
 
-def _of_one(label: str, fail_on: FailOn) -> int:
+def _of_one(label: str, fail_on: FailOn, note: dict[str, Any] | None = None) -> int:
     if label == "OUT_OF_SCOPE":
         return NOT_AUDITABLE
+    if note:
+        blocked = MATCH if label in ("CONSISTENT", "DERIVATIVE") else INCONCLUSIVE
+        return blocked if note["blocks"] and fail_on is not FailOn.NEVER else NOTHING_FOUND
     if label in ("CONSISTENT", "DERIVATIVE") and fail_on is not FailOn.NEVER:
         return MATCH
     if label == "INCONCLUSIVE" and fail_on is FailOn.INCONCLUSIVE:

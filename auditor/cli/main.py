@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from auditor._version import __version__
 from auditor.cli.anatomy import compare, inspect
+from auditor.cli.attest import attest, reproduce, verify
 from auditor.cli.check import check
 from auditor.cli.exhibit import exhibit
 from auditor.cli.map import style_map
@@ -26,6 +27,7 @@ from auditor.cli.refs import refs
 from auditor.cli.report import report
 from auditor.cli.scan import scan
 from auditor.cli.search import search
+from auditor.cli.serve import serve
 from auditor.errors import AuditorError
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -39,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-for command in (check, inspect, compare, scan, search, report, exhibit):
+for command in (check, inspect, compare, scan, search, report, exhibit, attest, verify, reproduce, serve):
     app.command(context_settings=SETTINGS)(command)
 app.command("map", context_settings=SETTINGS)(style_map)
 app.add_typer(refs, name="refs")

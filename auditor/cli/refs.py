@@ -116,6 +116,68 @@ class Precision(StrEnum):
 
 
 @refs.command()
+def add(
+    folder: SetFolder,
+    loras: Annotated[Path, typer.Argument(metavar="LORAS", help="One folder per artist with the LoRA files to add.")],
+    as_json: Json = False,
+) -> None:
+    """Add LoRA files of new or known artists to a set and calibrate it again; evaluate it again next."""
+    from auditor.reference import add_folder
+
+    _give(add_folder(folder, loras), as_json)
+
+
+@refs.command("remove")
+def take_out(
+    folder: SetFolder,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="ARTIST|ARTIST/FILE", help="Artists, or single references as the set names them."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Take artists or references out of a set and calibrate it again; evaluate it again next."""
+    from auditor.reference import remove
+
+    _give(remove(folder, names), as_json)
+
+
+@refs.command()
+def pull(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|hf://…",
+            help="hf://owner/repo/folder@revision (folder and revision may be missing), or a folder.",
+        ),
+    ],
+    output: Output,
+    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a reference set here, pinned to a commit, and verify its digest."""
+    from auditor.sources.sets import pull as fetch
+
+    _give(fetch(source, output, offline=offline), as_json)
+
+
+@refs.command()
+def push(
+    folder: SetFolder,
+    target: Annotated[str, typer.Argument(metavar="DIR|hf://…", help="hf://owner/repo/folder, or a folder.")],
+    message: Annotated[
+        str, typer.Option("--message", "-m", envvar="AUDIT_MESSAGE", help="Message of the commit on the hub.")
+    ] = "Update the reference set",
+    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a verified reference set: its calibration and card, never the features it was made from."""
+    from auditor.sources.sets import push as publish
+
+    _give(publish(folder, target, message=message, offline=offline), as_json)
+
+
+@refs.command()
 def train(
     base: Annotated[
         Path,

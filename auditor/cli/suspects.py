@@ -1,33 +1,75 @@
-"""Arguments → suspects' paths, and progress over many of them."""
+"""Arguments → suspects, audits of them, and progress over many."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from auditor.cli.output import aside, remark
-from auditor.errors import UsageError
+from auditor.errors import NotAuditable, UsageError
+from auditor.result import Audit
+from auditor.sources import Local, Network, Source, is_remote, resolve
+
+Item = TypeVar("Item")
 
 
-def named(arguments: Sequence[str]) -> list[Path]:
+def named(arguments: Sequence[str], network: Network) -> list[Source]:
     """All suspects in the order of the arguments; a missing file is kept, its audit says that it cannot be read."""
-    paths = [path for argument in arguments for path in _expanded(argument)]
-    if not paths:
+    suspects = [suspect for argument in arguments for suspect in _expanded(argument, network)]
+    if not suspects:
         raise UsageError(
             "No suspect is named.", advice="Name a LoRA file, a folder of them, or '-' for a list on stdin."
         )
-    return paths
+    return suspects
 
 
-def _expanded(argument: str) -> Iterator[Path]:
-    """The files behind one argument."""
+def audited(
+    suspect: Source, audit: Callable[[Path], Audit], not_audited: Callable[[str, NotAuditable], Audit]
+) -> Audit:
+    """The audit of one suspect under its own name; a file that cannot be had is an audit that says so."""
+    if isinstance(suspect, Local):
+        return audit(suspect.path)
+    try:
+        with suspect.fetched() as path:
+            return _renamed(audit(path), str(path), suspect.name)
+    except NotAuditable as problem:
+        return not_audited(suspect.name, problem)
+
+
+def _renamed(audit: Audit, path: str, name: str) -> Audit:
+    """The audit of a downloaded copy, under the name of what was downloaded."""
+    found = replace(audit, suspect=replace(audit.suspect, path=name))
+    if audit.skipped is None:
+        return found
+    sentence, reason = (text.replace(path, name) for text in (audit.verdict.sentence, audit.skipped.reason))
+    verdict = replace(audit.verdict, sentence=sentence, reasons=[reason])
+    return replace(found, verdict=verdict, skipped=replace(audit.skipped, reason=reason))
+
+
+def _expanded(argument: str, network: Network) -> Iterator[Source]:
+    """The suspects behind one argument."""
+    if argument == "-":
+        for line in sys.stdin:
+            yield from _one(line.rstrip("\r\n"), network, listed=True)
+    else:
+        yield from _one(argument, network, listed=False)
+
+
+def _one(name: str, network: Network, listed: bool) -> Iterator[Source]:
+    """The suspects behind one name; what exists under a name is a file, whatever else the name looks like."""
     from auditor.sources.local import expand
 
-    if argument == "-" or _exists(argument):
-        return expand([argument], sys.stdin)
-    return expand(["-"], [argument])
+    there = _exists(name)
+    if is_remote(name) and not there:
+        yield from resolve(name, network)
+    elif there and not listed:
+        yield from map(Local, expand([name], ()))
+    else:
+        yield from map(Local, expand(["-"], [name]))
 
 
 def _exists(argument: str) -> bool:
@@ -37,19 +79,19 @@ def _exists(argument: str) -> bool:
         return False
 
 
-def followed(paths: Sequence[Path], quiet: bool) -> Iterable[Path]:
-    """`paths`, with progress on stderr when there are several: a bar on a terminal, else a line each."""
-    if quiet or len(paths) < 2:
-        return paths
+def followed(items: Sequence[Item], quiet: bool, name: Callable[[Item], str] = str) -> Iterable[Item]:
+    """`items`, with progress on stderr when there are several: a bar on a terminal, else a line each."""
+    if quiet or len(items) < 2:
+        return items
     console = aside()
     if not console.is_terminal:
-        return _told(paths)
+        return _told(items, name)
     from rich.progress import track
 
-    return track(paths, description="auditing", console=console, transient=True)
+    return track(items, description="auditing", console=console, transient=True)
 
 
-def _told(paths: Sequence[Path]) -> Iterator[Path]:
-    for number, path in enumerate(paths, start=1):
-        remark(f"auditing {number}/{len(paths)}: {path}")
-        yield path
+def _told(items: Sequence[Item], name: Callable[[Item], str]) -> Iterator[Item]:
+    for number, item in enumerate(items, start=1):
+        remark(f"auditing {number}/{len(items)}: {name(item)}")
+        yield item

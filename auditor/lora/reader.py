@@ -56,6 +56,15 @@ def load_lora(path: str | os.PathLike[str]) -> LoraWeights:
         return _finish(container, groups, modules, warnings)
 
 
+def check_names(path: str | os.PathLike[str]) -> None:
+    """Refuse by its header alone, data unread, a safetensors file that `load_lora` would refuse for its names.
+
+    Raises NotAuditable as `load_lora` does.
+    """
+    with open_container(path) as container:
+        _refuse_foreign(container, sort_names(container))
+
+
 def sort_names(container: Container) -> Groups:
     """Sort the tensor names of a file.  Raises MalformedFile when two tensors claim the same place."""
     groups = Groups()

@@ -17,14 +17,12 @@ def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[Path]:
     """Paths of files, in the order of the arguments; a folder gives its weight files, sorted, at any depth.
 
     '-' reads one path a line from `stdin`.  A path from a list need not exist: reading it will say so, and the others
-    of the batch go on.  Raises UsageError for an argument that does not exist, a folder without weights, or a source
-    that is not built in.
+    of the batch go on.  Raises UsageError for an argument that does not exist and for a folder without weights.
     """
     for argument in arguments:
         if argument == "-":
             yield from _listed(stdin)
             continue
-        _refuse_remote(argument)
         try:
             there = os.path.lexists(argument)
         except ValueError:
@@ -50,7 +48,6 @@ def _listed(lines: Iterable[str]) -> Iterator[Path]:
         name = line.rstrip("\r\n")
         if not name.strip():
             continue
-        _refuse_remote(name)
         path = Path(name)
         if "\0" not in name and path.is_dir():
             yield from _inside(path)
@@ -67,13 +64,3 @@ def _inside(folder: Path) -> list[Path]:
         if name.lower().endswith(ENDINGS) and not name.startswith(".")
     ]
     return sorted(found)
-
-
-def _refuse_remote(argument: str) -> None:
-    """Raise UsageError for sources that are not built in."""
-    for scheme in ("hf://", "civitai:", "http://", "https://"):
-        if argument.lower().startswith(scheme):
-            raise UsageError(
-                f"{shown(argument)}: this version reads local files only.",
-                advice="Download the file with the site's own client and name the local copy.",
-            )

@@ -14,7 +14,7 @@ from lora_files import write_lora
 from auditor._version import __version__
 from auditor.cli import main
 
-COMMANDS = ["check", "inspect", "compare", "report", "refs"]
+COMMANDS = ["check", "inspect", "compare", "report", "refs", "attest", "verify", "reproduce", "serve"]
 
 
 def test_help_names_every_command(run):
@@ -24,7 +24,7 @@ def test_help_names_every_command(run):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["check", "inspect", "compare", "report", "refs", "refs train", "refs import"])
+@pytest.mark.parametrize("command", [*COMMANDS, "refs train", "refs import", "refs add", "refs remove", "refs pull", "refs push"])
 def test_every_command_has_help(run, command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0
@@ -49,7 +49,13 @@ def test_version(run):
         ["check", "x.safetensors", "--format", "pdf"],
         ["check", "x.safetensors", "--format", "console", "-o", "out"],
         ["check", "x.safetensors", "--format", "html", "--format", "json", "-o", "out.html"],
-        ["check", "hf://someone/something"],
+        ["check", "hf://someone"],
+        ["check", "hf://someone/something", "--offline"],
+        ["check", "civitai:0123456789"],
+        ["check", "https://example.org/x.safetensors"],
+        ["check", "x.safetensors", "--policy", "nosuch.toml"],
+        ["attest", "missing.json"],
+        ["reproduce", "missing.json", "x.safetensors"],
         ["check", "-"],
         ["compare", "one.safetensors"],
         ["report", "missing.json"],
@@ -154,7 +160,8 @@ def test_importing_the_command_is_light():
     """Neither the templates nor any training stack is needed to show the help."""
     code = (
         "import sys, auditor.cli.main; "
-        "print([m for m in ('jinja2', 'torch', 'diffusers', 'peft', 'pandas', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('jinja2', 'torch', 'diffusers', 'peft', 'pandas', 'matplotlib', 'fastapi', 'numpy', "
+        "'cryptography', 'huggingface_hub', 'urllib.request') if m in sys.modules])"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

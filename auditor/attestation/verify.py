@@ -1,0 +1,135 @@
+"""What a statement claims, checked: its form, its signature, its digests, and if asked the audit itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.attestation.envelope import keyed, opened, signed_by
+from auditor.attestation.reproduce import rerun
+from auditor.attestation.statement import PREDICATE_TYPE, STATEMENT_TYPE, TENSORS, audit_digest, statement
+from auditor.errors import AttestationError, AuditorError, UsageError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    """'form', 'signature', 'file', 'tensors', 'audit', 'reference set' or 'rerun'."""
+    passed: bool | None
+    """None: not checked, for the reason in `detail`."""
+    detail: str
+
+
+def verify(
+    document: Mapping[str, Any],
+    *,
+    key: Path | None = None,
+    suspect: Path | None = None,
+    audit: Mapping[str, Any] | None = None,
+    rerun_audit: bool = False,
+    refs: str | Path | None = None,
+) -> list[Check]:
+    """All checks that the given pieces allow, in order; a check that could not be made says so.
+
+    document: a bare statement or a DSSE envelope.  key: public key in PEM form.  suspect: the file that the statement
+    is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit `suspect` again and compare.  Raises
+    AttestationError where the document is no statement of ours, UsageError where a rerun lacks its file.
+    """
+    if rerun_audit and suspect is None:
+        raise UsageError("There is nothing to audit again.", advice="Name the file with --suspect FILE.")
+    found = parse(document)
+    checks = [Check("form", True, f"in-toto statement, predicate {PREDICATE_TYPE}"), _signature(document, key)]
+    if suspect is not None:
+        checks += _file(found, suspect)
+    if audit is not None:
+        checks.append(_audit(found, audit))
+    if rerun_audit and suspect is not None:
+        checks += _rerun(found, suspect, refs)
+    return checks
+
+
+def parse(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The statement inside a document.  Raises AttestationError for anything but one of our own."""
+    try:
+        found = json.loads(opened(document)) if keyed(document) else dict(document)
+        if found["_type"] != STATEMENT_TYPE or found["predicateType"] != PREDICATE_TYPE:
+            raise ValueError(f"it is of type {found['_type']!r} with predicate {found['predicateType']!r}")
+        if set(found["predicate"]) < {"verdict", "reference_set", "options", "seed", "audit_sha256"}:
+            raise ValueError("its predicate is incomplete")
+        _digests(found)
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise AttestationError(
+            f"This is no statement about an audit: {error}.", advice="Give the file that audit attest wrote."
+        ) from error
+    return dict(found)
+
+
+def _digests(found: Mapping[str, Any]) -> dict[str, str]:
+    """{'file': …, 'tensors': …} from the subjects."""
+    subjects = {str(s["name"]).endswith(TENSORS): str(s["digest"]["sha256"]) for s in found["subject"]}
+    return {"file": subjects[False], "tensors": subjects[True]}
+
+
+def _signature(document: Mapping[str, Any], key: Path | None) -> Check:
+    """Whether the document is signed by the key."""
+    if not keyed(document):
+        passed = None if key is None else False
+        return Check("signature", passed, "there is none: anybody can have written this statement")
+    if key is None:
+        return Check("signature", None, "not checked: no public key was given")
+    good = signed_by(document, key)
+    return Check("signature", good, f"made with the key {key}" if good else f"none was made with the key {key}")
+
+
+def _file(found: Mapping[str, Any], suspect: Path) -> list[Check]:
+    """Whether the file is the one that the statement is about."""
+    from auditor.lora import read_artifact
+
+    artifact, expected = read_artifact(suspect), _digests(found)
+    same = artifact.sha256 == expected["file"], artifact.tensor_sha256 == expected["tensors"]
+    checks = []
+    for name, good, own in zip(("file", "tensors"), same, (artifact.sha256, artifact.tensor_sha256), strict=True):
+        detail = f"SHA-256 {own}" if good else f"SHA-256 {own}, and the statement is about {expected[name]}"
+        checks.append(Check(name, good, detail))
+    if same == (False, True):
+        note = "; only bytes outside the tensors differ, such as the metadata"
+        checks[0] = Check("file", False, checks[0].detail + note)
+    return checks
+
+
+def _audit(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Check:
+    """Whether the audit's document is the one that the statement was made from."""
+    own, expected = audit_digest(audit), found["predicate"]["audit_sha256"]
+    if own != expected:
+        return Check("audit", False, f"its digest is {own}, and the statement is about {expected}")
+    same = statement(audit) == found
+    return Check("audit", same, "the statement repeats it" if same else "the statement says other things than it")
+
+
+def _rerun(found: Mapping[str, Any], suspect: Path, refs: str | Path | None) -> Iterator[Check]:
+    """Whether auditing again gives the same set, the same verdict and the same bytes."""
+    predicate = found["predicate"]
+    like = predicate | {"suspect": {"path": found["subject"][0]["name"]}}
+    try:
+        again = rerun(like, suspect, refs)
+    except AuditorError as problem:
+        yield Check("rerun", False, str(problem))
+        return
+    if again["skipped"] is not None:
+        yield Check("rerun", False, f"the file is not audited now: {again['skipped']['reason']}")
+        return
+    own, expected = again["reference_set"]["digest"], predicate["reference_set"]["digest"]
+    yield Check("reference set", own == expected, f"digest {own}" + ("" if own == expected else f", not {expected}"))
+    fresh = statement(again)["predicate"]
+    differing = [key for key in predicate if key != "audit_sha256" and fresh.get(key) != predicate[key]]
+    if differing:
+        yield Check("rerun", False, f"other {', '.join(differing)}; now {again['verdict']['label']}")
+    else:
+        yield Check(
+            "rerun", True, f"verdict {again['verdict']['label']} and all figures of the statement come out again"
+        )

@@ -1,0 +1,158 @@
+"""`audit attest`, `audit verify`, `audit reproduce`: audits that others can check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditor.cli.documents import _write_text, safe_name
+from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
+from auditor.cli.report import read
+from auditor.cli.sets import opened
+from auditor.errors import AttestationError, UsageError
+from auditor.sources import Network
+
+if TYPE_CHECKING:
+    from auditor.attestation import Check
+
+Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
+Offline = Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")]
+Refs = Annotated[
+    str | None,
+    typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR|hf://…", help="Set to audit with; by default the one named."),
+]
+SIGNS = {True: "ok", False: "FAILED", None: "not checked"}
+
+
+def attest(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AUDIT_KEY", metavar="KEY.pem", help='Sign with this Ed25519 key. Needs the extra "attest".'
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", envvar="AUDIT_OUTPUT", metavar="FILE|DIR", help="Default: stdout. A folder for several."
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
+) -> None:
+    """Make an in-toto statement of an audit: what was audited, with what, the verdict; signed with --key."""
+    from auditor.attestation import sign, statement
+    from auditor.attestation.statement import written
+
+    audits = read(audit)
+    if len(audits) > 1 and (output is None or not _is_folder(output)):
+        raise UsageError(
+            f"{audit} holds {len(audits)} audits, and a statement is about one.", advice="Name a folder: -o DIR."
+        )
+    made = [(one, written(statement(one))) for one in audits]
+    documents = [(one, written(sign(text.encode("ascii"), key)) if key else text) for one, text in made]
+    if output is None:
+        emit(documents[0][1])
+        return
+    for one, text in documents:
+        path = output / f"{safe_name(one)}.intoto.json" if _is_folder(output) else output
+        _write_text(path, text)
+        if not quiet:
+            remark(f"Statement: {path}")
+
+
+def verify(
+    document: Annotated[Path, typer.Argument(metavar="STATEMENT.json", help="What audit attest wrote.")],
+    suspect: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file that the statement is said to be about.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(metavar="AUDIT.json", help="The audit that the statement is said to be about.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AUDIT_PUBLIC_KEY", metavar="KEY.pub", help="Public key of whoever is said to have signed."
+        ),
+    ] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Audit the file again and compare.")] = False,
+    refs: Refs = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Check a statement: signature, digests, and with --rerun the audit itself.
+
+    Exit codes: 0 every check that was made passed · 1 one failed · 2 wrong usage · 3 the file cannot be read. A check
+    that lacks a key or a file is told as "not checked".
+    """
+    from auditor.attestation import verify as check
+    from auditor.attestation.envelope import read_document
+
+    one = _single(audit) if audit else None
+    options: dict[str, Any] = {"key": key, "suspect": suspect, "audit": one, "rerun_audit": rerun}
+    if refs is None:
+        checks = check(read_document(document), **options)
+    else:
+        with opened(refs, Network(offline)) as reference:
+            checks = check(read_document(document), refs=reference.folder, **options)
+    failed = any(c.passed is False for c in checks)
+    _tell_checks(document, checks, as_json, failed)
+    raise typer.Exit(AttestationError.exit_code if failed else 0)
+
+
+def reproduce(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
+    suspect: Annotated[Path, typer.Argument(metavar="SUSPECT", help="The audited file.")],
+    refs: Refs = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Audit a file again as an audit says, and tell whether the same bytes come out; if not, which input differs.
+
+    Exit codes: 0 the same bytes, or the same conclusions with figures that differ by rounding · 1 something else.
+    """
+    from auditor.attestation import reproduce as again
+
+    one = _single(audit)
+    if refs is None:
+        found = again(one, suspect)
+    else:
+        with opened(refs, Network(offline)) as reference:
+            found = again(one, suspect, reference)
+    if as_json:
+        emit_json({"audit": str(audit), "suspect": str(suspect)} | found.to_dict())
+    elif found.same_bytes:
+        print_pairs({"same bytes": True, "sha256 without timing": found.audit_sha256["found"]})
+    else:
+        print_pairs({"same bytes": False, "same conclusions": found.same_figures, "what differs": found.causes})
+        if found.results:
+            print_pairs({"results that differ": {d.field: f"{d.recorded} → {d.found}" for d in found.results}})
+    raise typer.Exit(0 if found.same_bytes or found.same_figures else AttestationError.exit_code)
+
+
+def _single(path: Path) -> Mapping[str, Any]:
+    """The one audit of a file."""
+    audits = read(path)
+    if len(audits) > 1:
+        raise UsageError(f"{path} holds {len(audits)} audits.", advice="Give the JSON of one file's audit.")
+    return audits[0]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether -o names a folder: one that exists, or a name without .json."""
+    return path.is_dir() or path.suffix != ".json"
+
+
+def _tell_checks(document: Path, checks: list[Check], as_json: bool, failed: bool) -> None:
+    """The checks as JSON or for people; what failed once more on stderr."""
+    if as_json:
+        rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
+        emit_json({"statement": str(document), "ok": not failed, "checks": rows})
+        return
+    print_pairs({c.name: f"{SIGNS[c.passed]} – {c.detail}" for c in checks})
+    for c in checks:
+        if c.passed is False:
+            complain(f"{document}: {c.name}: {c.detail}.")

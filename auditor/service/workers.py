@@ -1,0 +1,209 @@
+"""Processes that audit: each holds the reference set, does one file at a time, and can be ended at any time.
+
+In:  a path.  Out: the audit as a dict, or why there is none.  A process that dies or overruns its time is replaced; the
+service itself never reads a suspect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from auditor.errors import AuditorError
+
+START = 120.0
+"""Seconds in which a process must have loaded its set."""
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class TooLong(AuditorError):
+    """An audit took longer than allowed and was ended."""
+
+    code = "timeout"
+
+
+class Broken(AuditorError):
+    """A process ended in the middle of an audit."""
+
+    code = "worker"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One audit."""
+
+    path: str
+    name: str
+    """What the audit calls the file."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every process audits with."""
+
+    refs: str | None
+    policy: str | None
+    """Path of a policy file."""
+    alpha: float | None
+    seed: int
+
+
+class Pool:
+    """A fixed number of processes, handed out to one request each."""
+
+    def __init__(self, setting: Setting, count: int, seconds: float) -> None:
+        """count: processes; seconds: longest time of one audit."""
+        self._setting, self._count, self._seconds = setting, count, seconds
+        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._all: set[_Worker] = set()
+        self.artists: list[str] = []
+        """Of the set, once started."""
+        self.set_digest = ""
+
+    async def start(self) -> None:
+        """Start all processes.  Raises AuditorError when the set or the policy cannot be used."""
+        started = await asyncio.gather(*(asyncio.to_thread(_Worker, self._setting) for _ in range(self._count)))
+        for worker in started:
+            self._add(worker)
+        self.artists, self.set_digest = started[0].artists, started[0].set_digest
+
+    def stop(self) -> None:
+        """End all processes."""
+        for worker in self._all:
+            worker.end()
+        self._all.clear()
+
+    def alive(self) -> int:
+        """How many processes run."""
+        return sum(worker.process.is_alive() for worker in self._all)
+
+    async def audit(self, job: Job) -> dict[str, Any]:
+        """The audit, when a process is free.  Raises TooLong or Broken; the process is then replaced."""
+        worker = await self._idle.get()
+        try:
+            found = await asyncio.to_thread(worker.audit, job, self._seconds)
+        except AuditorError:
+            await self._replace(worker)
+            raise
+        except asyncio.CancelledError:
+            worker.end()
+            await asyncio.shield(self._replace(worker))
+            raise
+        self._idle.put_nowait(worker)
+        return found
+
+    async def _replace(self, worker: _Worker) -> None:
+        """Another process in place of one that is of no use any more."""
+        self._all.discard(worker)
+        worker.end()
+        self._add(await asyncio.to_thread(_Worker, self._setting))
+
+    def _add(self, worker: _Worker) -> None:
+        self._all.add(worker)
+        self._idle.put_nowait(worker)
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, setting: Setting) -> None:
+        """Start it and wait until its set is loaded."""
+        self._pipe, other = _CONTEXT.Pipe()
+        self.process: SpawnProcess = _CONTEXT.Process(target=_serve, args=(other, setting), daemon=True)
+        self.process.start()
+        other.close()
+        ready = self._answer(START)
+        self.artists: list[str] = ready["artists"]
+        self.set_digest: str = ready["digest"]
+
+    def audit(self, job: Job, seconds: float) -> dict[str, Any]:
+        """One audit; raises TooLong, Broken."""
+        try:
+            self._pipe.send(job)
+        except OSError as error:
+            raise Broken("A process that audits has ended.", advice="Send the file again.") from error
+        return self._answer(seconds)
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+        self._pipe.close()
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        """What the process says next."""
+        try:
+            if not self._pipe.poll(seconds):
+                raise TooLong(
+                    f"The audit took longer than {seconds:g} s and was ended; nothing is known about the file.",
+                    advice="Audit it with the command `audit check`, which sets no limit.",
+                )
+            found: dict[str, Any] = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise Broken("A process that audits has ended.", advice="Send the file again.") from error
+        if "failed" in found:
+            raise Broken(found["failed"], advice=found["advice"])
+        return found
+
+
+def _serve(pipe: Connection, setting: Setting) -> None:
+    """The life of a process: load, tell, then one audit after the other until the pipe closes."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's interrupt is for the service, which ends us
+    try:
+        audit = _prepared(setting, pipe)
+    except AuditorError as problem:
+        pipe.send({"failed": problem.message, "advice": problem.advice})
+        return
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            pipe.send(audit(job))
+        except AuditorError as problem:
+            pipe.send({"failed": problem.message, "advice": problem.advice})
+
+
+def _prepared(setting: Setting, pipe: Connection) -> Any:
+    """The function that audits, with its set loaded; tells the pipe that it is."""
+    from dataclasses import replace
+
+    from auditor.audit import check
+    from auditor.gate import gated, level_of, load_policy
+    from auditor.policy import DEFAULTS
+    from auditor.reference import ReferenceSet
+
+    reference = ReferenceSet.load(setting.refs)
+    policy = load_policy(setting.policy) if setting.policy else None
+    level = level_of(setting.alpha, policy)
+    thresholds = policy.thresholds if policy else DEFAULTS
+
+    def audit(job: Job) -> dict[str, Any]:
+        found = check(job.path, reference, seed=setting.seed, alpha=level, thresholds=thresholds)
+        found = replace(found, suspect=replace(found.suspect, path=job.name))
+        if policy:
+            found = gated(found, policy)
+        return _named(found.to_dict(), job)
+
+    for view in reference.views.values():  # computed once now, not in the first request
+        _ = view.centres, view.normaliser, view.null_scores, view.null_statistic, view.genuine_scores
+    pipe.send({"artists": reference.artists, "digest": reference.manifest["digest"]})
+    return audit
+
+
+def _named(audit: dict[str, Any], job: Job) -> dict[str, Any]:
+    """The audit without the path of the temporary copy."""
+    if audit["skipped"] is not None:
+        name = Path(job.name).name
+        for part, key in (("skipped", "reason"), ("verdict", "sentence")):
+            audit[part][key] = audit[part][key].replace(job.path, name)
+        audit["verdict"]["reasons"] = [audit["skipped"]["reason"]]
+    return audit
