@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditor.cli.documents import _write_text, safe_name
+from auditor.cli.documents import write_text, safe_name
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened
@@ -59,7 +59,7 @@ def attest(
         return
     for one, text in documents:
         path = output / f"{safe_name(one)}.intoto.json" if _is_folder(output) else output
-        _write_text(path, text)
+        write_text(path, text)
         if not quiet:
             remark(f"Statement: {path}")
 

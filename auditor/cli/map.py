@@ -10,7 +10,7 @@ import typer
 
 from auditor.cli.documents import write_text
 from auditor.cli.output import complain, remark
-from auditor.cli.suspects import followed, named
+from auditor.cli.suspects import followed, local
 from auditor.errors import UsageError
 
 ENDINGS = (".html", ".svg")
@@ -53,13 +53,13 @@ def style_map(
 
     reference = ReferenceSet.load(refs)
     found = []
-    for path in followed(named(suspects) if suspects else [], quiet):
+    for suspect in followed(local(suspects) if suspects else [], quiet):
         seen: list[Placed] = []
-        audit = check(path, reference, seed=seed, observe=seen.append)
+        audit = check(suspect, reference, seed=seed, observe=seen.append)
         if audit.skipped:
             complain(f"Not placed: {audit.skipped.reason} {audit.skipped.advice}")
         else:
-            found.append((str(path), seen[0], audit))
+            found.append((str(suspect), seen[0], audit))
     view = place(reference, found, corpus, projection.value, seed)
     written = write_text(output, render_svg(view) if output.name.lower().endswith(".svg") else render_page(view))
     if not quiet:

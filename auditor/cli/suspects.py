@@ -27,6 +27,13 @@ def named(arguments: Sequence[str], network: Network) -> list[Source]:
     return suspects
 
 
+def local(arguments: Sequence[str]) -> list[Path]:
+    """The suspects behind arguments that may name files of this machine only.  Raises UsageError."""
+    if remote := [name for name in arguments if is_remote(name) and not _exists(name)]:
+        raise UsageError(f"{remote[0]} is not on this machine.", advice="Download it first, then name the file.")
+    return [suspect.path for suspect in named(arguments, Network(offline=True)) if isinstance(suspect, Local)]
+
+
 def audited(
     suspect: Source, audit: Callable[[Path], Audit], not_audited: Callable[[str, NotAuditable], Audit]
 ) -> Audit:

@@ -24,7 +24,10 @@ def test_help_names_every_command(run):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "refs train", "refs import", "refs add", "refs remove", "refs pull", "refs push"])
+SETS = ["refs train", "refs import", "refs add", "refs remove", "refs pull", "refs push"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *SETS])
 def test_every_command_has_help(run, command):
     done = run(*command.split(), "--help")
     assert done.returncode == 0
