@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,12 @@ from auditor.cli.documents import Destination, Format
 from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import followed, named
+from auditor.errors import NotAuditable
 from auditor.result import Audit
+from auditor.sources.local import expand
+
+if TYPE_CHECKING:
+    from auditor.lora.relation import Known
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
@@ -45,6 +50,10 @@ def check(
     fail_on: Annotated[
         FailOn, typer.Option(envvar="AUDIT_FAIL_ON", help="From which verdict on the exit code is 10 or 11.")
     ] = FailOn.MATCH,
+    known: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIT_KNOWN", metavar="DIR", help="Known LoRA files of this base: is this a copy of one?"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
     resamples: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
@@ -69,12 +78,27 @@ def check(
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(refs)
+    originals = known_files(known) if known else ()
+    options: dict[str, Any] = {"seed": seed, "alpha": alpha, "resamples": resamples, "features_name": features}
     audits = [
-        audit_file(path, reference, seed=seed, alpha=alpha, resamples=resamples, features_name=features)
+        audit_file(path, reference, **options, known=originals)
         for path in followed(paths, quiet)
     ]
     deliver(audits, where, quiet)
     raise typer.Exit(exit_code(audits, fail_on))
+
+
+def known_files(folder: Path) -> tuple[Known, ...]:
+    """Every LoRA below `folder`; what cannot be read is named on stderr and passed over: it is nobody's original."""
+    from auditor.lora.relation import Known
+
+    found = []
+    for path in expand([str(folder)], ()):
+        try:
+            found.append(Known(path))
+        except NotAuditable as problem:
+            complain(f"Not compared with: {problem.message}")
+    return tuple(found)
 
 
 def deliver(audits: Sequence[Audit], where: Destination, quiet: bool) -> None:

@@ -118,7 +118,7 @@ class KroneckerModule(WholeModule):
         if self.factors is None:
             return super().decomposed()
         (u1, s1, v1), (u2, s2, v2) = map(_svd, self.factors)
-        values: Array = np.kron(s1, s2)
+        values = np.asarray(np.kron(s1, s2), np.float64)
         order = np.argsort(-values, kind="stable")
         left, right = np.asarray(np.kron(u1, u2), np.float64), np.asarray(np.kron(v1, v2), np.float64)
         return left[:, order], values[order], right[order]
