@@ -175,6 +175,8 @@ def from_dotted(name: str) -> str | None:
     body = re.sub(r"(\.attn[12])\.to_out$", r"\1.to_out.0", body).removesuffix(".base_layer")
     if part is not None and part.startswith("text_encoder"):
         return _text_path(part, body)
+    if part not in (None, "unet") and NUMBER.sub("#", body) in _OF_TRANSFORMERS:
+        return f"transformer.{body}"
     if _stem(body, SGM_STEMS, ".") or (part == "denoiser" and body in _SGM_TOP):
         inner = sgm_to_diffusers(body)
         return inner and f"unet.{inner}"
@@ -192,6 +194,9 @@ def from_dotted(name: str) -> str | None:
 _SHARED = re.compile(r"blocks\.#\.(attn|mlp)\.|(t_embedder|head|x_embedder)\b")
 _BARE = frozenset(name for name in TRANSFORMER if not _SHARED.match(name))
 """Masked names that are believed without a prefix: those that no other kind of network has."""
+
+
+_OF_TRANSFORMERS = frozenset(TRANSFORMER) - frozenset((*UNET, *SGM))
 
 
 def _is_family_name(body: str) -> bool:

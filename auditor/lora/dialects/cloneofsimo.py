@@ -1,8 +1,8 @@
 """Numbered tensors of cloneofsimo's lora: ``unet:7:down``, or bare lists up, down, up, … in its first torch files.
 
 The number is the place in the trainer's walk of the model.  Order for SD 1 and 2: down blocks, up blocks, middle block
-last; in each transformer block q, k, v, out of attn1, the feed-forward's first layer (not in lists of 128 modules), q, k,
-v, out of attn2.  Text encoder: k, v, q, out of each layer; 48 modules.
+last; in each transformer block q, k, v, out of attn1, the feed-forward's first layer (not in lists of 128 modules),
+then q, k, v, out of attn2.  Text encoder: k, v, q, out of each layer; 48 modules.
 """
 
 from __future__ import annotations
