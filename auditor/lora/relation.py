@@ -44,9 +44,10 @@ SAME_SOURCE = 0.28
 UNRELATED = 0.02
 BY_MODULE = 0.98
 """Share of the energy in modules that are copies, from which the files are one update scaled module by module."""
-CONTAINED = 0.9
-"""Share of one LoRA's energy inside the other's row and column spaces from which it counts as part of a merge.  Both
-parts of a merge that was cut to two thirds of their ranks keep 0.97 and more of it, strangers next to none."""
+CONTAINED = 0.6
+"""Share of one LoRA's energy inside the other's row and column spaces from which it counts as part of a merge.  Chance
+gives at most a quarter, since spans of more than half a layer are not counted; halves of a merge that was cut to two
+thirds of their ranks keep 0.97 where spectra fall as trained ones do, and 0.7 where they are flat."""
 SPECTRUM_MATCH = 0.02
 """Largest relative distance of a spectrum from the cut spectrum of the other for a resize."""
 SUMMED_DOWN = 0.95
