@@ -64,7 +64,7 @@ class Reading:
         for path, module in self.each():
             if isinstance(module, WholeModule) or module.algorithm in ("loha", "lokr"):
                 numbers += module.held_numbers
-            pieces = _split(module, self.structure.parts(path), self.structure.modules[path].body)
+            pieces = split_module(module, self.structure.parts(path), self.structure.modules[path].body)
             doubled = any(piece.path in self.modules for piece in pieces)
             if doubled or numbers > MAX_REWRITTEN:
                 self._doubled += doubled
@@ -150,7 +150,7 @@ def _is_beside(role: str) -> bool:
     return role.startswith(BESIDE) or role in ("glora_a1", "glora_a2")
 
 
-def _split(module: LoraModule, parts: tuple[Part, ...], body: str) -> list[LoraModule]:
+def split_module(module: LoraModule, parts: tuple[Part, ...], body: str) -> list[LoraModule]:
     """The canonical modules that `module` stands for; itself where its rows do not divide."""
     out, across = module.shape
     total = sum(part.share for part in parts)
