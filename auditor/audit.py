@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from auditor._version import __version__
 from auditor.embedding.backend import Floats
 from auditor.embedding.features import Factored, factor_all, features
 from auditor.errors import NotAuditable, UsageError
-from auditor.evidence import artist_scores, control_scores, copy_of, mixture, open_set, style_map
+from auditor.evidence import artist_scores, control_scores, copy_of, copy_of_known, mixture, open_set, style_map
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
+from auditor.lora.relation import Known
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit, Verdict
@@ -48,9 +49,10 @@ def check(
     features_name: str | None = None,
     artifact: Artifact | None = None,
     observe: Callable[[Placed], None] | None = None,
+    known: Sequence[Known] = (),
     thresholds: Thresholds = DEFAULTS,
 ) -> Audit:
-    """Audit one LoRA file against a reference set (None: the default set).
+    """Audit one LoRA file against a reference set (None: the default set) and, for copies, against `known` files.
 
     A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set.  Raises UsageError for options out of
     range and ReferenceSetError for a set that cannot be used.  `artifact`: the file's hashes where they are known
@@ -76,7 +78,7 @@ def check(
         tested = open_set(view, point, alpha, resamples, seed, reference.artists)
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
-        copied = copy_of(reference, factored, artifact)
+        copied = copy_of_known(path, known) or copy_of(reference, factored, artifact)
         verdict = decide(tested, artists, coverage, controls, copied, thresholds)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
     parts |= {"mixture": mixture(reference, view, point), "map": style_map(reference, view, point), "verdict": verdict}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from auditor.embedding.backend import Floats, artist_weights, centroids, cosines
 from auditor.embedding.features import Factored
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.lora import Artifact
+from auditor.lora.relation import DERIVED, Known
 from auditor.reference.set import ReferenceSet, View, sub_columns
 from auditor.result import ArtistScore, OpenSet, StyleMap
 from auditor.statistics.conformal import conformal_p, holm, p_floor
@@ -224,6 +226,20 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
         return None
     relation = "same_update" if closeness[best] > 0.97 else "same_run"
     return derivative(reference.manifest["references"][best], relation, closeness[best])
+
+
+def copy_of_known(path: str | Path, known: Sequence[Known]) -> dict[str, Any] | None:
+    """The closest relative of the suspect among known files, by their weights themselves; None where none is one."""
+    if not known:
+        return None
+    suspect = Known(path)
+    found: list[tuple[float, dict[str, Any]]] = []
+    for other in known:
+        relation = other.against(suspect)
+        if relation.relation in DERIVED:
+            row = {"of": other.name, "artist": None, "relation": relation.relation, "figures": relation.figures}
+            found.append((abs(relation.figures["cos_delta_w_common"]), row))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str, Any]:

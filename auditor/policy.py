@@ -145,12 +145,20 @@ def inconclusive(sentence: str, would_change: list[str]) -> Verdict:
     return Verdict("INCONCLUSIVE", None, sentence, [sentence], would_change)
 
 
+DERIVED = {
+    "same_update": "The weights of this file are those of a known file,",
+    "resized": "The weights of this file are those of a known file at another rank,",
+    "same_run": "The weights of this file and those of a known file are of one training run or one start,",
+    "merge": "The weights of this file and those of a known file contain one another, as a merge does,",
+}
+
+
 def derived(derivative: Mapping[str, Any]) -> Verdict:
     """A copy or descendant of a known file; style is then beside the point."""
     return Verdict(
         "DERIVATIVE",
         derivative.get("artist"),
-        f"The weights of this file are those of a known file, {derivative['of']} ({derivative['relation']}).",
+        f"{DERIVED.get(derivative['relation'], DERIVED['same_update'])} {derivative['of']} ({derivative['relation']}).",
         [f"Cosine of the two updates: {derivative['figures']['cos_delta_w']:.3f}; unrelated files stay below 0.3."],
         ["Evidence that the known file was made from this one."],
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from auditor.cli.output import emit_json, print_pairs
+from auditor.cli.output import emit_json
+from auditor.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
 LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
+Header = Annotated[
+    bool, typer.Option("--header", help="Read the header alone, at once whatever the size: no hashes, scales, spectra.")
+]
 
 
 def inspect(
@@ -22,19 +26,27 @@ def inspect(
         ),
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    header: Header = False,
     as_json: Json = False,
 ) -> None:
     """Show what a LoRA file is: dialect, base, ranks, spectrum, hashes, declared metadata (claims, not evidence)."""
     from auditor.lora.inspect import inspect as anatomy
 
-    found = anatomy(file)
+    found = anatomy(file, header_only=header)
+    if lookup and header:
+        raise UsageError("--lookup needs the file's hash, --header reads none.", advice="Give one of them.")
     if lookup:
         from auditor.sources import Network
         from auditor.sources.civitai import by_hash, described
 
         version = by_hash(found["autov2"], Network(offline, lookup))
         found["lookup"] = {"site": "civitai", "hash": found["autov2"], "found": described(version) if version else None}
-    _give(found, as_json)
+    if as_json:
+        emit_json(found)
+    else:
+        from auditor.cli.anatomy_page import print_anatomy
+
+        print_anatomy(found)
 
 
 def compare(
@@ -43,18 +55,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Tell how two LoRA files are related: copies, re-saves, resizes, one run, a merge, or unrelated."""
-    from auditor.lora import load_lora, read_artifact
-    from auditor.lora.relation import compare as relate
+    from auditor.lora.relation import compare_files
 
-    one, other = read_artifact(a), read_artifact(b)
-    found = relate(load_lora(a), load_lora(b), one.sha256, other.sha256, one.tensor_sha256, other.tensor_sha256)
-    names = {"a": str(a), "b": str(b)}
-    _give({**names, "relation": found.relation, "figures": found.figures, "reasons": list(found.reasons)}, as_json)
-
-
-def _give(found: dict[str, Any], as_json: bool) -> None:
-    """The result as JSON or for people."""
+    found = compare_files(a, b)
+    answer = {"a": str(a), "b": str(b), "relation": found.relation, "figures": found.figures}
+    answer["reasons"] = list(found.reasons)
     if as_json:
-        emit_json(found)
+        emit_json(answer)
     else:
-        print_pairs(found)
+        from auditor.cli.anatomy_page import print_relation
+
+        print_relation(answer)

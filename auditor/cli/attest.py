@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditor.cli.documents import write_text, safe_name
+from auditor.cli.documents import safe_name, write_text
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,10 @@ from auditor.gate import Policy, gated, level_of, load_policy
 from auditor.policy import DEFAULTS
 from auditor.result import Audit
 from auditor.sources import Network
+from auditor.sources.local import expand
+
+if TYPE_CHECKING:
+    from auditor.lora.relation import Known
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
@@ -63,6 +67,10 @@ def check(
         Path | None,
         typer.Option("--policy", envvar="AUDIT_POLICY", metavar="FILE", help="Thresholds and what blocks, in TOML."),
     ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIT_KNOWN", metavar="DIR", help="Known LoRA files of this base: is this a copy of one?"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
     resamples: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
@@ -97,11 +105,12 @@ def check(
     sources = named(suspects, network)
     options: dict[str, Any] = {"seed": seed, "alpha": level, "resamples": resamples, "features_name": features}
     options["thresholds"] = policy.thresholds if policy else DEFAULTS
+    originals = known_files(known) if known else ()
     with opened(refs, network) as reference:
         _warn_of_concern(policy, reference.artists)
 
         def audit_one(path: Path) -> Audit:
-            return audit_file(path, reference, **options)
+            return audit_file(path, reference, **options, known=originals)
 
         def unreachable(name: str, problem: NotAuditable) -> Audit:
             return not_audited(name, problem, reference, **options)
@@ -139,6 +148,19 @@ def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:
             complain(f"{audit.suspect.path}: blocked. {note['reason']}")
         elif not quiet and note["outcome"] in ("ignored", "known", "not-of-concern"):
             remark(f"{audit.suspect.path}: not blocked ({note['outcome']}). {note['reason']}")
+
+
+def known_files(folder: Path) -> tuple[Known, ...]:
+    """Every LoRA below `folder`; what cannot be read is named on stderr and passed over: it is nobody's original."""
+    from auditor.lora.relation import Known
+
+    found = []
+    for path in expand([str(folder)], ()):
+        try:
+            found.append(Known(path))
+        except NotAuditable as problem:
+            complain(f"Not compared with: {problem.message}")
+    return tuple(found)
 
 
 def deliver(audits: Sequence[Audit], where: Destination, quiet: bool) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.lora.base_family import base_family
 from auditor.lora.config import MAX_BYTES, SIDECAR
 from auditor.lora.container import Container, open_regular, read_exactly
 from auditor.lora.hashes import BLOCK, MAX_FILE, read_artifact
-from auditor.lora.reader import sort_names
+from auditor.lora.reader import split_module
 from auditor.lora.safetensors import MAX_HEADER, Entry, header_length
+from auditor.lora.structure import describe
 from auditor.lora.weights import LoraModule, LoraWeights
 
 PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
@@ -88,18 +88,17 @@ def _sidecar(path: str) -> bytes:
 
 def outline(container: Container) -> LoraWeights | None:
     """The file's modules by their shapes alone; None unless every module is a plain LoRA with fitting factors."""
-    groups = sort_names(container)
-    modules = {}
-    for path, roles in sorted(groups.by_path.items()):
-        module = _shape(path, {role: container.entries[name] for role, name in roles.items()})
+    structure = describe(container)
+    modules: dict[str, LoraModule] = {}
+    for path, named in sorted(structure.modules.items()):
+        module = _shape(path, {role: container.entries[name] for role, name in named.roles.items()})
         if module is None:
             return None
-        modules[path] = module
-    if not modules or groups.others:
+        modules.update({piece.path: piece for piece in split_module(module, structure.parts(path), named.body)})
+    if not modules or structure.others:
         return None
-    base = base_family(modules, container.metadata)
-    dialect = groups.used.most_common(1)[0][0].name
-    return LoraWeights(modules, dialect, ("lora",), base.family, base.grounds, dict(container.metadata))
+    base = structure.base
+    return LoraWeights(modules, structure.dialect, ("lora",), base.family, base.grounds, dict(container.metadata))
 
 
 def _shape(path: str, roles: Mapping[str, Entry]) -> LoraModule | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.lora.weights import LoraModule, LoraWeights
+from auditor.lora.whole import KroneckerModule, WholeModule
 
 Array = NDArray[np.float64]
 
@@ -41,9 +42,31 @@ def inner_product(a: LoraModule, b: LoraModule) -> float:
     """⟨ΔW_a, ΔW_b⟩ = s_a s_b Σ (B_aᵀ B_b) ∘ (A_a A_bᵀ).  Raises ValueError when the shapes differ."""
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+    if isinstance(a, WholeModule) or isinstance(b, WholeModule):
+        return a.scale * b.scale * _whole_inner(a, b)
     ups = a.up.astype(np.float64).T @ b.up.astype(np.float64)
     downs = a.down.astype(np.float64) @ b.down.astype(np.float64).T
     return float(a.scale * b.scale * np.sum(ups * downs))
+
+
+def _whole_inner(a: LoraModule, b: LoraModule) -> float:
+    """⟨ΔW_a, ΔW_b⟩ without scales, at least one held whole; two Kronecker products of one form stay factored."""
+    if isinstance(a, KroneckerModule) and isinstance(b, KroneckerModule) and a.factors and b.factors:
+        (a1, a2), (b1, b2) = a.factors, b.factors
+        if a1.shape == b1.shape:
+            return _dense_inner(a1, b1) * _dense_inner(a2, b2)
+    if isinstance(a, WholeModule) and isinstance(b, WholeModule):
+        return _dense_inner(a.matrix, b.matrix)
+    whole, low = (a, b) if isinstance(a, WholeModule) else (b, a)
+    across = whole.matrix.astype(np.float64) @ low.down.astype(np.float64).T  # type: ignore[attr-defined]
+    return float(np.sum(across * low.up.astype(np.float64)))
+
+
+def _dense_inner(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Σ a ∘ b in float64, a few rows at a time."""
+    step = max(1, 2**20 // max(1, a.shape[1]))
+    pieces = range(0, a.shape[0], step)
+    return sum(float(np.vdot(a[i : i + step].astype(np.float64), b[i : i + step].astype(np.float64))) for i in pieces)
 
 
 def norm(module: LoraModule) -> float:
@@ -57,23 +80,46 @@ def canonical(module: LoraModule) -> tuple[Array, Array, Array]:
     Cut at `TRUNCATION` of the largest singular value.  The largest entry of each column of U is positive, so that the
     factors themselves, not only their product, are the same for every writing of one ΔW with distinct singular values.
     """
-    left, core_left = _qr(module.up)
-    right, core_right = _qr(module.down.T)
-    u, s, vt = np.linalg.svd(module.scale * (core_left @ core_right.T), full_matrices=False)
-    keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
-    wide: Array = left @ u[:, keep]
-    across: Array = vt[keep] @ right.T
-    kept: Array = s[keep].astype(np.float64)
+    if isinstance(module, WholeModule):
+        wide, kept, across = _cut_whole(module)
+    else:
+        left, core_left = _qr(module.up)
+        right, core_right = _qr(module.down.T)
+        u, s, vt = np.linalg.svd(module.scale * (core_left @ core_right.T), full_matrices=False)
+        keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
+        wide, kept, across = left @ u[:, keep], s[keep].astype(np.float64), vt[keep] @ right.T
     if len(kept):
         signs = np.sign(wide[np.abs(wide).argmax(0), np.arange(len(kept))])
         wide, across = wide * signs, across * signs[:, None]
     return wide, kept, across
 
 
+def _cut_whole(module: WholeModule) -> tuple[Array, Array, Array]:
+    """`canonical` of a module that is held whole, signs left open; a negative scale turns U."""
+    u, s, vt = module.decomposed()
+    s = s * abs(module.scale)
+    keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
+    return u[:, keep] * np.sign(module.scale), s[keep], vt[keep]
+
+
 def spectrum(module: LoraModule) -> Array:
     """All min(r, m, n) singular values of ΔW, descending; trailing ones are 0 up to rounding."""
+    if isinstance(module, WholeModule):
+        return abs(module.scale) * module.singular()
     core_left, core_right = _qr(module.up)[1], _qr(module.down.T)[1]
     return _as_array(np.linalg.svd(module.scale * (core_left @ core_right.T), compute_uv=False))
+
+
+def rough_spectrum(module: LoraModule) -> Array:
+    """`spectrum` from the Gram matrices of the factors: several times quicker, exact to about 1e-8 of the largest."""
+    if isinstance(module, WholeModule):
+        return spectrum(module)
+    up, down = module.up.astype(np.float64), module.down.astype(np.float64)
+    size, vectors = np.linalg.eigh(up.T @ up)
+    root = vectors * np.sqrt(np.maximum(size, 0.0))
+    squares = np.linalg.eigvalsh(root.T @ (down @ down.T) @ root)[::-1]
+    kept = np.sqrt(np.maximum(squares, 0.0))[: min(module.shape)]
+    return abs(module.scale) * np.where(kept > 1e-8 * kept[0], kept, 0.0)
 
 
 def _qr(matrix: NDArray[np.float32]) -> tuple[Array, Array]:

@@ -5,8 +5,10 @@ In:  the tensors of one module by role.  Out: `LoraModule`, exact up to float32.
 
     LoCon with a core   up (mid · down)                            rank unchanged
     LoHa                (B₁A₁) ∘ (B₂A₂) = rows of B₁⊗B₂ times rows of A₁⊗A₂    rank r²
-    LoKr                W₁ ⊗ W₂ = (B₁⊗B₂)(A₁⊗A₂)                  rank r₁ r₂
+    LoKr                W₁ ⊗ W₂ = (B₁⊗B₂)(A₁⊗A₂)                  rank r₁ r₂, or kept as W₁, W₂ where that is full
     full difference     ΔW · 1
+    GLoRA               W a₁a₂ + b₁b₂: the second half            rank r
+    AdaLoRA             B diag(E) A                               rank unchanged
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from numpy.typing import NDArray
 
 from auditor.errors import MalformedFile
 from auditor.lora.weights import LoraModule, Matrix
+from auditor.lora.whole import KroneckerModule, WholeModule
 
-MAX_ELEMENTS = 2**24
-"""Most numbers that the factors of one rewritten module may hold (LoHa, LoKr, full); 64 MiB."""
+MAX_ELEMENTS = 2**25
+"""Most numbers of one rewritten module's factors, or of the dense form that is made of it for a moment; 128 MiB."""
 
-MAX_REWRITTEN = 2**26
-"""Most numbers that all rewritten modules of a file may hold together; 256 MiB."""
+MAX_REWRITTEN = 2**27
+"""Most numbers that all rewritten modules of a file may hold together; 512 MiB."""
 
 Tensors = Mapping[str, NDArray[np.float32]]
 Fault = Callable[[str, str], MalformedFile]
@@ -42,6 +45,10 @@ class Scaling:
 
     alpha: float | None = None
     rslora: bool = False
+    rank: int | None = None
+    """Declared rank; counts where the tensors do not show it (a Kronecker product of whole matrices)."""
+    peft: bool = False
+    """Whether PEFT wrote the file, which scales a Kronecker product of whole matrices too."""
 
 
 def build_module(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule | None:
@@ -52,7 +59,7 @@ def build_module(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) ->
     for first, build in (("down", _lora), ("up", _lora), ("hada", _loha), ("lokr", _lokr), ("diff", _full)):
         if any(role.startswith(first) for role in tensors):
             return build(path, tensors, scaling, fault)
-    return None
+    return _glora(path, tensors, scaling, fault) if "glora_b1" in tensors or "glora_b2" in tensors else None
 
 
 def _lora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
@@ -65,6 +72,8 @@ def _lora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraMo
         raise fault("up", f"has the shape {list(up.shape)}; only its first two sizes may differ from 1")
     convolution = down.ndim > 2 and math.prod(down.shape[2:]) > 1
     left = up.reshape(up.shape[0], -1)
+    if "middle" in tensors:
+        return _adalora(path, tensors, scaling, fault)
     if "mid" in tensors:
         mid = tensors["mid"]
         if mid.ndim < 3 or math.prod(down.shape[2:]) != 1 or mid.shape[:2] != (left.shape[1], down.shape[0]):
@@ -76,6 +85,31 @@ def _lora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraMo
     scale, source = _scale(tensors, right.shape[0], scaling, fault)
     name = "dora" if "dora" in tensors else "locon" if convolution else "lora"
     return LoraModule(path, _own(left), _own(right), scale, source, name, int(right.shape[0]))
+
+
+def _adalora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
+    """AdaLoRA: B diag(E) A · alpha / (number of ranks kept), as PEFT computes it."""
+    down, up, middle = tensors["down"], tensors["up"], tensors["middle"].reshape(-1)
+    if down.ndim != 2 or up.ndim != 2 or not len(middle) == down.shape[0] == up.shape[1]:
+        raise fault("middle", f"has {len(middle)} numbers, which fit neither side")
+    kept = float(tensors["ranknum"].reshape(-1)[0]) if "ranknum" in tensors and tensors["ranknum"].size else len(middle)
+    alpha = float(len(middle)) if scaling.alpha is None else scaling.alpha
+    scale = alpha / (kept + 1e-5) if kept > 0 else 0.0
+    source = "none" if scaling.alpha is None else "config"
+    return LoraModule(path, _own(up), _own(down * middle[:, None]), scale, source, "lora", len(middle))
+
+
+def _glora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
+    """The half of GLoRA that needs no base weights, b₁ b₂ (b₂ b₁ in files of old LyCORIS, told by their shapes)."""
+    one, two = (_need(tensors, f"glora_b{n}", fault) for n in "12")
+    if min(one.ndim, two.ndim) < 2 or 0 in (one.size, two.size):
+        raise fault("glora_b1", "and its partner are no matrices")
+    left, right = (one, two) if one.shape[1] == two.shape[0] else (two, one)
+    left, right = left.reshape(left.shape[0], -1), right.reshape(right.shape[0], -1)
+    if left.shape[1] != right.shape[0]:
+        raise fault("glora_b1", f"has the shape {list(one.shape)}, which does not fit its partner's {list(two.shape)}")
+    scale, source = _scale(tensors, right.shape[0], scaling, fault)
+    return LoraModule(path, _own(left), _own(right), scale, source, "glora", int(right.shape[0]))
 
 
 def _loha(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
@@ -90,13 +124,12 @@ def _loha(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraMo
         raise fault("hada_w2_a", "makes a matrix of another shape than its partner hada_w1")
     rank = int(left1.shape[1])
     out, across = left1.shape[0], right1.shape[1]
-    if rank * left2.shape[1] >= min(out, across):
-        _check_size(out * across)
-        up, down = _split_dense((left1 @ right1) * (left2 @ right2))
-    else:
-        up = np.einsum("oa,ob->oab", left1, left2).reshape(out, -1)
-        down = np.einsum("ai,bi->abi", right1, right2).reshape(-1, across)
     scale, source = _scale(tensors, rank, scaling, fault)
+    if rank * left2.shape[1] * (out + across) >= out * across:
+        _check_size(out * across)
+        return WholeModule(path, (_own((left1 @ right1) * (left2 @ right2)),), scale, source, "loha", rank)
+    up = np.einsum("oa,ob->oab", left1, left2).reshape(out, -1)
+    down = np.einsum("ai,bi->abi", right1, right2).reshape(-1, across)
     return _rewritten(path, up, down, (scale, source), "loha", rank)
 
 
@@ -121,13 +154,13 @@ def _lokr(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraMo
     left2, right2, rank2 = _lokr_side(tensors, "2", fault)
     out, across = left1.shape[0] * left2.shape[0], right1.shape[1] * right2.shape[1]
     rank = left1.shape[1] * left2.shape[1]
-    _check_size(min(rank * (out + across), out * across + min(out, across) ** 2))
-    if rank >= min(out, across):
-        up, down = _split_dense(np.kron(left1 @ right1, left2 @ right2))
-    else:
-        up, down = np.kron(left1, left2), np.kron(right1, right2)
-    declared = rank2 or rank1
+    declared = rank2 or rank1 or ((scaling.rank or 0) if scaling.peft else 0)
     scale, source = _scale(tensors, declared, scaling, fault) if declared else (1.0, "none")
+    if rank * (out + across) >= out * across:
+        _check_size(out * across // 2)
+        factors = (_own(left1 @ right1), _own(left2 @ right2))
+        return KroneckerModule(path, factors, scale, source, "lokr", declared or min(out, across))
+    up, down = np.kron(left1, left2), np.kron(right1, right2)
     return _rewritten(path, up, down, (scale, source), "lokr", declared or rank)
 
 
@@ -155,14 +188,13 @@ def _lokr_side(tensors: Tensors, half: str, fault: Fault) -> tuple[Matrix, Matri
 
 
 def _full(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
-    """A full difference; its scale is 1 by convention.  Differences of vectors (norms) make no module."""
+    """A full difference; its scale is 1 by convention."""
     diff = tensors["diff"]
     if diff.ndim < 2 or diff.size == 0:
-        raise TooLarge
+        raise fault("diff", f"has the shape {list(diff.shape)}, which is no matrix")
     matrix = diff.reshape(diff.shape[0], -1)
-    _check_size(matrix.size + min(matrix.shape) ** 2)
-    up, down = _split_dense(matrix)
-    return _rewritten(path, up, down, (1.0, "none"), "full", min(matrix.shape))
+    _check_size(matrix.size)
+    return WholeModule(path, (_own(matrix),), 1.0, "none", "full", min(matrix.shape))
 
 
 def _rewritten(

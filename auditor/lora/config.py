@@ -33,15 +33,26 @@ class ScaleConfig:
     rslora: bool = False
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     """Module names, or their ends after a dot, and their own alpha."""
+    rank: int | None = None
+    rank_pattern: Mapping[str, float] = field(default_factory=dict)
+    """Module names, or their ends after a dot, and their own rank."""
     unread_patterns: tuple[str, ...] = ()
     """Patterns that are more than plain names.  Untrusted text."""
 
-    def scaling(self, module: str) -> Scaling:
+    def scaling(self, module: str, *, peft: bool = False) -> Scaling:
         """For the module with the (possibly prefixed) dotted name `module`."""
-        for name, alpha in self.alpha_pattern.items():
-            if module == name or module.endswith("." + name):
-                return Scaling(alpha, self.rslora)
-        return Scaling(self.alpha, self.rslora)
+        rank = _matching(self.rank_pattern, module)
+        return Scaling(
+            self.alpha if (own := _matching(self.alpha_pattern, module)) is None else own,
+            self.rslora,
+            self.rank if rank is None else int(rank),
+            peft,
+        )
+
+
+def _matching(patterns: Mapping[str, float], module: str) -> float | None:
+    """The value of the first pattern that is `module` or its end after a dot, as PEFT matches; None without one."""
+    return next((value for name, value in patterns.items() if module == name or module.endswith("." + name)), None)
 
 
 def read_sidecar(weights_path: str) -> ScaleConfig | None:
@@ -90,13 +101,23 @@ def _object(raw: bytes, where: str) -> dict[str, Any]:
 def _config(values: Mapping[str, Any], where: str) -> ScaleConfig:
     """The scale settings among `values`."""
     alpha = values.get("lora_alpha", values.get("alpha"))
-    pattern = values.get("alpha_pattern") or {}
-    if not isinstance(pattern, dict):
-        raise MalformedFile(f"{shown(where)}: alpha_pattern is no table.", advice=_ADVICE)
-    plain = {key.strip("^$"): _number(value, where) for key, value in pattern.items() if _PLAIN.fullmatch(key)}
-    odd = tuple(key for key in pattern if not _PLAIN.fullmatch(key))
+    rank = values.get("r")
+    plain, odd = _patterns(values, "alpha_pattern", where)
+    ranks, odd_ranks = _patterns(values, "rank_pattern", where)
     rslora = values.get("use_rslora", False) is True
-    return ScaleConfig(None if alpha is None else _number(alpha, where), rslora, plain, odd)
+    known = isinstance(rank, int) and not isinstance(rank, bool) and 0 < rank <= MAX_ALPHA
+    return ScaleConfig(
+        None if alpha is None else _number(alpha, where), rslora, plain, rank if known else None, ranks, odd + odd_ranks
+    )
+
+
+def _patterns(values: Mapping[str, Any], key: str, where: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """(plain names and their numbers, patterns that are more than plain names)."""
+    pattern = values.get(key) or {}
+    if not isinstance(pattern, dict):
+        raise MalformedFile(f"{shown(where)}: {key} is no table.", advice=_ADVICE)
+    plain = {name.strip("^$"): _number(value, where) for name, value in pattern.items() if _PLAIN.fullmatch(name)}
+    return plain, tuple(name for name in pattern if not _PLAIN.fullmatch(name))
 
 
 def _number(value: Any, where: str) -> float:

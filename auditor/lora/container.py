@@ -100,6 +100,10 @@ class Container:
             )
         return values.reshape(entry.shape)
 
+    def release(self) -> None:
+        """Count what was read so far as no longer held."""
+        self._budget = MAX_READ
+
     def read_bytes(self, begin: int, count: int) -> bytes:
         """Exactly `count` bytes from `begin`."""
         return read_exactly(self._descriptor, begin, count, self.path)

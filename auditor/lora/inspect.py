@@ -1,192 +1,226 @@
-"""The anatomy of a file without any reference set: what `audit inspect` shows.  Text from the file is left raw."""
+"""The anatomy of a file without any reference set: what `audit inspect` shows.  Text from the file is left raw.
+
+Names, shapes, ranks and the base come from the header; the bytes are read once for the hashes and once, one module at a
+time, for scales and spectra.  So memory does not grow with the file.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import NotAuditable
-from auditor.lora.algebra import effective_rank, spectrum
+from auditor.lora.algebra import effective_rank, rough_spectrum
 from auditor.lora.container import Container, open_container
-from auditor.lora.hashes import hash_file
-from auditor.lora.reader import load_lora, sort_names
-from auditor.lora.safetensors import Entry
-from auditor.lora.weights import LoraModule, LoraWeights
+from auditor.lora.hashes import Hashes, hash_file
+from auditor.lora.provenance import contradictions, guess_trainer
+from auditor.lora.reader import Reading, nothing_readable
+from auditor.lora.structure import Structure, describe, refuse_foreign
+from auditor.lora.weights import LoraModule
+from auditor.lora.whole import KroneckerModule, WholeModule
 
-LONGEST_VALUE = 4096
+LONGEST_VALUE = 65_536
 """Characters of one declared value that are kept."""
-MAX_WORK = 1e11
-"""Multiplications that all spectra of one file may take; more only with whole matrices (full differences, LoKr)."""
+MOST_VALUES = 1000
+MAX_WORK = 2e11
+"""Multiplications that all spectra of one file may take; more only with whole matrices or very high ranks."""
 _BLOCK = re.compile(r"(unet\.(?:(?:down|up)_blocks\.\d+|mid_block)|[a-z_0-9]+\.(?:.*?\.)?\d+|[a-z_0-9]+)")
+Floats = NDArray[np.float64]
 
 
-def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
+def inspect(path: str | os.PathLike[str], *, header_only: bool = False) -> dict[str, Any]:
     """The fields of the contract's ``inspect``.
 
-    A truncated file is described by its header (`truncated` says how much is there); its modules are not read.  Raises
-    NotAuditable when the file is no LoRA or malformed otherwise.
+    header_only: neither hash the file nor read its weights; what that would tell is None.  A truncated file is
+    described by its header too (`truncated` says how much is there).  Raises NotAuditable when the file is no LoRA or
+    is malformed otherwise.
     """
-    hashes = hash_file(path)
+    hashes = None if header_only else hash_file(path)
     with open_container(path, allow_truncated=True) as container:
-        head = {
-            "path": os.fspath(path),
-            "sha256": hashes.sha256,
-            "tensor_sha256": hashes.tensor_sha256,
-            "autov1": hashes.autov1,
-            "autov2": hashes.autov2,
-            "autov3": hashes.autov3,
-            "bytes": hashes.size,
-            "container": container.kind,
-            "trainer": guess_trainer(container.metadata),
-            "dtypes": dict(sorted(Counter(entry.dtype for entry in container.entries.values()).items())),
-            "declared": {key: value[:LONGEST_VALUE] for key, value in container.metadata.items()},
-        }
-        if container.truncated:
-            return head | _truncated(container)
-        sizes = dict(container.entries)
-    return head | _anatomy(load_lora(path), sizes, hashes.tensor_sha256)
+        structure = describe(container)
+        refuse_foreign(container, structure)
+        found = _identity(container, hashes) | _outline(container, structure)
+        if container.truncated or header_only:
+            return found | _without_weights(container, structure)
+        return found | _anatomy(container, structure, hashes)
 
 
-def _truncated(container: Container) -> dict[str, Any]:
-    """What the header of a truncated file says."""
-    present, declared = container.truncated or (0, 0)
-    try:
-        groups = sort_names(container)
-        dialect = max(groups.used, key=lambda d: groups.used[d]).name if groups.used else "unknown"
-        paths: Iterable[str] = groups.by_path
-    except NotAuditable:
-        dialect, paths = "unknown", ()
-    parts = Counter(path.partition(".")[0] for path in paths)
+def _identity(container: Container, hashes: Hashes | None) -> dict[str, Any]:
+    """Which file it is, and what it says of itself."""
+    declared = {k: v[:LONGEST_VALUE] for k, v in list(container.metadata.items())[:MOST_VALUES]}
     return {
-        "dialect": dialect,
-        "modules": sum(parts.values()),
-        "parts": dict(sorted(parts.items())),
-        "truncated": {"present": present, "declared": declared},
-        "warnings": [f"The file is truncated: {present} of its {declared} tensors are complete; no weights were read."],
+        "path": container.path,
+        "sha256": hashes and hashes.sha256,
+        "tensor_sha256": hashes and hashes.tensor_sha256,
+        "autov1": hashes and hashes.autov1,
+        "autov2": hashes and hashes.autov2,
+        "autov3": hashes and hashes.autov3,
+        "bytes": container.size,
+        "container": container.kind,
+        "declared": declared,
     }
 
 
-def _anatomy(weights: LoraWeights, entries: Mapping[str, Entry], tensor_sha256: str) -> dict[str, Any]:
-    """The fields that come from the weights."""
-    modules = list(weights.modules.values())
-    ranks = [module.file_rank or module.rank for module in modules]
-    spectra, skipped = _spectra(modules)
-    parts = Counter(module.path.partition(".")[0] for module in modules)
-    scales = [module.scale for module in modules]
+def _outline(container: Container, structure: Structure) -> dict[str, Any]:
+    """What names and shapes tell."""
+    paths = [p for p in structure.modules if p in structure.outlines] or list(structure.modules)
+    ranks = [outline.rank for outline in structure.outlines.values()]
     return {
-        "dialect": weights.dialect,
-        "algorithm": list(weights.algorithms),
-        "base_family": weights.base_family,
-        "base_grounds": list(weights.base_grounds),
-        "modules": len(modules),
-        "parts": dict(sorted(parts.items())),
-        "rank": {"min": min(ranks), "max": max(ranks), "median": float(median(ranks))},
-        "scale": {
-            "min": min(scales),
-            "max": max(scales),
-            "median": float(median(scales)),
-            "source": dict(sorted(Counter(module.scale_source for module in modules).items())),
-        },
-        "zero_modules": sum(not values.any() for values in spectra.values()),
-        "unread": {
-            "tensors": len(weights.unread),
-            "bytes": sum(entries[name].end - entries[name].begin for name in weights.unread if name in entries),
-            "names": list(weights.unread),
-        },
+        "dialect": structure.dialect,
+        "trainer": guess_trainer(container.metadata, structure),
+        "algorithm": sorted({outline.algorithm for outline in structure.outlines.values()}),
+        "base_family": structure.base.family,
+        "base_grounds": list(structure.base.grounds),
+        "modules": len(paths),
+        "parts": dict(sorted(Counter(_part(structure, path) for path in paths).items())),
+        "rank": _range(ranks),
+        "dtypes": dict(sorted(Counter(entry.dtype for entry in container.entries.values()).items())),
+    }
+
+
+def _part(structure: Structure, path: str) -> str:
+    """The part of the pipeline that a module belongs to."""
+    return structure.parts(path)[0].target.partition(".")[0]
+
+
+def _range(values: list[int] | list[float]) -> dict[str, float] | None:
+    """{min, max, median}, or None without values."""
+    if not values:
+        return None
+    return {"min": min(values), "max": max(values), "median": float(median(values))}
+
+
+def _without_weights(container: Container, structure: Structure) -> dict[str, Any]:
+    """The fields that would come from the weights, where they were not read."""
+    notes = list(structure.base.warnings)
+    truncated = None
+    if container.truncated:
+        present, declared = container.truncated
+        truncated = {"present": present, "declared": declared}
+        notes.insert(0, f"The file is truncated: {present} of {declared} tensors are complete; no weights were read.")
+    else:
+        notes.insert(0, "Only the header was read: no hashes, scales or spectra.")
+    unread = [*structure.unread, *(name for names in structure.others.values() for name in names)]
+    return {
+        "scale": None,
+        "zero_modules": None,
+        "unread": _unread(container, sorted(set(unread))),
+        "truncated": truncated,
+        "spectrum": None,
+        "blocks": [],
+        "warnings": notes,
+    }
+
+
+def _unread(container: Container, names: list[str]) -> dict[str, Any]:
+    """The contract's `unread`."""
+    size = sum(container.entries[name].end - container.entries[name].begin for name in names)
+    return {"tensors": len(names), "bytes": size, "names": names}
+
+
+def _anatomy(container: Container, structure: Structure, hashes: Hashes | None) -> dict[str, Any]:
+    """The fields that come from the weights, read one module at a time."""
+    reading, survey = Reading(container, structure), Survey()
+    for path, module in reading.each():
+        survey.add(structure.parts(path)[0].target, module)
+        container.release()
+    methods = reading.named_methods()
+    if not methods:
+        raise nothing_readable(container, structure)
+    claimed = contradictions(container.metadata, structure, survey.alphas, hashes)
+    return {
+        "algorithm": list(methods),
+        "scale": survey.scales(),
+        "zero_modules": survey.zero,
+        "unread": _unread(container, sorted(set(reading.unread))),
         "truncated": None,
-        "spectrum": _spectrum_summary(spectra),
-        "blocks": _blocks(modules, spectra),
-        "warnings": [*weights.warnings, *skipped, *hash_warnings(weights.declared, tensor_sha256)],
+        "spectrum": survey.spectrum(),
+        "blocks": survey.blocks(),
+        "warnings": [*reading.warnings(), *survey.notes(), *claimed],
     }
 
 
-def _spectra(modules: list[LoraModule]) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
-    """(singular values by path, warnings); modules of least work come first, and those beyond `MAX_WORK` are left."""
-    work = 0.0
-    spectra = {}
-    for module in sorted(modules, key=lambda m: (m.rank**2 * sum(m.shape), m.path)):
-        work += module.rank**2 * sum(module.shape)
-        if work <= MAX_WORK:
-            spectra[module.path] = spectrum(module)
-    left = len(modules) - len(spectra)
-    return spectra, [f"The spectra of {left} large modules were not computed."] if left else []
+class Survey:
+    """Scales, spectra and energies of the modules seen so far; keeps numbers, not weights."""
 
+    def __init__(self) -> None:
+        """Nothing seen."""
+        self.zero = 0
+        self.alphas: list[float] = []
+        """Scale · rank of every module whose scale comes from its alpha."""
+        self._scales: list[float] = []
+        self._sources: Counter[str] = Counter()
+        self._active: list[tuple[float, float, float]] = []
+        self._energy: dict[str, list[float]] = {}
+        self._work, self._left = 0.0, 0
 
-def _spectrum_summary(spectra: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Norm of the whole ΔW and medians over the modules with an effect."""
-    energies = [float(np.square(values).sum()) for values in spectra.values()]
-    active = [values for values in spectra.values() if values.any()]
-    first = [float(values[0] ** 2 / np.square(values).sum()) for values in active]
-    return {
-        "norm": math.sqrt(sum(energies)),
-        "largest": max((float(values[0]) for values in active), default=0.0),
-        "effective_rank_median": float(median(map(effective_rank, active))) if active else 0.0,
-        "first_direction_share_median": float(median(first)) if first else 0.0,
-    }
+    def add(self, path: str, module: LoraModule) -> None:
+        """See one module."""
+        self._scales.append(module.scale)
+        self._sources[module.scale_source] += 1
+        if module.scale_source == "alpha":
+            self.alphas.append(module.scale * (module.file_rank or module.rank))
+        self._work += _cost(module)
+        if self._work > MAX_WORK:
+            self._left += 1
+            return
+        values = rough_spectrum(module)
+        energy = float(np.square(values).sum())
+        found = _BLOCK.match(path)
+        self._energy.setdefault(found.group(1) if found else path, []).append(energy)
+        if energy > 0:
+            self._active.append((float(values[0]), effective_rank(values), float(values[0] ** 2 / energy)))
+        else:
+            self.zero += 1
 
+    def scales(self) -> dict[str, Any] | None:
+        """Range of the scales and where they come from."""
+        found = _range(self._scales)
+        return found and {**found, "source": dict(sorted(self._sources.items()))}
 
-def _blocks(modules: list[LoraModule], spectra: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """Share of the energy ‖ΔW‖² by block of the model, in the order of their names."""
-    energy: dict[str, float] = {}
-    counts: Counter[str] = Counter()
-    for module in modules:
-        if module.path not in spectra:
-            continue
-        found = _BLOCK.match(module.path)
-        block = found.group(1) if found else module.path
-        energy[block] = energy.get(block, 0.0) + float(np.square(spectra[module.path]).sum())
-        counts[block] += 1
-    total = sum(energy.values())
-    return [
-        {
-            "block": block,
-            "modules": counts[block],
-            "energy": energy[block],
-            "share": energy[block] / total if total else 0.0,
+    def spectrum(self) -> dict[str, float] | None:
+        """Norm of the whole ΔW and medians over the modules with an effect."""
+        if not self._scales:
+            return None
+        return {
+            "norm": math.sqrt(sum(map(sum, self._energy.values()))),
+            "largest": max((first for first, _, _ in self._active), default=0.0),
+            "effective_rank_median": float(median(r for _, r, _ in self._active)) if self._active else 0.0,
+            "first_direction_share_median": float(median(s for _, _, s in self._active)) if self._active else 0.0,
         }
-        for block in sorted(energy)
-    ]
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """Share of the energy ‖ΔW‖² by block of the model, in the order of their names, numbers counted as numbers."""
+        total = sum(map(sum, self._energy.values()))
+        return [
+            {
+                "block": block,
+                "modules": len(self._energy[block]),
+                "energy": sum(self._energy[block]),
+                "share": sum(self._energy[block]) / total if total else 0.0,
+            }
+            for block in sorted(self._energy, key=_natural)
+        ]
+
+    def notes(self) -> list[str]:
+        """What was left out."""
+        return [f"The spectra of {self._left} large modules were not computed."] if self._left else []
 
 
-def hash_warnings(declared: Mapping[str, str], tensor_sha256: str) -> list[str]:
-    """Contradictions between hashes that the file claims for itself and the recomputed one."""
-    claimed = declared.get("sshs_model_hash", "").lower()
-    if not claimed or claimed == tensor_sha256:
-        return []
-    if claimed.startswith("e3b0c44298fc"):
-        return ["The stored sshs_model_hash is the hash of nothing; some trainers write it into every file."]
-    return ["The stored sshs_model_hash is not that of the tensors: they were changed after it was written."]
+def _cost(module: LoraModule) -> float:
+    """Multiplications that the spectrum of a module takes, about."""
+    if isinstance(module, KroneckerModule) and module.factors is not None:
+        return float(sum(min(factor.shape) ** 2 * sum(factor.shape) for factor in module.factors))
+    factor = 10.0 if isinstance(module, WholeModule) else 1.0
+    return factor * module.rank**2 * sum(module.shape)
 
 
-_TRAINERS = (
-    ("kohya sd-scripts", ("ss_sd_scripts_commit_hash", "ss_session_id", "ss_network_module")),
-    ("OneTrainer", ("ot_branch", "ot_revision", "ot_config")),
-    ("SimpleTuner", ("lycoris_config", "modelspec_comment")),
-    ("diffusers", ("lora_adapter_metadata",)),
-)
-
-
-def guess_trainer(declared: Mapping[str, str]) -> dict[str, Any]:
-    """{guess, grounds[]} from the metadata: a claim of the file, not a finding."""
-    try:
-        software = json.loads(declared.get("software", ""))
-    except (ValueError, RecursionError):
-        software = None
-    if isinstance(software, dict) and isinstance(software.get("name"), str):
-        return {"guess": software["name"][:80], "grounds": ["The metadata entry 'software' names it."]}
-    if any(re.fullmatch(r"(unet|text_encoder):\d+:rank", key) for key in declared):
-        return {"guess": "cloneofsimo/lora", "grounds": ["Metadata entries of the form part:number:rank."]}
-    for name, keys in _TRAINERS:
-        found = [key for key in keys if key in declared]
-        if found:
-            return {"guess": name, "grounds": [f"The metadata entry '{key}' is there." for key in found]}
-    return {"guess": "unknown", "grounds": ["The metadata name no trainer."]}
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key: 'x.10' after 'x.9'."""
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", name)]

@@ -1,59 +1,46 @@
 """`load_lora`: any LoRA file of an image model → `LoraWeights`.
 
-path ─► Container ─► (module, role) of every name ─► refusals ─► modules with scales ─► base family and warnings
+path ─► Container ─► Structure (names, shapes, base) ─► refusals ─► modules with scales ─► canonical modules
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
-from auditor.errors import MalformedFile, NotALora, NotAuditable
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import MalformedFile, NotAuditable
 from auditor.lora.algorithms import MAX_REWRITTEN, Fault, Scaling, TooLarge, build_module
-from auditor.lora.base_family import base_family
+from auditor.lora.beside import beside
 from auditor.lora.config import ScaleConfig, header_configs, read_sidecar
 from auditor.lora.container import Container, open_container
-from auditor.lora.dialects import Dialect, dialects
-from auditor.lora.dialects._paths import is_language_model
+from auditor.lora.families import Part
+from auditor.lora.structure import BESIDE, Structure, describe, refuse_foreign
 from auditor.lora.text import shown
 from auditor.lora.weights import LoraModule, LoraWeights
+from auditor.lora.whole import WholeModule, named
 
-BUILDING_ROLES = ("down", "up", "hada_", "lokr_", "diff")
+BUILDING_ROLES = ("down", "up", "hada_", "lokr_", "diff", "glora_b")
 """Beginnings of the roles of which a module can be made."""
 
 
-@dataclass
-class Groups:
-    """The names of a file, sorted into modules."""
-
-    by_path: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Canonical path → role → tensor name."""
-    bodies: dict[str, str] = field(default_factory=dict)
-    """Canonical path → the module's name in the file.  Untrusted text."""
-    others: dict[str, list[str]] = field(default_factory=dict)
-    """Method without a ΔW of its own (see `_roles`) → tensor names."""
-    foreign: list[str] = field(default_factory=list)
-    """Modules with tensors of a LoRA, but of no image model that we know."""
-    unread: list[str] = field(default_factory=list)
-    """Names that say nothing, or whose module is unknown."""
-    used: Counter[Dialect] = field(default_factory=Counter)
-
-
-def load_lora(path: str | os.PathLike[str]) -> LoraWeights:
+def load_lora(path: str | os.PathLike[str], *, with_beside: bool = False) -> LoraWeights:
     """Read a LoRA file of any dialect.
 
-    Raises NotAuditable: MalformedFile when the bytes are not what they claim, NotALora when they are something else.
+    with_beside: read also what makes no ΔW (`LoraWeights.beside`), and accept a file that holds nothing else.  Raises
+    NotAuditable: MalformedFile when the bytes are not what they claim, NotALora when they are something else.
     """
     with open_container(path) as container:
-        groups = sort_names(container)
-        _refuse_foreign(container, groups)
-        warnings: list[str] = []
-        modules = _modules(container, groups, warnings)
-        if not modules:
-            raise _nothing_readable(container, groups)
-        return _finish(container, groups, modules, warnings)
+        structure = describe(container)
+        refuse_foreign(container, structure)
+        reading = Reading(container, structure)
+        reading.run()
+        extra = reading.beside() if with_beside else {}
+        if not reading.modules and not extra:
+            raise nothing_readable(container, structure)
+        return _finish(structure, reading, extra)
 
 
 def check_names(path: str | os.PathLike[str]) -> None:
@@ -62,114 +49,173 @@ def check_names(path: str | os.PathLike[str]) -> None:
     Raises NotAuditable as `load_lora` does.
     """
     with open_container(path) as container:
-        _refuse_foreign(container, sort_names(container))
+        refuse_foreign(container, describe(container))
 
 
-def sort_names(container: Container) -> Groups:
-    """Sort the tensor names of a file.  Raises MalformedFile when two tensors claim the same place."""
-    groups = Groups()
-    for name in container.entries:
-        for dialect in dialects():
-            key = dialect.split(name)
-            if key is not None:
-                break
-        else:
-            groups.unread.append(name)
-            continue
-        if key.path is None:
-            groups.foreign.append(key.body)
-            groups.unread.append(name)
-            continue
-        groups.used[dialect] += 1
-        if key.role.startswith("other:"):
-            groups.others.setdefault(key.role.removeprefix("other:"), []).append(name)
-            groups.unread.append(name)
-            continue
-        roles = groups.by_path.setdefault(key.path, {})
-        if key.role in roles:
-            raise container.malformed(
-                name,
-                f"claims the same place as {shown(roles[key.role])!r}",
-                "Save one LoRA alone in a file, in one naming.",
+class Reading:
+    """The modules of one file while they are read."""
+
+    def __init__(self, container: Container, structure: Structure) -> None:
+        """Nothing is read yet."""
+        self.container, self.structure = container, structure
+        self.modules: dict[str, LoraModule] = {}
+        self.unread: list[str] = list(structure.unread)
+        self.algorithms: set[str] = set()
+        self.empty = True
+        """Whether every module read so far changes nothing."""
+        self._notes: list[str] = []
+        self._scalings = _Scalings(container, structure, self._notes)
+        self._large = self._doubled = 0
+
+    def run(self) -> None:
+        """Read and keep every module."""
+        numbers = 0
+        for path, module in self.each():
+            if isinstance(module, WholeModule) or module.algorithm in ("loha", "lokr"):
+                numbers += module.held_numbers
+            pieces = split_module(module, self.structure.parts(path), self.structure.modules[path].body)
+            doubled = any(piece.path in self.modules for piece in pieces)
+            if doubled or numbers > MAX_REWRITTEN:
+                self._doubled += doubled
+                self._large += not doubled
+                self.unread.extend(name for role, name in self._roles(path).items() if not _is_beside(role))
+                continue
+            self.modules.update({piece.path: piece for piece in pieces})
+
+    def each(self) -> Iterator[tuple[str, LoraModule]]:
+        """(path of the dialect, module) of every module that makes a ΔW; the others are noted as unread."""
+        for path in sorted(self.structure.modules):
+            roles = self._roles(path)
+            if not any(role.startswith(BUILDING_ROLES) for role in roles) or self._is_vector(roles):
+                self.unread.extend(roles.values())
+                continue
+            self.unread.extend(name for role, name in roles.items() if _is_beside(role))
+            wanted = {role: name for role, name in roles.items() if not _is_beside(role)}
+            tensors = {role: self.container.read(name) for role, name in wanted.items()}
+            try:
+                module = build_module(path, tensors, self._scalings.of(path), _fault(self.container, roles))
+            except TooLarge:
+                self._large += 1
+                self.unread.extend(wanted.values())
+                continue
+            if module is not None:
+                self.algorithms.add(module.algorithm)
+                self.empty = self.empty and module.empty
+                yield path, module
+
+    def _roles(self, path: str) -> Mapping[str, str]:
+        """Role → tensor name of one module."""
+        return self.structure.modules[path].roles
+
+    def _is_vector(self, roles: Mapping[str, str]) -> bool:
+        """Whether a module is the difference of a norm's or bias's vector, which is no linear map."""
+        return "diff" in roles and len(self.container.entries[roles["diff"]].shape) < 2
+
+    def warnings(self) -> list[str]:
+        """What a reader must know, once everything was read."""
+        found = list(self._notes)
+        if self._large:
+            found.append(f"{self._large} modules are too large to rewrite, and were not read.")
+        if self._doubled:
+            found.append(
+                f"{self._doubled} modules repeat layers that the file gives under other names, and were not read."
             )
-        roles[key.role] = name
-        groups.bodies[key.path] = key.body
-    return groups
+        found.extend(_cautions(self.structure, self.methods(), methods_beside(self.structure), self.unread))
+        if self.algorithms and self.empty:
+            found.append("No effect: every module's change of weights is zero.")
+        return [*found, *self.structure.base.warnings]
+
+    def methods(self) -> set[str]:
+        """Algorithms that were read, 'dora' among them where the file has magnitudes."""
+        dora = any("dora" in module.roles for module in self.structure.modules.values())
+        return self.algorithms | ({"dora"} if dora else set())
+
+    def named_methods(self) -> tuple[str, ...]:
+        """Algorithms for a report; those that were not read say so."""
+        read = self.methods()
+        return tuple(sorted(read | {f"{m} (unread)" for m in methods_beside(self.structure) if m not in read}))
+
+    def beside(self) -> dict[str, LoraModule]:
+        """What makes no ΔW, by names of its own."""
+        found: dict[str, LoraModule] = {}
+        for path in sorted(self.structure.modules):
+            roles = self.structure.modules[path].roles
+            extra = {role for role in roles if _is_beside(role) or (role == "diff" and self._is_vector(roles))}
+            if not extra:
+                continue
+            tensors = {role: self.container.read(roles[role]) for role in extra | ({"alpha"} & roles.keys())}
+            if "diff" in tensors:
+                tensors["beside:norm"] = tensors.pop("diff")
+            body = self.structure.modules[path].body
+            canonical = self.structure.parts(path)
+            where = canonical[0].target if len(canonical) == 1 else path
+            for module in beside(where, tensors, _fault(self.container, roles)):
+                found[module.path] = named(module, module.path, body)
+        return found
 
 
-def _refuse_foreign(container: Container, groups: Groups) -> None:
-    """Raise NotALora when no module is one of an image model."""
-    if groups.by_path or groups.others:
-        return
-    where, names = shown(container.path), list(container.entries)
-    if not names:
-        raise NotALora(f"{where} holds no tensors.", advice="Check that the right file was saved.")
-    language = [body for body in groups.foreign if is_language_model(body)]
-    if language:
-        raise NotALora(
-            f"{where} is a LoRA of a language model (it adapts {shown(language[0])!r}).",
-            advice="Audit a LoRA of an image model; this tool knows no style of texts.",
+def _is_beside(role: str) -> bool:
+    """Whether a role makes no ΔW."""
+    return role.startswith(BESIDE) or role in ("glora_a1", "glora_a2")
+
+
+def split_module(module: LoraModule, parts: tuple[Part, ...], body: str) -> list[LoraModule]:
+    """The canonical modules that `module` stands for; itself where its rows do not divide."""
+    out, across = module.shape
+    total = sum(part.share for part in parts)
+    if out % total:
+        return [named(module, module.path, body)]
+    if len(parts) == 1:
+        turned = _swapped(module) if parts[0].swap and out == 2 * across else module
+        return [named(turned, parts[0].target, body)]
+    pieces, begin = [], 0
+    for part in parts:
+        end = begin + out * part.share // total
+        pieces.append(named(_trimmed(module.rows(begin, end)), part.target, body))
+        begin = end
+    return pieces
+
+
+def _swapped(module: LoraModule) -> LoraModule:
+    """The halves of the rows in the other order."""
+    half = module.shape[0] // 2
+    if isinstance(module, WholeModule):
+        matrix = np.concatenate([module.matrix[half:], module.matrix[:half]])
+        return WholeModule(
+            module.path, (matrix,), module.scale, module.scale_source, module.algorithm, module.file_rank
         )
-    if groups.foreign:
-        raise NotALora(
-            f"{where} adapts modules of no image model known here (such as {shown(groups.foreign[0])!r}).",
-            advice="If it is a LoRA of an image model, save it with the names of diffusers or kohya.",
-        )
-    raise NotALora(*_what_instead(where, names)[:1], advice=_what_instead(where, names)[1])
+    return _with_factors(module, np.concatenate([module.up[half:], module.up[:half]]), module.down)
 
 
-def _what_instead(where: str, names: list[str]) -> tuple[str, str]:
-    """(what a file without LoRA tensors is, advice)."""
-    checkpoint = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.", "down_blocks.",
-                  "mid_block.", "up_blocks.", "conv_in.", "text_model.", "transformer_blocks.", "double_blocks.",
-                  "joint_blocks.", "single_transformer_blocks.", "unet.", "decoder.", "encoder.")  # fmt: skip
-    if sum(name.endswith((".weight", ".bias")) and name.startswith(checkpoint) for name in names) * 2 > len(names):
-        return (
-            f"{where} is a full checkpoint, not a LoRA: its {len(names)} tensors are whole weights.",
-            "Extract a LoRA from it against its base model, or audit the LoRA it was merged from.",
-        )
-    if any(name in ("emb_params", "clip_l", "clip_g", "string_to_param") or name.startswith("<") for name in names):
-        return f"{where} is a textual-inversion embedding, not a LoRA.", "Audit a LoRA file."
-    return (
-        f"{where} holds no LoRA tensors (its first is {shown(names[0])!r}).",
-        "Check that this is the LoRA file and not another output of the training.",
+def _trimmed(module: LoraModule) -> LoraModule:
+    """`module` without the ranks that its rows do not use: trainers that keep parts apart pad them with zeros."""
+    if isinstance(module, WholeModule):
+        return module
+    used = module.up.any(axis=0)
+    if used.all() or not used.any():
+        return module
+    return _with_factors(module, module.up[:, used], module.down[used])
+
+
+def _with_factors(module: LoraModule, up: NDArray[np.float32], down: NDArray[np.float32]) -> LoraModule:
+    """`module` with other factors."""
+    return LoraModule(
+        module.path,
+        np.ascontiguousarray(up),
+        np.ascontiguousarray(down),
+        module.scale,
+        module.scale_source,
+        module.algorithm,
+        module.file_rank,
     )
-
-
-def _modules(container: Container, groups: Groups, warnings: list[str]) -> dict[str, LoraModule]:
-    """Read every module; what could not be is listed in `groups.unread` and `warnings`."""
-    scalings = _Scalings(container, groups, warnings)
-    modules: dict[str, LoraModule] = {}
-    large: list[str] = []
-    rewritten = 0
-    for path in sorted(groups.by_path):
-        roles = groups.by_path[path]
-        if not any(role.startswith(BUILDING_ROLES) for role in roles):
-            groups.unread.extend(roles.values())
-            continue
-        tensors = {role: container.read(name) for role, name in roles.items()}
-        try:
-            module = build_module(path, tensors, scalings.of(path), _fault(container, roles))
-            if module is not None and module.algorithm in ("loha", "lokr", "full"):
-                rewritten += module.up.size + module.down.size
-                if rewritten > MAX_REWRITTEN:
-                    raise TooLarge
-        except TooLarge:
-            large.append(path)
-            groups.unread.extend(roles.values())
-            continue
-        if module is not None:
-            modules[path] = module
-    if large:
-        warnings.append(f"{len(large)} modules are whole matrices or too large to rewrite, and were not read.")
-    return modules
 
 
 def _fault(container: Container, roles: Mapping[str, str]) -> Fault:
     """How `build_module` names a tensor at fault."""
 
     def fault(role: str, what: str) -> MalformedFile:
-        return container.malformed(roles.get(role, role), what, "Save the LoRA again; its tensors do not fit together.")
+        name = roles.get(role, roles.get(BESIDE + role, role))
+        return container.malformed(name, what, "Save the LoRA again; its tensors do not fit together.")
 
     return fault
 
@@ -177,15 +223,16 @@ def _fault(container: Container, roles: Mapping[str, str]) -> Fault:
 class _Scalings:
     """Scales of modules from configurations outside the tensors."""
 
-    def __init__(self, container: Container, groups: Groups, warnings: list[str]) -> None:
-        self._bodies = groups.bodies
+    def __init__(self, container: Container, structure: Structure, warnings: list[str]) -> None:
+        """Read them; what could not be applied goes to `warnings`."""
+        self._modules = structure.modules
         self._configs = header_configs(container.metadata, container.path)
-        main = _main_dialect(groups)
-        if not self._configs and main is not None and main.name == "peft":
+        self._peft = structure.dialect == "peft"
+        if not self._configs and self._peft:
             sidecar = read_sidecar(container.path)
             if sidecar is not None:
                 self._configs = {"": sidecar}
-            elif not any("alpha" in roles or "scale" in roles for roles in groups.by_path.values()):
+            elif not _have_scales(structure):
                 warnings.append("No adapter_config.json lies beside this PEFT file; every scale was taken as 1.")
         odd = [pattern for config in self._configs.values() for pattern in config.unread_patterns]
         if odd:
@@ -193,23 +240,46 @@ class _Scalings:
                 f"{len(odd)} alpha patterns are regular expressions and were not applied "
                 f"(such as {shown(odd[0], 60)!r})."
             )
+        declared = [k for k in ("ss_network_alpha", "lora_alpha", "network_alpha", "alpha") if k in container.metadata]
+        if declared and not self._configs and not _have_scales(structure):
+            warnings.append(
+                f"The metadata entry {declared[0]} says {shown(container.metadata[declared[0]], 20)!r}, but no tensor "
+                "gives a scale; it was taken as 1, as loaders do."
+            )
 
     def of(self, path: str) -> Scaling:
-        """For the module of canonical path `path`."""
+        """For the module of path `path`."""
         config: ScaleConfig | None = self._configs.get(path.partition(".")[0], self._configs.get(""))
-        return config.scaling(self._bodies[path]) if config else Scaling()
+        return config.scaling(self._modules[path].body, peft=self._peft) if config else Scaling()
 
 
-def _main_dialect(groups: Groups) -> Dialect | None:
-    """The dialect of most tensors."""
-    return groups.used.most_common(1)[0][0] if groups.used else None
+def _have_scales(structure: Structure) -> bool:
+    """Whether any module carries its scale among its tensors."""
+    return any("alpha" in module.roles or "scale" in module.roles for module in structure.modules.values())
 
 
-def _nothing_readable(container: Container, groups: Groups) -> NotAuditable:
+def methods_beside(structure: Structure) -> dict[str, list[str]]:
+    """Method → tensor names, for tensors that make no ΔW."""
+    found: dict[str, list[str]] = {method: list(names) for method, names in structure.others.items()}
+    for module in structure.modules.values():
+        for role, name in module.roles.items():
+            if _is_beside(role):
+                found.setdefault(_method(role), []).append(name)
+    return found
+
+
+def _method(role: str) -> str:
+    """What a role beside ΔW belongs to."""
+    short = role.removeprefix(BESIDE)
+    table = {"on_input": "ia3", "whole": "ia3", "rescale": "oft", "boft_s": "boft", "boft_R": "boft"}
+    return table.get(short, "oft" if short.startswith("oft") else "glora" if short.startswith("glora") else short)
+
+
+def nothing_readable(container: Container, structure: Structure) -> NotAuditable:
     """The error for a file whose tensors are known but make no ΔW without the base."""
-    built = any(role.startswith(BUILDING_ROLES) for roles in groups.by_path.values() for role in roles)
-    methods = ", ".join(sorted(groups.others)) or (
-        "whole or very large matrices" if built else "scales without factors"
+    built = any(role.startswith(BUILDING_ROLES) for module in structure.modules.values() for role in module.roles)
+    methods = ", ".join(sorted(methods_beside(structure))) or (
+        "vectors or very large matrices" if built else "scales without factors"
     )
     return NotAuditable(
         f"{shown(container.path)} holds no module whose change of weights follows from the file alone ({methods}).",
@@ -217,33 +287,46 @@ def _nothing_readable(container: Container, groups: Groups) -> NotAuditable:
     )
 
 
-def _finish(container: Container, groups: Groups, modules: dict[str, LoraModule], warnings: list[str]) -> LoraWeights:
-    """Put the result together, with base family and warnings."""
-    read = {module.algorithm for module in modules.values()}
-    read |= {"dora" for path in modules if "dora" in groups.by_path[path]}
-    algorithms = tuple(sorted(read | {f"{method} (unread)" for method in groups.others}))
-    if "dora" in algorithms:
-        warnings.append("DoRA: only its direction part was read; the magnitudes need the base model.")
-    for method, names in sorted(groups.others.items()):
-        warnings.append(
-            f"{len(names)} tensors of the method '{method}' were not read (such as {shown(names[0], 80)!r})."
-        )
-    listed = {name for names in groups.others.values() for name in names}
-    rest = [name for name in groups.unread if name not in listed]
-    if rest:
-        warnings.append(f"{len(rest)} tensors were not read (such as {shown(rest[0], 80)!r}).")
-    if not any(module.scale and module.up.any() and module.down.any() for module in modules.values()):
-        warnings.append("No effect: every module's change of weights is zero.")
-    warnings.extend(dialect.caution for dialect in groups.used if dialect.caution)
-    base = base_family(modules, container.metadata)
-    main = _main_dialect(groups)
+def _finish(structure: Structure, reading: Reading, extra: dict[str, LoraModule]) -> LoraWeights:
+    """Put the result together."""
     return LoraWeights(
-        modules=modules,
-        dialect=main.name if main else "unknown",
-        algorithms=algorithms,
-        base_family=base.family,
-        base_grounds=base.grounds,
-        declared=dict(container.metadata),
-        warnings=(*warnings, *base.warnings),
-        unread=tuple(sorted(groups.unread)),
+        modules=dict(sorted(reading.modules.items())),
+        dialect=structure.dialect,
+        algorithms=reading.named_methods(),
+        base_family=structure.base.family,
+        base_grounds=structure.base.grounds,
+        declared=dict(reading.container.metadata),
+        warnings=tuple(reading.warnings()),
+        unread=tuple(sorted(set(reading.unread))),
+        beside=extra,
     )
+
+
+def _cautions(structure: Structure, read: set[str], beside_it: Mapping[str, list[str]], unread: list[str]) -> list[str]:
+    """Warnings about what was not, or not fully, read."""
+    found = []
+    if "dora" in read:
+        found.append("DoRA: only its direction part was read; the magnitudes need the base model.")
+    for method, names in sorted(beside_it.items()):
+        found.append(
+            f"{len(names)} tensors of the method '{method}' were not read (such as {shown(names[0], 80)!r}): "
+            f"{_WHY.get(method, 'they are none of a linear layer')}."
+        )
+    listed = {name for names in beside_it.values() for name in names}
+    rest = [name for name in unread if name not in listed]
+    if rest:
+        found.append(f"{len(rest)} tensors were not read (such as {shown(rest[0], 80)!r}).")
+    found.extend(dialect.caution for dialect in structure.used if dialect.caution)
+    return found
+
+
+_WHY = {
+    "oft": "a rotation of the base's weights, whose effect needs the base",
+    "boft": "a rotation of the base's weights, whose effect needs the base",
+    "ia3": "a scaling of the base's weights, whose effect needs the base",
+    "glora": "the half that multiplies the base's weights, whose effect needs the base",
+    "bias": "a change of biases, which no feature uses",
+    "norm": "a change of norms, which no feature uses",
+    "tlora": "factors relative to a state that is not in the file",
+    "replacement": "values that replace the base's",
+}

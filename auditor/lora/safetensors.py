@@ -18,7 +18,8 @@ from auditor.lora.text import shown
 
 MAX_HEADER = 32 * 2**20
 """Bytes of JSON."""
-MAX_TENSORS = 200_000
+MAX_TENSORS = 20_000
+"""No LoRA known has a third of it; a limit keeps a file of a million empty tensors from costing seconds."""
 MAX_DIMENSIONS = 8
 DAMAGED = "The file is damaged or was made to mislead; get it again from its source or save it again."
 

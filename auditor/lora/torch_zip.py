@@ -76,7 +76,8 @@ class _Refused(Exception):
 def read_torch_zip(read: Read, size: int, path: str) -> Header:
     """The tensors of a torch file of `size` bytes.
 
-    Raises MalformedFile when it is damaged or holds anything but tensors, NotALora when the tensors have no names.
+    The tensors of a bare list are named by their places, ``[0 of 256]``.  Raises MalformedFile when it is damaged or
+    holds anything but tensors, NotALora when it holds neither a table nor a list of them.
     """
     try:
         stored = _directory(read, size)
@@ -142,6 +143,8 @@ def _entries(top: Any, root: str, stored: dict[str, tuple[int, int]], path: str)
     for _ in range(3):
         inner = [top[key] for key in ("state_dict", "model", "module") if isinstance(top, dict) and key in top]
         top = inner[0] if inner and isinstance(inner[0], dict) else top
+    if isinstance(top, list) and top and len(top) <= MAX_TENSORS and all(isinstance(value, _Tensor) for value in top):
+        top = {f"[{number} of {len(top)}]": value for number, value in enumerate(top)}
     if not isinstance(top, dict):
         raise NotALora(
             f"{shown(path)} holds tensors without names, whose layers cannot be told.",

@@ -7,7 +7,7 @@ Canonical path: the dotted diffusers path with its part in front, e.g.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ class LoraModule:
     scale_source: str = "none"
     """Where the scale comes from: 'alpha', 'scale', 'rslora', 'config', 'folded' or 'none' (scale 1)."""
     algorithm: str = "lora"
-    """'lora', 'locon', 'loha', 'lokr', 'dora' (its direction only) or 'full'."""
+    """'lora', 'locon', 'loha', 'lokr', 'full', 'glora' (its additive half) or 'dora' (its direction only)."""
     file_rank: int = 0
     """Rank as the file means it; `rank` when it is 0.  LoHa, LoKr and full differences are rewritten as up @ down."""
+    source: str = ""
+    """The module's name in the file; modules that the file keeps in one matrix share it.  Untrusted text."""
 
     @property
     def rank(self) -> int:
@@ -43,6 +45,20 @@ class LoraModule:
     def shape(self) -> tuple[int, int]:
         """(out, in) of ΔW."""
         return int(self.up.shape[0]), int(self.down.shape[1])
+
+    @property
+    def empty(self) -> bool:
+        """Whether ΔW is zero because a factor or the scale is."""
+        return not (self.scale and self.up.any() and self.down.any())
+
+    @property
+    def held_numbers(self) -> int:
+        """Numbers kept in memory."""
+        return int(self.up.size + self.down.size)
+
+    def rows(self, begin: int, end: int) -> LoraModule:
+        """The module that holds rows `begin` … `end` - 1 of ΔW."""
+        return replace(self, up=self.up[begin:end])
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,7 @@ class LoraWeights:
     algorithms: tuple[str, ...]
     """('lora',), …"""
     base_family: str
-    """'sd1', 'sd2', 'sdxl', 'audit-mini' (the shipped base), 'flux', 'sd3' or 'unknown'; from shapes, not metadata."""
+    """'sd1', 'sd2', 'sdxl', 'audit-mini' (the shipped base), a name of `families`, or 'unknown'; by structure alone."""
     base_grounds: tuple[str, ...] = ()
     """What the base family was concluded from, in plain words."""
     declared: dict[str, str] = field(default_factory=dict)
@@ -64,7 +80,10 @@ class LoraWeights:
     warnings: tuple[str, ...] = ()
     """What a reader of the result must know, in plain words."""
     unread: tuple[str, ...] = ()
-    """Names of tensors that were not read, explained or not.  Untrusted text."""
+    """Names of tensors that make no ΔW, explained or not.  Untrusted text."""
+    beside: dict[str, LoraModule] = field(default_factory=dict)
+    """What makes no ΔW, as matrices under names of their own: rotations and scalings of the base's weights, biases,
+    norms.  Never evidence of style; two files can be compared by it.  Read only when asked for."""
 
 
 @dataclass(frozen=True)

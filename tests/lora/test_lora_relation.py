@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from auditor.lora import LoraWeights, load_lora
+from auditor.lora.dtypes import E4M3
 from auditor.lora.relation import compare
+from auditor.lora.resaved import rounded
 
 SHAPES = {f"unet.{block}.attentions.0.{leaf}": (96, 80) for block in ("mid_block", "up_blocks.1", "down_blocks.0")
           for leaf in ("proj_in", "proj_out")}  # fmt: skip
@@ -101,3 +103,62 @@ def test_nothing_to_compare(lora: writing.Lora, tmp_path: Path) -> None:
 def test_the_order_of_the_two_does_not_matter(lora: writing.Lora, other: writing.Lora, tmp_path: Path) -> None:
     a, b = weights(tmp_path, lora), weights(tmp_path, mixed(lora, other, 0.5))
     assert compare(a, b).relation == compare(b, a).relation
+
+
+def test_a_part_of_the_layers_is_the_same_update(lora: writing.Lora, tmp_path: Path) -> None:
+    part = dict(list(lora.items())[:4])
+    found = compare(weights(tmp_path, lora), weights(tmp_path, part))
+    assert found.relation == "same_update"
+    assert any("further layers" in reason for reason in found.reasons)
+
+
+def test_modules_scaled_by_different_factors_are_the_same_update(lora: writing.Lora, tmp_path: Path) -> None:
+    turned = {p: (up * np.float32((-1) ** i * 2.0**-i), down) for i, (p, (up, down)) in enumerate(lora.items())}
+    found = compare(weights(tmp_path, lora), weights(tmp_path, turned))
+    assert abs(found.figures["cos_delta_w"]) < 0.9
+    assert found.relation == "same_update"
+
+
+@pytest.mark.parametrize(("bits", "least"), [(3, -6), (2, -14), (7, -126)])
+def test_re_saves_in_coarse_formats(bits: int, least: int, lora: writing.Lora, tmp_path: Path) -> None:
+    coarse = {p: (rounded(up, bits, least), rounded(down, bits, least)) for p, (up, down) in lora.items()}
+    assert compare(weights(tmp_path, lora), weights(tmp_path, coarse)).relation == "same_update"
+
+
+def test_rounding_is_that_of_the_formats() -> None:
+    """Every value of E4M3 stays itself, and what lies between goes to a neighbour."""
+    values = E4M3[np.isfinite(E4M3)]
+    np.testing.assert_array_equal(rounded(values, 3, -6), values)
+    between = np.float32([1.0, 1.0625, 1.07, 0.001])
+    np.testing.assert_allclose(rounded(between, 3, -6), [1.0, 1.0, 1.125, 2.0**-9 * np.rint(0.001 * 2**9)])
+
+
+def test_a_deep_resize(lora: writing.Lora, tmp_path: Path) -> None:
+    """Cut to a sixth of its ranks, little of the cosine is left, but what is left is just its largest part."""
+    found = compare(weights(tmp_path, lora), weights(tmp_path, refactored(lora, 1)))
+    assert found.figures["cos_delta_w"] < 0.8
+    assert found.relation == "resized"
+
+
+def test_a_merge_cut_to_fewer_ranks(lora: writing.Lora, other: writing.Lora, tmp_path: Path) -> None:
+    cut = refactored(mixed(lora, other, 1.0), 9)
+    assert compare(weights(tmp_path, lora), weights(tmp_path, cut)).relation == "merge"
+
+
+def test_a_plain_merge_adds_factors(lora: writing.Lora, other: writing.Lora, tmp_path: Path) -> None:
+    added = {p: (lora[p][0] + other[p][0], lora[p][1] + other[p][1]) for p in lora}
+    found = compare(weights(tmp_path, lora), weights(tmp_path, added))
+    assert found.figures["cos_delta_w"] == pytest.approx(0.5, abs=0.1)
+    assert found.relation == "merge"
+
+
+def test_what_lies_beside_is_compared_when_nothing_else_is_there(tmp_path: Path) -> None:
+    blocks = np.random.default_rng(0).standard_normal((2, 4, 4), np.float32)
+    name = "oft_unet_mid_block_attentions_0_proj_out.oft_blocks"
+    made = [
+        load_lora(writing.save(tmp_path / f"{i}.safetensors", {name: values}), with_beside=True)
+        for i, values in enumerate((blocks, blocks.copy(), blocks[::-1].copy()))
+    ]
+    assert compare(made[0], made[1]).relation == "same_update"
+    assert compare(made[0], made[2]).relation != "same_update"
+    assert compare(made[0], weights(tmp_path, writing.make(SHAPES))).relation in ("not_comparable", "no_effect")

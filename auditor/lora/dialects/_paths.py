@@ -11,7 +11,8 @@ import re
 from functools import lru_cache
 from itertools import product
 
-NUMBER = re.compile(r"[0-9]+")
+from auditor.lora.families import NUMBER, templates
+
 SAFE = re.compile(r"[A-Za-z0-9_.\-]{1,300}")
 
 _ATTENTION = [f"{attn}.{leaf}" for attn in ("attn#",) for leaf in ("to_q", "to_k", "to_v", "to_out.#")]
@@ -49,56 +50,7 @@ TEXT = [
     *(f"model.layers.#.{leaf}" for leaf in _LLAMA),
     *("text_model.embeddings.token_embedding", "text_model.embeddings.position_embedding", "text_projection"),
 ]
-_FLUX_ATTENTION = [
-    *(f"attn.to_{leaf}" for leaf in ("q", "k", "v", "out.#", "add_out")),
-    *(f"attn#.to_{leaf}" for leaf in ("q", "k", "v", "out.#", "add_out")),
-    *(f"attn.add_{leaf}_proj" for leaf in "qkv"),
-]
-TRANSFORMER = [
-    *(
-        f"double_blocks.#.{stream}_{leaf}"
-        for stream, leaf in product(
-            ("img", "txt"),
-            ("attn.qkv", "attn.proj", "mlp.#", "mod.lin", "attn_qkv", "attn_proj", "mod.linear", "mlp.fc#"),
-        )
-    ),
-    *(f"single_blocks.#.{leaf}" for leaf in ("linear#", "modulation.lin", "modulation.linear")),
-    *(
-        f"transformer_blocks.#.{leaf}"
-        for leaf in (
-            *_FLUX_ATTENTION,
-            *(
-                "ff.net.#.proj",
-                "ff.net.#",
-                "ff_context.net.#.proj",
-                "ff_context.net.#",
-                "norm#.linear",
-                "norm#_context.linear",
-                "img_mlp.net.#.proj",
-                "img_mlp.net.#",
-                "txt_mlp.net.#.proj",
-                "txt_mlp.net.#",
-                "img_mod.#",
-                "txt_mod.#",
-            ),
-        )
-    ),
-    *(f"single_transformer_blocks.#.{leaf}" for leaf in (*_FLUX_ATTENTION, "proj_mlp", "proj_out", "norm.linear")),
-    *(
-        f"joint_blocks.#.{stream}_block.{leaf}"
-        for stream, leaf in product(
-            ("x", "context"), ("attn.qkv", "attn.proj", "attn#.qkv", "attn#.proj", "mlp.fc#", "adaLN_modulation.#")
-        )
-    ),
-    *(
-        f"blocks.#.{attention}.{leaf}"
-        for attention, leaf in product(
-            ("self_attn", "cross_attn"),
-            ("q", "k", "v", "o", "k_img", "v_img", "q_proj", "k_proj", "v_proj", "o_proj", "output_proj"),
-        )
-    ),
-    *("blocks.#.ffn.#", "blocks.#.mlp.layer#"),
-]
+TRANSFORMER = list(templates())
 
 UNET_STEMS = (
     "down_blocks",
@@ -113,6 +65,8 @@ UNET_STEMS = (
 SGM_STEMS = ("input_blocks", "middle_block", "output_blocks", "time_embed", "label_emb")
 TRANSFORMER_STEMS = (
     "double_blocks", "single_blocks", "joint_blocks", "transformer_blocks", "single_transformer_blocks",
+    "joint_transformer_blocks", "double_layers", "single_layers", "single_stream_modulation",
+    "double_stream_modulation_img", "double_stream_modulation_txt",
     "noise_refiner", "context_refiner", "img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer",
     "x_embedder",
     "context_embedder", "time_text_embed", "norm_out", "proj_out", "caption_projection", "adaln_single", "patch_embed",
@@ -126,6 +80,9 @@ PARTS = {
     "text_encoder.": "text_encoder",
     "text_encoder_2.": "text_encoder_2",
     "text_encoder_3.": "text_encoder_3",
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+    "text_encoders.t5xxl.transformer.": "text_encoder_3",
     "text_encoders.": "text_encoder",
     "transformer.": "transformer",
     "model.diffusion_model.": "denoiser",
@@ -134,10 +91,10 @@ PARTS = {
 """Dotted prefixes and the part of the pipeline they name; 'denoiser' is UNet or transformer, by what follows."""
 
 
-def _masked(templates: list[str]) -> dict[str, str]:
+def _masked(dotted_forms: list[str]) -> dict[str, str]:
     """Flat form → dotted form of every template, numbers masked; where two share a flat form, the first counts."""
     table: dict[str, str] = {}
-    for dotted in templates:
+    for dotted in dotted_forms:
         table.setdefault(dotted.replace(".", "_"), dotted)
     return table
 
@@ -218,6 +175,8 @@ def from_dotted(name: str) -> str | None:
     body = re.sub(r"(\.attn[12])\.to_out$", r"\1.to_out.0", body).removesuffix(".base_layer")
     if part is not None and part.startswith("text_encoder"):
         return _text_path(part, body)
+    if part not in (None, "unet") and NUMBER.sub("#", body) in _OF_TRANSFORMERS:
+        return f"transformer.{body}"
     if _stem(body, SGM_STEMS, ".") or (part == "denoiser" and body in _SGM_TOP):
         inner = sgm_to_diffusers(body)
         return inner and f"unet.{inner}"
@@ -225,11 +184,24 @@ def from_dotted(name: str) -> str | None:
         return None if part == "transformer" else f"unet.{body}"
     if part is None and body.startswith(("text_model.encoder.", "encoder.layers.")):
         return _text_path("text_encoder", body)
-    if _stem(body, TRANSFORMER_STEMS, ".") and part != "unet":
+    if part != "unet" and (_stem(body, TRANSFORMER_STEMS, ".") or _is_family_name(body)):
         return f"transformer.{body}"
     if part == "denoiser" or (part == "transformer" and not is_language_model(f"transformer.{body}")):
         return f"transformer.{body}"
     return None
+
+
+_SHARED = re.compile(r"blocks\.#\.(attn|mlp)\.|(t_embedder|head|x_embedder)\b")
+_BARE = frozenset(name for name in TRANSFORMER if not _SHARED.match(name))
+"""Masked names that are believed without a prefix: those that no other kind of network has."""
+
+
+_OF_TRANSFORMERS = frozenset(TRANSFORMER) - frozenset((*UNET, *SGM))
+
+
+def _is_family_name(body: str) -> bool:
+    """Whether a dotted name without a prefix is one that a family of image transformers alone uses."""
+    return NUMBER.sub("#", body) in _BARE
 
 
 def _strip_prefixes(name: str) -> tuple[str | None, str]:

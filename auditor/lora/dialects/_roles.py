@@ -1,7 +1,8 @@
 """Roles of tensors: what the end of a tensor's name says it is to its module.
 
-Roles that begin with 'other:' name a method whose ΔW needs the base weights or that changes no linear map; such tensors
-are listed, never dropped in silence.
+Roles that begin with 'beside:' belong to what multiplies the base's weights (rotations, scalings) or changes no linear
+map (biases, norms): they make no ΔW, but two files can be compared by them.  Roles that begin with 'other:' name a
+method that is not read at all.  Both are listed, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.(?:lora\.|lora_linear_layer\.)alpha", "alpha"),
     (r"\.dora_scale|\.lora_magnitude_vector(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?|\.magnitude", "dora"),
     (r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(?:\.[A-Za-z0-9_\-]+)?", ""),
+    (r"\.lora_E(?:\.[A-Za-z0-9_\-]+)?", "middle"),
+    (r"\.ranknum(?:\.[A-Za-z0-9_\-]+)?", "ranknum"),
     (r"\.diff", "diff"),
-    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "other:bias"),
-    (r"\.w_norm", "other:norm"),
-    (
-        r"\.(?:oft_blocks|oft_diag|oft_r|oft_s|boft_r|boft_s|rescale)(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?"
-        r"|\.oft_R(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?",
-        "other:oft",
-    ),
-    (r"\.(?:on_input|ia3_l)(?:\.[A-Za-z0-9_\-]+)?", "other:ia3"),
-    (r"\.[ab](?:1|2|m)\.weight|\.bm\.weight", "other:glora"),
+    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "beside:bias"),
+    (r"\.w_norm", "beside:norm"),
+    (r"\.(oft_blocks|oft_diag|rescale)", "beside:"),
+    (r"\.((?:oft|boft)_[rRsS])(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "beside:"),
+    (r"\.(?:on_input)", "beside:on_input"),
+    (r"\.ia3_l(?:\.[A-Za-z0-9_\-]+)?", "beside:ia3"),
+    (r"\.([ab][12])\.weight", "glora_"),
+    (r"\.bm\.weight", "beside:glora"),
     (r"\.(?:q_layer|p_layer)\.weight|\.lambda_layer|\.base_(?:q|p|lambda)", "other:tlora"),
     (r"\.(?:set_weight|reshape_weight)", "other:replacement"),
     (r"\.lora_embedding_[AB](?:\.[A-Za-z0-9_\-]+)?", "other:embedding"),
@@ -44,5 +46,5 @@ def split_role(name: str) -> tuple[str, str] | None:
     for pattern, role in _TABLE:
         match = pattern.search(name, max(0, len(name) - 120))
         if match is not None:
-            return name[: match.start()], role or match.group(1)
+            return name[: match.start()], role + match.group(1) if match.lastindex else role
     return None

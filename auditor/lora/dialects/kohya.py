@@ -1,4 +1,7 @@
-"""Flat names of kohya's sd-scripts, LyCORIS and OneTrainer: ``lora_unet_down_blocks_0_…_to_q.lora_down.weight``."""
+"""Flat names of kohya's sd-scripts and LyCORIS: ``lora_unet_down_blocks_0_…_to_q.lora_down.weight``.
+
+IA³ of LyCORIS calls its vector plainly ``weight``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from auditor.lora.dialects._roles import split_role
 
 _PREFIXES = {
     "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
+    "Hunyuan_video_I2V_lora_": "denoiser",
     "oft_unet_": "denoiser",
     "lycoris_": "denoiser",
     "lora_te_": "text_encoder",
@@ -24,11 +27,20 @@ _PREFIX = re.compile("|".join(sorted(_PREFIXES, key=len, reverse=True)))
 def split(name: str) -> Key | None:
     """See `Dialect.split`."""
     prefix = _PREFIX.match(name)
-    found = split_role(name) if prefix else None
-    if prefix is None or found is None:
+    if prefix is None:
         return None
+    found = split_role(name)
+    if found is None:
+        if not name.endswith(".weight") or "." in name[: -len(".weight")]:
+            return None
+        found = name[: -len(".weight")], "beside:whole"
     body, role = found
-    return Key(body, from_flat(_PREFIXES[prefix.group()], body[prefix.end() :]), role)
+    return Key(body, _path(_PREFIXES[prefix.group()], body[prefix.end() :]), role)
+
+
+def _path(part: str, flat: str) -> str | None:
+    """Canonical path; LyCORIS' own prefix says denoiser even of a text encoder that it wraps."""
+    return from_flat(part, flat) or (from_flat("text_encoder", flat) if part == "denoiser" else None)
 
 
 DIALECT = Dialect("kohya", 10, split)

@@ -17,8 +17,8 @@ def split(name: str) -> Key | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    stream = {"1": "img_attn.", "2": "txt_attn.", "": "processor."}[match["stream"]]
-    path = f"transformer.{match['block']}.{stream}{match['leaf']}"
+    stream = {"1": "_img", "2": "_txt", "": ""}[match["stream"]]
+    path = f"transformer.{match['block']}.processor.{match['leaf']}{stream}"
     return Key(path, path, match["role"])
 
 

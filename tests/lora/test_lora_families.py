@@ -1,0 +1,214 @@
+"""Transformers: one model trained by two trainers is read as the same modules; names and bases against diffusers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lora_writing as writing
+import numpy as np
+import pytest
+
+from auditor.lora import LoraWeights, load_lora
+from auditor.lora.algebra import cosine
+from auditor.lora.dialects._paths import from_dotted, from_flat
+from auditor.lora.families import families, naming, recognise
+
+FAMILIES = {family.name: family for family in families()}
+WIDTH = 12
+
+
+def draw(rows: int, columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, rows, columns]).standard_normal((rows, columns), np.float32)
+
+
+def read(tmp_path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> LoraWeights:
+    return load_lora(writing.save(tmp_path / "x.safetensors", tensors, metadata))
+
+
+def kohya(name: str, up: np.ndarray, down: np.ndarray, alpha: float = 1.0) -> dict[str, np.ndarray]:
+    return {
+        f"lora_unet_{name.replace('.', '_')}.lora_up.weight": up,
+        f"lora_unet_{name.replace('.', '_')}.lora_down.weight": down,
+        f"lora_unet_{name.replace('.', '_')}.alpha": np.float32(alpha),
+    }
+
+
+def dotted(name: str, up: np.ndarray, down: np.ndarray, prefix: str = "transformer.") -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}.lora_B.weight": up, f"{prefix}{name}.lora_A.weight": down}
+
+
+FUSED = {
+    "flux, image stream": ("double_blocks.3.img_attn.qkv", [f"transformer_blocks.3.attn.to_{x}" for x in "qkv"]),
+    "flux, text stream": ("double_blocks.3.txt_attn.qkv", [f"transformer_blocks.3.attn.add_{x}_proj" for x in "qkv"]),
+    "flux, single": (
+        "single_blocks.7.linear1",
+        [*(f"single_transformer_blocks.7.attn.to_{x}" for x in "qkv"), "single_transformer_blocks.7.proj_mlp"],
+    ),
+    "sd3": ("joint_blocks.0.x_block.attn.qkv", [f"transformer_blocks.0.attn.to_{x}" for x in "qkv"]),
+    "sd3.5, second attention": (
+        "joint_blocks.0.x_block.attn2.qkv", [f"transformer_blocks.0.attn2.to_{x}" for x in "qkv"],
+    ),
+    "lumina": ("layers.1.attention.qkv", [f"layers.1.attn.to_{x}" for x in "qkv"]),
+    "z-image": ("layers.1.attention.qkv", [f"layers.1.attention.to_{x}" for x in "qkv"]),
+    "pixart, keys and values": (
+        "blocks.2.cross_attn.kv_linear", ["transformer_blocks.2.attn2.to_k", "transformer_blocks.2.attn2.to_v"],
+    ),
+}  # fmt: skip
+SHARES = {"flux, single": [1, 1, 1, 4], "lumina": [3, 1, 1]}
+
+
+@pytest.mark.parametrize("case", FUSED)
+def test_a_fused_matrix_meets_its_parts(case: str, tmp_path: Path) -> None:
+    """kohya keeps the rows together, diffusers apart; both are read as the same modules with the same ΔW."""
+    together, apart = FUSED[case]
+    shares = SHARES.get(case, [1] * len(apart))
+    rows = [WIDTH * share // shares[0] for share in shares]
+    down, ups = draw(3, WIDTH), [draw(count, 3, seed) for seed, count in enumerate(rows)]
+    a = read(tmp_path, kohya(together, np.concatenate(ups), down, alpha=1.5))
+    b = read(tmp_path, {k: v for name, up in zip(apart, ups, strict=True) for k, v in dotted(name, up, down).items()})
+    assert list(a.modules) == list(b.modules) == sorted(f"transformer.{name}" for name in apart)
+    assert cosine(a, b).union == pytest.approx(1.0, abs=1e-6)
+    assert {module.scale for module in a.modules.values()} == {0.5}
+    assert len({module.source for module in a.modules.values()}) == 1
+
+
+def test_parts_that_were_padded_into_one_matrix_come_apart(tmp_path: Path) -> None:
+    """A trainer that keeps q, k and v apart but saves them as one block-sparse matrix of three times the rank."""
+    parts = [(draw(WIDTH, 2, seed), draw(2, WIDTH, seed + 9)) for seed in range(3)]
+    up = np.zeros((3 * WIDTH, 6), np.float32)
+    for number, (left, _) in enumerate(parts):
+        up[number * WIDTH : (number + 1) * WIDTH, 2 * number : 2 * number + 2] = left
+    a = read(tmp_path, kohya("double_blocks.0.img_attn.qkv", up, np.concatenate([d for _, d in parts]), alpha=6.0))
+    for (left, right), name in zip(parts, "qkv", strict=True):
+        module = a.modules[f"transformer.transformer_blocks.0.attn.to_{name}"]
+        assert module.rank == 2
+        np.testing.assert_allclose(module.up @ module.down, left @ right, rtol=1e-5, atol=1e-6)
+
+
+def test_last_modulations_have_their_halves_in_one_order(tmp_path: Path) -> None:
+    up, down = draw(2 * WIDTH, 2), draw(2, WIDTH)
+    qkv = kohya("double_blocks.0.img_attn.qkv", draw(3 * WIDTH, 2), down)
+    a = read(tmp_path, kohya("final_layer.adaLN_modulation.1", up, down, 2.0) | qkv)
+    module = a.modules["transformer.norm_out.linear"]
+    np.testing.assert_array_equal(module.up, np.concatenate([up[WIDTH:], up[:WIDTH]]))
+
+
+def test_xlabs_and_the_original_code_meet(tmp_path: Path) -> None:
+    up, down = draw(3 * WIDTH, 2), draw(2, WIDTH)
+    xlabs = {f"double_blocks.0.processor.qkv_lora2.{side}.weight": v for side, v in (("up", up), ("down", down))}
+    a = read(tmp_path, xlabs)
+    b = read(tmp_path, dotted("double_blocks.0.txt_attn.qkv", up, down, "diffusion_model."))
+    assert list(a.modules) == list(b.modules) == [f"transformer.transformer_blocks.0.attn.add_{x}_proj" for x in "kqv"]
+    assert (a.dialect, b.dialect) == ("xlabs", "comfy")
+
+
+def test_text_encoders_of_flux_have_one_number(tmp_path: Path) -> None:
+    """kohya calls the T5 of Flux the third text encoder, OneTrainer and diffusers the second."""
+    blocks = kohya("double_blocks.0.img_attn.qkv", draw(9216, 1), draw(1, 3072))
+    body = "encoder_block_0_layer_0_SelfAttention_q"
+    found = []
+    for te in ("lora_te2", "lora_te3"):
+        text = {f"{te}_{body}.lora_up.weight": draw(8, 1), f"{te}_{body}.lora_down.weight": draw(1, 8)}
+        found.append([path for path in read(tmp_path, blocks | text).modules if path.startswith("text")])
+    assert found[0] == found[1] == ["text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"]
+
+
+def test_a_kronecker_product_is_split_where_its_blocks_allow_it_and_elsewhere(tmp_path: Path) -> None:
+    for one, two in (((6, 4), (6, 3)), ((4, 4), (9, 3))):
+        w1, w2 = draw(*one), draw(*two)
+        name = "lora_unet_double_blocks_0_img_attn_qkv"
+        read_back = read(tmp_path, {f"{name}.lokr_w1": w1, f"{name}.lokr_w2": w2})
+        whole = np.kron(w1, w2)
+        for begin, leaf in ((0, "q"), (12, "k"), (24, "v")):
+            module = read_back.modules[f"transformer.transformer_blocks.0.attn.to_{leaf}"]
+            np.testing.assert_allclose(module.up @ module.down, whole[begin : begin + 12], rtol=1e-5, atol=1e-6)
+
+
+BASES: dict[str, tuple[str, dict[str, tuple[int, int]]]] = {
+    "flux": ("lora_unet_", {"single_blocks_0_linear1": (21504, 3072), "double_blocks_0_img_attn_qkv": (9216, 3072)}),
+    "sd3": ("lora_unet_", {"joint_blocks_0_x_block_attn_qkv": (4608, 1536)}),
+    "pixart": ("lora_unet_", {"transformer_blocks_0_attn1_to_q": (1152, 1152)}),
+    "auraflow": ("lora_unet_", {"joint_transformer_blocks_0_attn_to_q": (3072, 3072)}),
+    "lumina": ("lora_unet_", {"layers_0_attention_qkv": (3840, 2304)}),
+    "qwen-image": ("lora_unet_", {"transformer_blocks_59_attn_to_q": (3072, 3072)}),
+    "z-image": ("lora_unet_", {"layers_0_attention_to_q": (3840, 3840)}),
+    "wan": ("lora_unet_", {"blocks_0_self_attn_q": (5120, 5120)}),
+    "hunyuan-video": ("lora_unet_", {"double_blocks_19_img_attn_qkv": (9216, 3072),
+                                     "single_blocks_39_linear2": (3072, 15360)}),
+    "flux2": ("lora_unet_", {"double_blocks_0_img_attn_qkv": (18432, 6144)}),
+    "anima": ("lora_unet_", {"blocks_0_cross_attn_k_proj": (2048, 1024), "blocks_0_cross_attn_q_proj": (2048, 2048)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", BASES)
+def test_base_family_of_transformers(family: str, tmp_path: Path) -> None:
+    prefix, layers = BASES[family]
+    tensors: dict[str, np.ndarray] = {}
+    for name, (out, across) in layers.items():
+        tensors[f"{prefix}{name}.lora_up.weight"] = np.ones((out, 1), np.float16)
+        tensors[f"{prefix}{name}.lora_down.weight"] = np.ones((1, across), np.float16)
+    found = read(tmp_path, tensors, {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"})
+    assert found.base_family == family
+    assert found.base_grounds
+    assert any("modelspec.architecture" in warning for warning in found.warnings)
+
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "flux": ("FluxTransformer2DModel", {}),
+    "flux2": ("Flux2Transformer2DModel", {}),
+    "sd3": ("SD3Transformer2DModel", {"dual_attention_layers": (0,), "num_attention_heads": 24, "num_layers": 2}),
+    "pixart": ("PixArtTransformer2DModel", {"cross_attention_dim": 1152, "caption_channels": 4096, "num_layers": 2}),
+    "auraflow": ("AuraFlowTransformer2DModel", {}),
+    "lumina": ("Lumina2Transformer2DModel", {}),
+    "qwen-image": ("QwenImageTransformer2DModel", {}),
+    "z-image": ("ZImageTransformer2DModel", {}),
+    "wan": ("WanTransformer3DModel", {"added_kv_proj_dim": 5120, "image_dim": 1280}),
+    "hunyuan-video": ("HunyuanVideoTransformer3DModel", {}),
+}
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MODELS)
+def test_names_and_sizes_of_diffusers_own_models(family: str) -> None:
+    """Every linear layer of the published model is known, under its own name, dotted or flat; so is the base."""
+    torch = pytest.importorskip("torch")
+    diffusers = pytest.importorskip("diffusers")
+    name, options = MODELS[family]
+    with torch.device("meta"):
+        model = getattr(diffusers, name)(**options)
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    unknown = sorted({re.sub(r"\d+", "#", n) for n in linear if not FAMILIES[family].parts(n)})
+    assert unknown == []
+    for layer in linear:
+        path = f"transformer.{layer}"
+        assert from_dotted(path) == path
+        assert from_flat("denoiser", layer.replace(".", "_")) == path
+        assert [part.target for part in FAMILIES[family].parts(layer)] == [layer]
+    shapes = {n: (m.out_features, m.in_features) for n, m in linear.items()}
+    recognised = recognise(shapes)
+    assert recognised is not None
+    assert recognised[0].name == family
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tables_are_sound(family: str) -> None:
+    """Every alias leads to canonical layers of its own family, and every name of the family is read flat."""
+    table = FAMILIES[family]
+    for template, parts in table.aliases.items():
+        for part in parts:
+            assert table.parts(part.target.replace("#", "0")), (template, part)
+    for template in (*table.modules, *table.aliases):
+        body = template.replace("#", "1")
+        assert from_dotted(f"diffusion_model.{body}") == f"transformer.{body}"
+
+
+def test_names_of_no_family_stay_as_they_are(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, dotted("double_stream_blocks.0.block.attn1.to_q", draw(4, 2), draw(2, 4), "diffusion_model.")
+    )
+    assert list(found.modules) == ["transformer.double_stream_blocks.0.block.attn1.to_q"]
+    assert found.base_family == "unknown"
+    assert naming({"nonsense": (1, 1)}) is None
