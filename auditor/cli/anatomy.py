@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.output import emit_json
+from auditor.cli.output import emit_json, print_pairs
 from auditor.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
@@ -47,6 +47,8 @@ def inspect(
         from auditor.cli.anatomy_page import print_anatomy
 
         print_anatomy(found)
+        if lookup:
+            print_pairs(found["lookup"])
 
 
 def compare(

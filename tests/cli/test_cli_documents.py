@@ -59,7 +59,7 @@ def test_only_one_document_on_stdout():
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(documents.AuditorError, match="No space left"):
-        documents._write(tmp_path / "x.html", "text")
+        documents.write_text(tmp_path / "x.html", "text")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -329,6 +329,13 @@ def test_no_finished_row_is_lost_by_kill_9(set_folder, tmp_path):
     assert table(once) == table(out)
 
 
+SLOW = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Patience with a Ray that starts on a busy machine."""
 RAY = """
 import sys
 from pathlib import Path
@@ -345,7 +352,7 @@ scan(expand([world], []), Path(out), Options(refs, duplicates=True), workers=1, 
 @pytest.mark.slow
 def test_ray_gives_the_same_rows(world, set_folder, scanned, tmp_path):
     pytest.importorskip("ray")
-    env = command()[1] | {"RAY_raylet_start_wait_time_s": "300", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    env = command()[1] | SLOW
     words = [sys.executable, "-c", RAY, str(world), str(set_folder), str(tmp_path / "r.parquet")]
     done = subprocess.run(words, env=env, capture_output=True, encoding="utf-8", timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
