@@ -26,7 +26,8 @@ def lora_tensors(factors: Update, recipe: Recipe, family: str = "mini") -> Tenso
     """The tensors of a file by key; family: of the base, see recipes.FAMILIES."""
     write = kohya_tensors if recipe.dialect == "kohya" else diffusers_tensors
     tensors = write(factors, recipe, family)
-    return {key: np.ascontiguousarray(value.astype(np.float16)) for key, value in tensors.items()}
+    # np.ascontiguousarray would give alpha an axis, which real files do not have.
+    return {key: np.array(value, np.float16, order="C") for key, value in tensors.items()}
 
 
 def diffusers_tensors(factors: Update, recipe: Recipe, family: str) -> dict[str, NDArray[np.float32]]:

@@ -54,7 +54,9 @@ def kohya_name(path: str, family: str) -> str:
 @lru_cache(maxsize=1)
 def sgm_names() -> dict[str, str]:
     """diffusers path → original path of every module of SD XL's UNet that can be adapted."""
-    names: dict[str, str] = {}
+    # First, since our reader takes them at any block of their level.
+    names = {f"down_blocks.{level}.downsamplers.0.conv": f"input_blocks.{3 * level + 3}.0.op" for level in range(2)}
+    names |= {f"up_blocks.{level}.upsamplers.0.conv": f"output_blocks.{3 * level + 2}.2.conv" for level in range(2)}
     for template in SGM:
         for filled in _filled(template):
             path = sgm_to_diffusers(filled)

@@ -34,7 +34,7 @@ from auditor.training.published import build  # noqa: E402
 from auditor.training.recipes import Recipe  # noqa: E402
 
 RECIPE = Recipe("tiny", "diffusers", 4, 2, 2e-3, 3, "attention+ff+proj")
-REAL = Path(__file__).resolve().parents[3] / "shared" / "loras"
+REAL = Path(os.environ.get("AUDIT_REAL_LORAS", Path(__file__).resolve().parents[3] / "shared" / "loras"))
 CLASSES = {"sd15": StableDiffusion1, "sd2": StableDiffusion2, "sdxl": StableDiffusionXL, "flux": Flux}
 WRITTEN = [(family, "diffusers") for family in FAMILIES] + [(family, "kohya") for family in FAMILIES[:4]]
 
