@@ -314,8 +314,8 @@ def _sides(x: float, y: float, text: str, class_: str, gap: float) -> list[tuple
 def _label(x: float, y: float, text: str, class_: str, anchor: str) -> Markup:
     """A label whose name, after its number, narrow pages leave to the caption."""
     number_, space, name = text.partition(" ")
-    name_mark = tag("tspan", space + name, class_="who") if name else ""
-    return tag("text", number_, name_mark, x=x, y=y, class_=class_, text_anchor=anchor)
+    name_mark = tag("tspan", name, class_="who") if name else ""
+    return tag("text", number_ + space, name_mark, x=x, y=y, class_=class_, text_anchor=anchor)
 
 
 def _cost(box: Box, taken: Sequence[Box], height: float) -> float:
