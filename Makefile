@@ -37,6 +37,7 @@ gallery: .venv-test/.ready
 
 browser-env:
 	npm ci --prefix tests/report/browser --ignore-scripts --no-audit --no-fund --loglevel=error
+
 docs: .venv-test/.ready
 	.venv-test/bin/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html"

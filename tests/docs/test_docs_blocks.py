@@ -12,6 +12,8 @@ from blocks import Block, blocks, run, script
 
 ROOT = processes.ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NEEDS = {"attestation.md": ("cryptography",), "scale.md": ("pyarrow", "usearch")}
+"""Packages of extras, by the page whose commands use them."""
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 
@@ -40,8 +42,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_work(page: Path, sandbox: Path, environment: dict[str, str]) -> None:
     found = blocks(page)
-    if page.name == "attestation.md":
-        pytest.importorskip("cryptography")
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package)
     ran = [block for block in found if block.reason is None]
     for block in ran:
         run(block, sandbox, environment)
