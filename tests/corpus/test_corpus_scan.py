@@ -343,7 +343,11 @@ import ray
 from auditor.corpus.names import expand
 from auditor.corpus.rows import Options
 from auditor.corpus.scan import scan
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+try:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+except Exception as error:
+    print(error)
+    sys.exit(77)
 world, refs, out = sys.argv[1:]
 scan(expand([world], []), Path(out), Options(refs, duplicates=True), workers=1, engine="ray")
 """
@@ -355,6 +359,8 @@ def test_ray_gives_the_same_rows(world, set_folder, scanned, tmp_path):
     env = command()[1] | SLOW
     words = [sys.executable, "-c", RAY, str(world), str(set_folder), str(tmp_path / "r.parquet")]
     done = subprocess.run(words, env=env, capture_output=True, encoding="utf-8", timeout=900, check=False)
+    if done.returncode == 77:
+        pytest.skip(f"Ray does not start on this machine: {done.stdout[-300:]}")
     assert done.returncode == 0, done.stderr[-3000:]
     whose = {"same_as": None, "group": None}  # which of several copies is the audited one is a matter of order
     assert {name: {**row, **whose} for name, row in table(tmp_path / "r.parquet").items()} == {
