@@ -64,7 +64,8 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 def verdict(label: str, skipped: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(verdict=SimpleNamespace(label=label), skipped=SimpleNamespace() if skipped else None)
+    missing = SimpleNamespace() if skipped else None
+    return SimpleNamespace(verdict=SimpleNamespace(label=label), skipped=missing, options={})
 
 
 @pytest.mark.parametrize(
