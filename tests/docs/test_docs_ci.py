@@ -93,13 +93,10 @@ def test_the_action_audits(action: dict[str, Any], runner: Path, set_folder: Pat
 
 
 def test_the_action_installs_from_a_folder_of_wheels(action: dict[str, Any], tmp_path: Path) -> None:
-    """The pip of the new environment is replaced by one that writes down what it is asked for."""
+    """`python3` is replaced by a script that writes down what pip is asked for."""
     bins = tmp_path / "bin"
     bins.mkdir()
-    (bins / "python3").write_text(
-        '#!/bin/sh\nmkdir -p "$3/bin"\n'
-        f'printf \'#!/bin/sh\\nprintf "%%s\\\\n" "$@" >"{tmp_path}/asked"\\n\' >"$3/bin/pip"\nchmod +x "$3/bin/pip"\n'
-    )
+    (bins / "python3").write_text(f'#!/bin/sh\n[ "$2" = pip ] && printf "%s\\n" "$@" >"{tmp_path}/asked"\nexit 0\n')
     (bins / "python3").chmod(0o755)
     cache = ["--no-index", "--find-links", "my wheels"]
     for inputs, asked in (
@@ -112,7 +109,8 @@ def test_the_action_installs_from_a_folder_of_wheels(action: dict[str, Any], tmp
         done = run_step(one, tmp_path, inputs)
         assert done.returncode == 0, done.stderr
         found = (tmp_path / "asked").read_text().splitlines()
-        assert found[3:] == asked
+        assert found[:5] == ["-m", "pip", "--python", f"{tmp_path}/audit-venv/bin/python", "install"]
+        assert found[8:] == asked
 
 
 def test_the_hook_is_one_that_pre_commit_takes() -> None:
