@@ -80,10 +80,12 @@ class Draws:
 def stacked(draws: Sequence[Draws], base: Base) -> dict[str, torch.Tensor]:
     """One batch of every member, member after member, on the base's device; the model's inputs in its precision."""
     drawn = [draw.batch() for draw in draws]
-    whole = {name: torch.cat([d[name] for d in drawn]).to(base.device, non_blocking=True) for name in drawn[0]}
+    whole = {name: torch.cat([d[name] for d in drawn]) for name in drawn[0]}
+    if base.device.type == "cuda":  # only from pinned memory does a copy not wait for the device
+        whole = {name: value.pin_memory().to(base.device, non_blocking=True) for name, value in whole.items()}
     # Sizes and places of crops are not whole numbers in half precision.
     types = {"latents": base.exact, "noise": base.exact, "times": torch.int64, "time_ids": base.exact}
-    return {name: value.to(types.get(name, base.dtype)) for name, value in whole.items()}
+    return {name: value.to(base.device, types.get(name, base.dtype)) for name, value in whole.items()}
 
 
 def member_losses(base: Base, recipes: Sequence[Recipe], batch: dict[str, torch.Tensor]) -> torch.Tensor:

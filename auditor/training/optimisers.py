@@ -31,10 +31,16 @@ class Optimiser:
         self.beta1 = self.column([recipe.betas[0] for recipe in recipes])
         self.beta2 = self.column([recipe.betas[1] for recipe in recipes])
         self.first = torch.zeros_like(flat)
+        # All steps at once: a copy to the device in every step would make it wait.
+        self.rates = self.table([[rate_at(recipe, step) for recipe in recipes] for step in range(recipes[0].steps)])
 
     def column(self, values: Sequence[float]) -> torch.Tensor:
         """One number a member, (members, 1)."""
         return torch.tensor(values, dtype=self.flat.dtype).to(self.flat.device)[:, None]
+
+    def table(self, rows: Sequence[Sequence[float]]) -> torch.Tensor:
+        """One number a step and member, (steps, members, 1)."""
+        return torch.tensor(rows, dtype=self.flat.dtype).to(self.flat.device)[..., None]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -43,7 +49,7 @@ class Optimiser:
         if gradient is None:
             raise TrainingError("No gradient reached the adapters.", advice="Call backward() before step().")
         gradient.mul_((self.clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0))
-        rate = self.column([rate_at(recipe, self.count) for recipe in self.recipes])
+        rate = self.rates[self.count]
         self.count += 1
         self.flat.mul_(1 - rate * self.decay)
         self.move(gradient, rate)
@@ -61,13 +67,15 @@ class AdamW(Optimiser):
         """See `Optimiser`."""
         super().__init__(flat, recipes)
         self.second = torch.zeros_like(flat)
+        counts = range(1, recipes[0].steps + 1)
+        self.roots = self.table([[math.sqrt(1 - recipe.betas[1] ** n) for recipe in recipes] for n in counts])
+        self.biases = self.table([[1 - recipe.betas[0] ** n for recipe in recipes] for n in counts])
 
     def move(self, gradient: torch.Tensor, rate: torch.Tensor) -> None:
         """Both moments, their bias corrected."""
         self.first.mul_(self.beta1).add_(gradient * (1 - self.beta1))
         self.second.mul_(self.beta2).add_(gradient.square().mul_(1 - self.beta2))
-        root = self.column([math.sqrt(1 - recipe.betas[1] ** self.count) for recipe in self.recipes])
-        bias = self.column([1 - recipe.betas[0] ** self.count for recipe in self.recipes])
+        root, bias = self.roots[self.count - 1], self.biases[self.count - 1]
         self.flat.addcdiv_(self.first * (-rate / bias), self.second.sqrt().div_(root).add_(1e-8))
 
 

@@ -76,8 +76,9 @@ class Flow:
         self, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The point on the line, its direction, and 1000 · sigma."""
-        sigma = self.sigmas.to(clean.device)[times].view(-1, 1, 1, 1)
-        return (1 - sigma) * clean + sigma * noise, noise - clean, self.timesteps.to(clean.device)[times]
+        self.sigmas, self.timesteps = self.sigmas.to(clean.device), self.timesteps.to(clean.device)
+        sigma = self.sigmas[times].view(-1, 1, 1, 1)
+        return (1 - sigma) * clean + sigma * noise, noise - clean, self.timesteps[times]
 
     def weights(self, times: torch.Tensor, min_snr: float | None) -> torch.Tensor:
         """1; Min-SNR weights are for diffusion only.  Raises TrainingError when asked for."""
