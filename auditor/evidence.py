@@ -100,7 +100,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
             p=float(adjusted[a]),
             p_exclusion=float(excluded[a]),
             log10_lr=float(ratio[a]),
-            lr_bound=view.calibration.bound,
+            lr_bound=view.calibration.limit_of(float(ratio[a])),
             verbal=verbal(float(ratio[a])),
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},

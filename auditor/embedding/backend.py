@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import ReferenceSetError
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
 LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signal-to-noise are dropped
@@ -125,7 +127,10 @@ def artist_weights(artist: Labels, kept: NDArray[np.bool_]) -> Floats:
 
 
 def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
-    """Block weights, PCA, shrunken within-artist whitening, leading discriminants: fitted on the `kept` files only."""
+    """Block weights, PCA, shrunken within-artist whitening, leading discriminants: fitted on the `kept` files only.
+
+    Raises ReferenceSetError where the kept files do not differ, or are of a single artist.
+    """
     artist = grams.artist
     gram, blocks = grams.combined(kept, settings.weigh)
     weight = artist_weights(artist, kept)
@@ -133,6 +138,7 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
     centred = gram - row[:, None] - row[None, :] + weight @ row
     root = np.sqrt(weight[kept])
     values, vectors = np.linalg.eigh(centred[np.ix_(kept, kept)] * root[:, None] * root[None, :])
+    require_differences(float(values[-1]), float(weight @ np.diag(gram)), artist[kept])
     top = np.argsort(values)[::-1][: settings.components]
     top = top[values[top] > 1e-9 * values[top[0]]]
     axes = np.zeros((len(gram), len(top)))
@@ -143,19 +149,31 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
     return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight, blocks)
 
 
+def require_differences(largest: float, energy: float, artist: Labels) -> None:
+    """Refuse references that nothing can be learned from; `largest` eigenvalue, mean `energy` of a file."""
+    if len(np.unique(artist)) < 2 or not largest > 1e-12 * energy:
+        raise ReferenceSetError(
+            "These references cannot be told apart: their features are the same, or all are of one artist.",
+            advice="Give LoRAs of several artists that were really trained; `audit inspect FILE` shows what a file holds.",
+        )
+
+
 def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
     """(k, d) map under which the shrunken within-artist covariance of y (n, k) is the identity, d = artists - 1.
 
     Covariance: (1 - shrink) · S_w + shrink · (mean variance) · I; of the whitened axes the leading discriminants stay.
+    Where no artist has two differing files there is no within-artist variance to remove, and the axes are only turned.
     """
     names, member, count = np.unique(artist, return_inverse=True, return_counts=True)
     centre = np.stack([y[member == i].mean(0) for i in range(len(names))])
     rest = (y - centre[member]) / np.sqrt(np.maximum(count[member] - 1, 1) * len(names))[:, None]
     within = rest.T @ rest
+    if not np.trace(within) > 1e-12 * np.sum(y**2) / len(y):
+        within = np.eye(len(within))
     within = (1 - settings.shrink) * within + settings.shrink * np.trace(within) / len(within) * np.eye(len(within))
     values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
-    spread, turn = np.linalg.eigh(np.cov((centre @ whiten).T))
+    spread, turn = np.linalg.eigh(np.atleast_2d(np.cov((centre @ whiten).T)))
     return np.asarray(whiten @ turn[:, np.argsort(spread)[::-1][: len(names) - 1]])
 
 

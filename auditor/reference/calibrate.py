@@ -103,8 +103,8 @@ def calibrate_view(
     view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, shares, parts_points)
     weight = artist_weights(artist, everything)
     # H2 is an outside artist's file at its closest to anybody: an artist is looked at because it came first
-    calibration = fit_logistic(view.genuine_scores, view.null_statistic, null.shape[1], weight, weight)
-    return replace(view, calibration=calibration)
+    trials = view.genuine_scores, view.null_statistic, null.shape[1], weight, weight
+    return replace(view, calibration=fit_logistic(*trials).within_experience(*trials))
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,7 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "modules": view.bases.paths,
         "kinds": list(view.bases.kinds),
         "parts": sorted(view.parts),
-        "calibration": [view.calibration.intercept, view.calibration.slope, view.calibration.bound],
+        "calibration": list(astuple(view.calibration)),
     }
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
     half |= {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
