@@ -16,7 +16,7 @@ from auditor.embedding.features import factor_all, features
 from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, mixture, open_set, style_map
 from auditor.lora import load_lora, read_artifact
-from auditor.policy import decide
+from auditor.policy import LEAST_COVERAGE, decide
 from auditor.reference.set import ReferenceSet
 from auditor.result import Audit, Verdict
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
@@ -61,9 +61,10 @@ def check(
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
         copied = copy_of(reference, factored, artifact)
+        carried = mixture(reference, view, point, alpha) if coverage.fraction >= LEAST_COVERAGE else []
         verdict = decide(tested, artists, coverage, controls, copied)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
-    parts |= {"mixture": mixture(reference, view, point), "map": style_map(reference, view, point), "verdict": verdict}
+    parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
 
 

@@ -204,7 +204,7 @@ def svd_merged(parts: Sequence[Lora], weights: Sequence[float]) -> Lora:
 
 
 def ties(parts: Sequence[Lora], weights: Sequence[float], density: float = 0.5) -> Lora:
-    """TIES (Yadav et al. 2023) on ΔW: trim to the largest entries, elect signs, mean of those that agree; cut by SVD."""
+    """TIES (Yadav et al. 2023) on ΔW: trim to the largest entries, elect signs, add what agrees; cut by SVD."""
     merged = {}
     for path in common(parts):
         kept = []

@@ -132,13 +132,16 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
     Raises ReferenceSetError where the kept files do not differ, or are of a single artist.
     """
     artist = grams.artist
+    if len(np.unique(artist[kept])) < 2:
+        raise indistinguishable()
     gram, blocks = grams.combined(kept, settings.weigh)
     weight = artist_weights(artist, kept)
     row = gram @ weight
     centred = gram - row[:, None] - row[None, :] + weight @ row
     root = np.sqrt(weight[kept])
     values, vectors = np.linalg.eigh(centred[np.ix_(kept, kept)] * root[:, None] * root[None, :])
-    require_differences(float(values[-1]), float(weight @ np.diag(gram)), artist[kept])
+    if not values[-1] > 1e-12 * float(weight @ np.diag(gram)):
+        raise indistinguishable()
     top = np.argsort(values)[::-1][: settings.components]
     top = top[values[top] > 1e-9 * values[top[0]]]
     axes = np.zeros((len(gram), len(top)))
@@ -149,13 +152,12 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
     return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight, blocks)
 
 
-def require_differences(largest: float, energy: float, artist: Labels) -> None:
-    """Refuse references that nothing can be learned from; `largest` eigenvalue, mean `energy` of a file."""
-    if len(np.unique(artist)) < 2 or not largest > 1e-12 * energy:
-        raise ReferenceSetError(
-            "These references cannot be told apart: their features are the same, or all are of one artist.",
-            advice="Give LoRAs of several artists that were really trained; `audit inspect FILE` shows what a file holds.",
-        )
+def indistinguishable() -> ReferenceSetError:
+    """References that nothing can be learned from."""
+    return ReferenceSetError(
+        "These references cannot be told apart: their features are the same, or all are of one artist.",
+        advice="Give trained LoRAs of several artists; `audit inspect FILE` shows what a file holds.",
+    )
 
 
 def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
@@ -218,19 +220,6 @@ def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[Held
         out = groups == group
         fitted = fit(grams, ~out, settings)
         yield HeldOut(np.flatnonzero(out), unit(fitted.points[out]), centroids(fitted.points, artist, artists, ~out))
-
-
-def mixture_shares(centres: Floats, x: Floats) -> Floats:
-    """Shares (C,) of directions (C, d) in unit x (d,): non-negative least squares, scaled to sum 1 (or all 0).
-
-    NaN directions get 0.
-    """
-    from scipy.optimize import nnls  # slow to import
-
-    there = ~np.isnan(centres[:, 0])
-    shares = np.zeros(len(centres))
-    shares[there] = nnls(unit(centres[there]).T, x)[0]
-    return np.asarray(shares / max(shares.sum(), 1e-300))
 
 
 def t_norm(scores: Floats) -> Floats:

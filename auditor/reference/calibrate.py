@@ -20,7 +20,6 @@ from auditor.embedding.backend import (
     artist_weights,
     fit,
     leave_out,
-    mixture_shares,
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
@@ -92,15 +91,14 @@ def calibrate_view(
     fitted = fit(grams, everything, settings)
     bases, x, matrix = used_part(bases, x, fitted)
     projection = Projection(half(fitted.weight @ x), half(matrix))
-    null, shares = np.full((len(x), int(artist.max()) + 1), np.nan), np.zeros(len(x))
+    null = np.full((len(x), int(artist.max()) + 1), np.nan)
     for left in leave_out(grams, artist, settings):
         null[left.rows] = left.points @ left.centres.T
-        shares[left.rows] = [mixture_shares(left.centres, point).max() for point in left.points]
     genuine = np.full_like(null, np.nan)
     for left in leave_out(grams, parts, settings):
         genuine[left.rows] = left.points @ left.centres.T
     points, parts_points = projection(x), part_points(bases, projection, x)
-    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, shares, parts_points)
+    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, parts_points)
     weight = artist_weights(artist, everything)
     # H2 is an outside artist's file at its closest to anybody: an artist is looked at because it came first
     trials = view.genuine_scores, view.null_statistic, null.shape[1], weight, weight

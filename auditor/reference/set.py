@@ -48,8 +48,6 @@ class View:
     genuine: Floats
     """(n, C) cosines with the own part (half of the works) left out of the fit."""
     calibration: LogisticCalibration
-    mixture_null: Floats
-    """(n,) largest mixture share of each reference when its own artist is left out."""
     parts: dict[str, Floats]
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
@@ -186,7 +184,6 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
         get("null"),
         get("genuine"),
         LogisticCalibration(*spec["calibration"]),
-        get("mixture_null"),
         {part: get(f"part/{part}") for part in spec["parts"]},
     )
 
@@ -204,7 +201,6 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     half |= {f"out/{p}": b for p, b in view.bases.out.items()} | {f"in/{p}": b for p, b in view.bases.into.items()}
     arrays: dict[str, NDArray[Any]] = {f"{view.name}/{k}": v.astype(np.float16) for k, v in half.items()}
     arrays |= {f"{view.name}/{k}": v.astype(np.float32) for k, v in (("null", view.null), ("genuine", view.genuine))}
-    arrays[f"{view.name}/mixture_null"] = view.mixture_null.astype(np.float32)
     arrays |= {f"{view.name}/rows": view.rows.astype(np.int32), f"{view.name}/artist": view.artist.astype(np.int32)}
     return spec, arrays
 

@@ -234,7 +234,8 @@ def disjoint_ratios(
         known = high[~judged_high], low[~judged_low]
         sources = min(np.unique(who_high[~judged_high]).size, np.unique(who_low[~judged_low]).size)
         model = fit_logistic(*known, sources, *weights).within_experience(*known, sources, *weights)
-        found_high[judged_high], found_low[judged_low] = model.log10_lr(high[judged_high]), model.log10_lr(low[judged_low])
+        found_high[judged_high] = model.log10_lr(high[judged_high])
+        found_low[judged_low] = model.log10_lr(low[judged_low])
     return found_high, found_low
 
 
