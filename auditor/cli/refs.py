@@ -89,15 +89,24 @@ def calibrate(folder: SetFolder, seed: Seed = 0, as_json: Json = False) -> None:
 def evaluate(
     folder: SetFolder,
     loras: Annotated[
-        Path, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="The LoRAs that the set was made from.")
-    ],
+        Path | None,
+        typer.Option(
+            envvar="AUDIT_LORAS", metavar="DIR", help="LoRAs that the set was made from; default: held-out references."
+        ),
+    ] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="Also sub-networks and fewer references.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how often this kind of set is right, halves of works and artists left out; written to its card."""
+    """Measure how often this kind of set is right, halves of works and artists left out; its card as JSON and HTML."""
     from auditor.reference import evaluate as measure
+    from auditor.report.card import render_card
 
-    _give(measure(folder, loras, thorough=thorough), as_json)
+    card = measure(folder, loras, thorough=thorough)
+    page = folder / "card.html"
+    if folder.is_dir():
+        page.write_text(render_card(card), encoding="utf-8")
+        remark(f"Validity card: {page}")
+    _give(card if as_json else {k: card[k] for k in ("set", "artists", "certificate", "headline")}, as_json)
 
 
 @refs.command()
