@@ -17,6 +17,7 @@ from auditor.lora.weights import LoraModule
 
 Lora = dict[str, tuple[np.ndarray, np.ndarray]]
 Merge = Callable[[Sequence[Lora], Sequence[float]], Lora]
+Attack = Callable[[Lora], Lora]
 
 
 def read(path: Path) -> Lora:

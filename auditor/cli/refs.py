@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.output import complain, emit_json, print_pairs, remark
-from auditor.errors import ReferenceSetError
+from auditor.errors import ReferenceSetError, UsageError
 
 refs = typer.Typer(
     help="Reference sets: list, show, verify, and make one's own.",
@@ -107,6 +107,30 @@ def evaluate(
         page.write_text(render_card(card), encoding="utf-8")
         remark(f"Validity card: {page}")
     _give(card if as_json else {k: card[k] for k in ("set", "artists", "certificate", "headline")}, as_json)
+
+
+@refs.command()
+def export(
+    folder: SetFolder,
+    output: Output,
+    sketch: Annotated[
+        bool, typer.Option("--sketch", help="Random sketches instead of directions: nothing to make a style from.")
+    ] = False,
+    loras: Annotated[
+        Path | None, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="For --sketch: the LoRAs of the set.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a set that another party can audit with; with --sketch without anything that could reproduce a style."""
+    from auditor.reference import export_set, export_sketch
+
+    if not sketch:
+        _give(export_set(folder, output), as_json)
+    elif loras is None:
+        raise UsageError("A sketch is computed from the LoRA files.", advice="Name their folder with --loras.")
+    else:
+        _give(export_sketch(folder, loras, output, seed=seed), as_json)
 
 
 @refs.command()

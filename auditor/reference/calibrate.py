@@ -126,11 +126,19 @@ def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floa
 
 
 def build_views(
-    manifest: dict[str, Any], arrays: dict[str, NDArray[Any]], settings: Settings, names: list[str] | None = None
+    manifest: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    settings: Settings,
+    names: list[str] | None = None,
+    bases: Bases | None = None,
 ) -> dict[str, View]:
-    """All views that the references support; a view with fewer than three complete artists is left out."""
+    """All views that the references support; a view with fewer than three complete artists is left out.
+
+    bases: of the features, where they are not among the arrays.
+    """
     kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases, x, present = bases_of(arrays, kinds), arrays["features"], arrays["present"]
+    bases = bases or bases_of(arrays, kinds)
+    x, present = arrays["features"], arrays["present"]
     order = {a["name"]: i for i, a in enumerate(manifest["artists"])}
     artist_of = np.array([order[r["artist"]] for r in manifest["references"]], dtype=np.intp)
     views = {}

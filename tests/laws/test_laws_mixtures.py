@@ -1,4 +1,4 @@
-"""Merges in feature space: nobody who is not in a file is named more often than claimed, and both parts can be found."""
+"""Merges in feature space: who is not in a file is named no more often than claimed, and both parts can be found."""
 
 from __future__ import annotations
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import lora_writing as writing
 import mini_set
+import numpy as np
 import pytest
 
 from auditor.errors import ReferenceSetError
 from auditor.reference import ReferenceSet, calibrate, evaluate, import_folder
+from auditor.report.card import render_card
 
 OUTSIDERS = ("mo-maple", "ned-nettle")
 
@@ -83,8 +85,11 @@ def test_figures_are_shares_inside_their_intervals(card: dict[str, Any]) -> None
         for key, figure in figures.items():
             assert 0 <= figure["low"] <= figure["high"] <= 1, (name, key)
             assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9, (name, key)
-            assert figure["of"] == (len(OUTSIDERS) if "outside" in name else mini_set.COUNT)
-    assert set(card["conditions"]["artists outside the set"]) == {"false_attribution"}
+            of = len(OUTSIDERS) if "outside" in name else 1 if "random" in name else mini_set.COUNT
+            assert figure["of"] == of, name
+    outside = {"false_attribution", "false_attribution_at_02"}
+    for name in ("artists outside the set", "random weights, no training"):
+        assert set(card["conditions"][name]) == outside
 
 
 def test_a_style_that_is_there_is_found_and_the_recipe_alone_finds_nothing(card: dict[str, Any]) -> None:
@@ -118,9 +123,70 @@ def test_small_and_uniform_sets_have_a_card_too(tmp_path: Path, ranks: tuple[int
 
 
 def test_what_cannot_certify_is_refused(corpus: tuple[Path, Path], lora_folder: Path) -> None:
+    """Without a plan there are no halves; the refusal says what the set could reach at best."""
     loras, folder = corpus
-    with pytest.raises(ReferenceSetError, match="LoRA files"):
-        evaluate(folder)
-    with pytest.raises(ReferenceSetError, match="too few"):
-        evaluate(folder, lora_folder)  # no plan: no halves
+    with pytest.raises(ReferenceSetError, match="too few") as refusal:
+        evaluate(folder, lora_folder)
+    assert f"no p-value below {1 / (mini_set.COUNT + 1):.3f}" in str(refusal.value)
+    assert f"no likelihood ratio above {mini_set.COUNT}" in str(refusal.value)
     assert loras.is_dir()
+
+
+def test_twelve_artists_are_measured_but_not_certified(card: dict[str, Any]) -> None:
+    judged = card["certificate"]
+    assert not judged["certified"]
+    assert "no p-value below 0.077" in judged["reasons"][0]
+    assert judged["best_reachable"] == {"p": pytest.approx(1 / 13), "log10_lr": pytest.approx(np.log10(12)), "lr": 12}
+
+
+def test_likelihood_figures_and_curves_fit_each_other(card: dict[str, Any]) -> None:
+    for ratios in card["likelihood"].values():
+        cost = {name: f["value"] for name, f in ratios["figures"].items()}
+        assert cost["cllr"] == pytest.approx(cost["cllr_min"] + cost["cllr_cal"])
+        at_even_odds = ratios["ece"]["prior_log10_odds"].index(0.0)
+        assert ratios["ece"]["ratios"][at_even_odds] == pytest.approx(cost["cllr"], abs=1e-3)
+        assert ratios["ece"]["recalibrated"][at_even_odds] == pytest.approx(cost["cllr_min"], abs=1e-3)
+        assert ratios["ece"]["silent"][at_even_odds] == pytest.approx(1)
+        low, high = ratios["bounds"]["elub"]
+        assert -np.log10(13) <= low <= 0 <= high <= np.log10(13)
+        assert max(map(abs, ratios["pav"]["log10_lr"])) <= np.log10(mini_set.COUNT)
+    roc = card["curves"]["roc"]
+    assert (roc["false_alarms"][0], roc["detections"][0], roc["false_alarms"][-1], roc["detections"][-1]) == (1, 1, 0, 0)
+    assert card["curves"]["null_uniformity"]["share"][-1] == 1
+
+
+def test_drift_without_its_cure_would_accuse_strangers(card: dict[str, Any]) -> None:
+    drift = card["drift"]
+    assert drift["own_cosine"]["fitted"] > drift["own_cosine"]["held_out"]
+    assert drift["false_attribution"]["uncalibrated"] > 0.5
+    assert drift["false_attribution"]["calibrated"] <= 0.1
+    assert card["separation"]["p"] < 0.05 or "genre" not in card
+    assert card["clustering"]["silhouette_artist"] > 0
+
+
+def test_without_files_the_held_out_references_are_the_suspects(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    """One condition; a card measured on files is not replaced by it, and a missing one is written."""
+    _, folder = corpus
+    copy = shutil.copytree(folder, tmp_path / "set")
+    (copy / "card.json").unlink(missing_ok=True)
+    card = evaluate(copy, seed=3)
+    assert list(card["conditions"]) == [card["headline_of"]]
+    assert card["headline"]["top1"]["value"] > 0.9
+    assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["headline"] == card["headline"]
+    kept = card | {"ablations": {}, "set": "measured on files"}
+    (copy / "card.json").write_text(json.dumps(kept), encoding="utf-8")
+    evaluate(copy)
+    assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["set"] == "measured on files"
+
+
+def test_the_page_of_a_card_shows_every_row_and_escapes_names(card: dict[str, Any]) -> None:
+    evil = "<script>alert(1)</script>"
+    page = render_card(card | {"set": evil, "by_recipe": {evil: card["headline"]}})
+    assert "<script" not in page
+    assert "&lt;script" in page
+    for name in (*card["conditions"], *card["ablations"]):
+        assert name.replace("'", "&#39;").replace("Δ", "Δ") in page
+    assert "Not certified" in page
+    assert page.count("<svg") == 3 + 3 * len(card["likelihood"])
+    assert "http" not in page.replace("http-equiv", "")
+    assert render_card({k: v for k, v in card.items() if k not in ("curves", "likelihood", "drift", "certificate")})
