@@ -15,7 +15,7 @@ from typing import Any
 
 import launder
 import numpy as np
-from study import Study
+from study import Study, Table, add_to_card, printed
 
 from auditor.embedding.backend import cosines
 from auditor.evidence import mixture, strongest_left
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--halves", default="ab", help="halves of works that references are from; a: suspects from b")
+    parser.add_argument("--card", type=Path, help="card.json to add the table to")
     parser.add_argument("--methods", nargs="*", default=list(launder.MERGERS))
     given = parser.parse_args()
     rng, study = np.random.default_rng(0), Study(given.set, given.loras)
@@ -76,13 +77,24 @@ def main() -> None:
                 where = "".join("i" if a in names else "o" for a in artists)
                 key = method, "/".join(f"{100 * w:.0f}" for w in weights), where
                 table[key].append(judged(names, view, artists, study.seen_by(view, row)))
-    columns = ("part 1", "part 2", "part 3", "share 1", "wrong name", "accused")
-    print("| merge | weights | inside/outside | n | " + " | ".join(columns) + " |")
-    print("|" + "---|" * (4 + len(columns)))
-    for key, outcomes in sorted(table.items()):
-        means = [[o[c] for o in outcomes if not np.isnan(o.get(c, np.nan))] for c in columns]
-        shown = [f"{np.mean(m):.2f}" if m else "–" for m in means]
-        print(f"| {' | '.join(key)} | {len(outcomes)} | {' | '.join(shown)} |", flush=True)
+    rows = summary(table)
+    print(printed(rows))
+    if given.card:
+        works = "same works" if given.halves == "ab" else "other works"
+        note = "i: the artist is in the set, o: not.  Part: share of merges that list it; wrong name: that list another."
+        add_to_card(given.card, f"mixtures, {works}", f"Merges, {works}", note, rows)
+
+
+def summary(table: dict[tuple[str, str, str], list[dict[str, float]]]) -> Table:
+    """Means of every kind of merge."""
+    rows: Table = []
+    for (method, weights, where), outcomes in sorted(table.items()):
+        row: dict[str, str | float] = {"merge": method, "weights": weights, "parts": where, "n": len(outcomes)}
+        for column in ("part 1", "part 2", "part 3", "share 1", "wrong name", "accused"):
+            seen = [o[column] for o in outcomes if not np.isnan(o.get(column, np.nan))]
+            row[column] = float(np.mean(seen)) if seen else float("nan")
+        rows.append(row)
+    return rows
 
 
 if __name__ == "__main__":

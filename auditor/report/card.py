@@ -56,6 +56,7 @@ def render_card(card: Fields) -> str:
         tables=tables(card),
         plots=plots(card),
         structure=structure_rows(card),
+        measured=[measured_table(found) for found in card.get("measured", {}).values()],
         ratios=[(name, ratio_rows(found)) for name, found in card.get("likelihood", {}).items()],
     )
 
@@ -95,6 +96,16 @@ def tables(card: Fields) -> list[dict[str, Any]]:
         for title, rows, counts in given
         if rows
     ]
+
+
+def measured_table(found: Fields) -> dict[str, Any]:
+    """A table that a benchmark added: title, note, columns, rows of text."""
+    return {
+        "title": show(found["title"], 120),
+        "note": show(found["note"], 400),
+        "columns": [show(c, 80) for c in found["columns"]],
+        "rows": [[show(c, 80) for c in row] for row in found["rows"]],
+    }
 
 
 def ratio_rows(found: Fields) -> list[tuple[str, str, str, str]]:
