@@ -81,7 +81,7 @@ def main() -> None:
     print(printed(rows))
     if given.card:
         works = "same works" if given.halves == "ab" else "other works"
-        note = "i: the artist is in the set, o: not.  Part: share of merges that list it; wrong name: that list another."
+        note = "i: the artist is in the set, o: not.  Part: share that list it; wrong name: that list another."
         add_to_card(given.card, f"mixtures, {works}", f"Merges, {works}", note, rows)
 
 

@@ -95,13 +95,26 @@ def evaluate(
         ),
     ] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="Also sub-networks and fewer references.")] = False,
+    vision: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="A vision model as a baseline: .npz or TorchScript.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures that the LoRAs made, for --vision.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how often this kind of set is right, halves of works and artists left out; its card as JSON and HTML."""
     from auditor.reference import evaluate as measure
     from auditor.report.card import render_card
 
-    card = measure(folder, loras, thorough=thorough)
+    if (vision is None) != (pictures is None):
+        raise UsageError("--vision and --pictures go together.", advice="Name a model and the pictures that it sees.")
+    baselines = {}
+    if vision is not None and pictures is not None:
+        from auditor.training.vision import image_matrix, load_model
+
+        baselines["image features of generated pictures"] = image_matrix(pictures, load_model(vision))
+    card = measure(folder, loras, thorough=thorough, baselines=baselines)
     page = folder / "card.html"
     if folder.is_dir():
         page.write_text(render_card(card), encoding="utf-8")
