@@ -79,9 +79,10 @@ def check(
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(path, known) or copy_of(reference, factored, artifact)
+        carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
         verdict = decide(tested, artists, coverage, controls, copied, thresholds)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
-    parts |= {"mixture": mixture(reference, view, point), "map": style_map(reference, view, point), "verdict": verdict}
+    parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
 
 

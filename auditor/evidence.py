@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Floats, artist_weights, centroids, cosines, mixture_shares, t_norm, unit
+from auditor.embedding.backend import (
+    Floats,
+    artist_weights,
+    centroids,
+    cosines,
+    fit_normaliser,
+    impostor_scores,
+    t_norm,
+    unit,
+)
 from auditor.embedding.features import Factored
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.lora import Artifact
@@ -18,10 +27,11 @@ from auditor.reference.set import ReferenceSet, View, sub_columns
 from auditor.result import ArtistScore, OpenSet, StyleMap
 from auditor.statistics.conformal import conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
+from auditor.statistics.mixture import shares, taken_out
 
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
-LEAST_SHARE = 0.1  # smaller shares of a mixture are within the noise of the coordinates
+MOST_PARTS = 5  # artists that are looked for in one file
 
 
 def scores_of(view: View, point: Floats) -> Floats:
@@ -118,7 +128,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
             p=float(adjusted[a]),
             p_exclusion=float(excluded[a]),
             log10_lr=float(ratio[a]),
-            lr_bound=view.calibration.bound,
+            lr_bound=view.calibration.limit_of(float(ratio[a])),
             verbal=verbal(float(ratio[a])),
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
@@ -248,19 +258,55 @@ def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str,
     return {"of": entry["file"], "artist": entry["artist"], "relation": relation, "figures": figures}
 
 
-def mixture(reference: ReferenceSet, view: View, point: Floats) -> list[dict[str, Any]]:
-    """Shares of artists whose directions together explain the suspect: non-negative least squares, least share 10 %.
+def mixture(reference: ReferenceSet, view: View, point: Floats, alpha: float) -> list[dict[str, Any]]:
+    """Artists of the set that the suspect carries, strongest first: {artist, share, p} each; empty if none is found.
 
-    p of each: H0, the suspect is of none of the set; the artist's share against the largest share that left-out
-    references get from anybody.
+    Found one after another (see `strongest_left`), each at α, so that the chance of naming any artist who is not in a
+    file stays at α: the first wrong name needs a first wrong rejection.  p: H0, what the artists before it leave of
+    the suspect comes from artists outside the set.
     """
-    shares = mixture_shares(view.centres, unit(point)[0])
-    null = view.mixture_null
-    found = [(a, s) for a, s in enumerate(shares) if s >= LEAST_SHARE]
-    return [
-        {"artist": reference.artists[a], "share": float(s), "p": float(conformal_p(s, null, view.artist)[0])}
-        for a, s in sorted(found, key=lambda pair: -pair[1])
-    ]
+    cosine, gram = cosines(point, view.centres), view.centres @ view.centres.T
+    found: list[int] = []
+    p = [0.0]
+    while len(found) < min(MOST_PARTS, len(gram) - 3):
+        artist, value = strongest_left(view, cosine, gram, found)
+        if value > alpha:
+            break
+        found.append(artist)
+        p.append(max(p[-1], value))
+    rows = zip(found, strengths(view, point, found), p[1:], strict=True)
+    return [{"artist": reference.artists[a], "share": float(s), "p": v} for a, s, v in rows]
+
+
+def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -> tuple[int, float]:
+    """The artist nearest to what is left of a suspect without the directions of the artists `found`, and its p-value.
+
+    H0: what is left comes from artists outside the set, and is exchangeable with references whose own artist was left
+    out, treated alike.  cosine (1, C): of the suspect; gram (C, C): of the artists' directions.  With nothing found
+    yet this is the open-set test.
+    """
+    if not found:
+        scores = view.normaliser(cosine)[0]
+        return int(np.argmax(scores)), float(conformal_p(scores.max(), view.null_statistic, view.artist)[0])
+    kept = np.setdiff1d(np.arange(len(gram)), found)
+    rows = np.isin(view.artist, kept)
+    null, artist = taken_out(view.null[rows], gram, found)[:, kept], np.searchsorted(kept, view.artist[rows])
+    scores = fit_normaliser(null, artist)(taken_out(cosine, gram, found)[:, kept])[0]
+    statistic = np.nanmax(impostor_scores(null, artist), axis=1)
+    return int(kept[np.argmax(scores)]), float(conformal_p(scores.max(), statistic, artist)[0])
+
+
+def strengths(view: View, point: Floats, found: list[int]) -> Floats:
+    """Share (len(found),) of each artist, 0…1, sum ≤ 1: non-negative least squares on their directions.
+
+    1 is how far a held-out LoRA of one artist alone goes in its artist's direction (median over references).  What is
+    missing to a sum of 1 is unexplained: training noise, or artists outside the set.
+    """
+    directions = unit(view.centres)
+    own = np.arange(len(view.artist)), view.artist
+    alone = float(np.nanmedian(view.genuine[own] / np.linalg.norm(view.centres, axis=1)[view.artist]))
+    part = shares(directions[found], unit(point)[0]) / max(alone, 1e-12)
+    return part / max(1.0, float(part.sum()))
 
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:

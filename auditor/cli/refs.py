@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.output import complain, emit_json, print_pairs, remark
-from auditor.errors import ReferenceSetError, TrainingError
+from auditor.errors import ReferenceSetError, TrainingError, UsageError
 
 refs = typer.Typer(
     help="Reference sets: list, show, verify, and make one's own.",
@@ -90,15 +90,61 @@ def calibrate(folder: SetFolder, seed: Seed = 0, as_json: Json = False) -> None:
 def evaluate(
     folder: SetFolder,
     loras: Annotated[
-        Path, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="The LoRAs that the set was made from.")
-    ],
+        Path | None,
+        typer.Option(
+            envvar="AUDIT_LORAS", metavar="DIR", help="LoRAs that the set was made from; default: held-out references."
+        ),
+    ] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="Also sub-networks and fewer references.")] = False,
+    vision: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="A vision model as a baseline: .npz or TorchScript.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures that the LoRAs made, for --vision.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how often this kind of set is right, halves of works and artists left out; written to its card."""
+    """Measure how often this kind of set is right, halves of works and artists left out; its card as JSON and HTML."""
     from auditor.reference import evaluate as measure
+    from auditor.report.card import render_card
 
-    _give(measure(folder, loras, thorough=thorough), as_json)
+    if (vision is None) != (pictures is None):
+        raise UsageError("--vision and --pictures go together.", advice="Name a model and the pictures that it sees.")
+    baselines = {}
+    if vision is not None and pictures is not None:
+        from auditor.training.vision import image_matrix, load_model
+
+        baselines["image features of generated pictures"] = image_matrix(pictures, load_model(vision))
+    card = measure(folder, loras, thorough=thorough, baselines=baselines)
+    page = folder / "card.html"
+    if folder.is_dir():
+        page.write_text(render_card(card), encoding="utf-8")
+        remark(f"Validity card: {page}")
+    _give(card if as_json else {k: card[k] for k in ("set", "artists", "certificate", "headline")}, as_json)
+
+
+@refs.command()
+def export(
+    folder: SetFolder,
+    output: Output,
+    sketch: Annotated[
+        bool, typer.Option("--sketch", help="Random sketches instead of directions: nothing to make a style from.")
+    ] = False,
+    loras: Annotated[
+        Path | None, typer.Option(envvar="AUDIT_LORAS", metavar="DIR", help="For --sketch: the LoRAs of the set.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a set that another party can audit with; with --sketch without anything that could reproduce a style."""
+    from auditor.reference import export_set, export_sketch
+
+    if not sketch:
+        _give(export_set(folder, output), as_json)
+    elif loras is None:
+        raise UsageError("A sketch is computed from the LoRA files.", advice="Name their folder with --loras.")
+    else:
+        _give(export_sketch(folder, loras, output, seed=seed), as_json)
 
 
 class Part(StrEnum):

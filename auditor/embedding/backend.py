@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import ReferenceSetError
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
 LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signal-to-noise are dropped
@@ -125,14 +127,21 @@ def artist_weights(artist: Labels, kept: NDArray[np.bool_]) -> Floats:
 
 
 def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
-    """Block weights, PCA, shrunken within-artist whitening, leading discriminants: fitted on the `kept` files only."""
+    """Block weights, PCA, shrunken within-artist whitening, leading discriminants: fitted on the `kept` files only.
+
+    Raises ReferenceSetError where the kept files do not differ, or are of a single artist.
+    """
     artist = grams.artist
+    if len(np.unique(artist[kept])) < 2:
+        raise indistinguishable()
     gram, blocks = grams.combined(kept, settings.weigh)
     weight = artist_weights(artist, kept)
     row = gram @ weight
     centred = gram - row[:, None] - row[None, :] + weight @ row
     root = np.sqrt(weight[kept])
     values, vectors = np.linalg.eigh(centred[np.ix_(kept, kept)] * root[:, None] * root[None, :])
+    if not values[-1] > 1e-12 * float(weight @ np.diag(gram)):
+        raise indistinguishable()
     top = np.argsort(values)[::-1][: settings.components]
     top = top[values[top] > 1e-9 * values[top[0]]]
     axes = np.zeros((len(gram), len(top)))
@@ -143,19 +152,30 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
     return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight, blocks)
 
 
+def indistinguishable() -> ReferenceSetError:
+    """References that nothing can be learned from."""
+    return ReferenceSetError(
+        "These references cannot be told apart: their features are the same, or all are of one artist.",
+        advice="Give trained LoRAs of several artists; `audit inspect FILE` shows what a file holds.",
+    )
+
+
 def within_whitening(y: Floats, artist: Labels, settings: Settings) -> Floats:
     """(k, d) map under which the shrunken within-artist covariance of y (n, k) is the identity, d = artists - 1.
 
     Covariance: (1 - shrink) · S_w + shrink · (mean variance) · I; of the whitened axes the leading discriminants stay.
+    Where no artist has two differing files there is no within-artist variance to remove, and the axes are only turned.
     """
     names, member, count = np.unique(artist, return_inverse=True, return_counts=True)
     centre = np.stack([y[member == i].mean(0) for i in range(len(names))])
     rest = (y - centre[member]) / np.sqrt(np.maximum(count[member] - 1, 1) * len(names))[:, None]
     within = rest.T @ rest
+    if not np.trace(within) > 1e-12 * np.sum(y**2) / len(y):
+        within = np.eye(len(within))
     within = (1 - settings.shrink) * within + settings.shrink * np.trace(within) / len(within) * np.eye(len(within))
     values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
-    spread, turn = np.linalg.eigh(np.cov((centre @ whiten).T))
+    spread, turn = np.linalg.eigh(np.atleast_2d(np.cov((centre @ whiten).T)))
     return np.asarray(whiten @ turn[:, np.argsort(spread)[::-1][: len(names) - 1]])
 
 
@@ -200,19 +220,6 @@ def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[Held
         out = groups == group
         fitted = fit(grams, ~out, settings)
         yield HeldOut(np.flatnonzero(out), unit(fitted.points[out]), centroids(fitted.points, artist, artists, ~out))
-
-
-def mixture_shares(centres: Floats, x: Floats) -> Floats:
-    """Shares (C,) of directions (C, d) in unit x (d,): non-negative least squares, scaled to sum 1 (or all 0).
-
-    NaN directions get 0.
-    """
-    from scipy.optimize import nnls  # slow to import
-
-    there = ~np.isnan(centres[:, 0])
-    shares = np.zeros(len(centres))
-    shares[there] = nnls(unit(centres[there]).T, x)[0]
-    return np.asarray(shares / max(shares.sum(), 1e-300))
 
 
 def t_norm(scores: Floats) -> Floats:

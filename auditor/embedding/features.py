@@ -66,6 +66,8 @@ class Bases:
     into: dict[str, Floats]
     """Q by module path, (in, k), orthonormal columns."""
     kinds: tuple[str, ...] = KINDS
+    sketch: int | None = None
+    """Seed of random bases that anybody can draw again; None: fitted on references."""
 
     @property
     def paths(self) -> list[str]:
@@ -93,7 +95,7 @@ class Bases:
 
     def only(self, paths: Sequence[str]) -> Bases:
         """The bases of some modules."""
-        return Bases({p: self.out[p] for p in paths}, {p: self.into[p] for p in paths}, self.kinds)
+        return Bases({p: self.out[p] for p in paths}, {p: self.into[p] for p in paths}, self.kinds, self.sketch)
 
 
 def common_directions(pieces: Sequence[Floats], k: int, seed: int) -> Floats:
@@ -121,6 +123,19 @@ def fit_bases(factored: Sequence[dict[str, Factored]], k: int, seed: int = 0, ki
         out[path] = half(common_directions([f.left / np.sqrt(f.singular) for f in have], k, seed))
         into[path] = half(common_directions([f.right.T * f.singular for f in have], k, seed))
     return Bases(out, into, kinds)
+
+
+def sketch_bases(shapes: dict[str, tuple[int, int]], k: int, seed: int) -> Bases:
+    """Random bases for sketched output covariances: no reference goes into them, so they need not be shared.
+
+    shapes: (out, in) by module path.  P (out, k) holds signs / √k drawn from (seed, path): the same on every machine;
+    P Pᵀ is the identity on average.  Inputs are not looked at (Q is empty), so only `root-gram` and `gram` can be used.
+    """
+    out = {}
+    for path, (rows, _) in shapes.items():
+        drawn = int.from_bytes(hashlib.sha256(f"{seed}|{path}".encode()).digest()[:8], "big")
+        out[path] = (np.random.default_rng(drawn).integers(0, 2, (rows, k)) * 2.0 - 1.0) / np.sqrt(k)
+    return Bases(out, {path: np.zeros((across, 0)) for path, (_, across) in shapes.items()}, ("root-gram",), seed)
 
 
 def half(matrix: Floats) -> Floats:

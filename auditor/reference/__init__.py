@@ -1,8 +1,9 @@
-"""Reference sets: build, calibrate, evaluate, load, verify."""
+"""Reference sets: build, calibrate, evaluate, edit, export, load, verify."""
 
 from auditor.reference.build import import_folder
 from auditor.reference.calibrate import calibrate
 from auditor.reference.edit import add_folder, remove
+from auditor.reference.export import export_set, export_sketch
 from auditor.reference.set import ReferenceSet, describe, installed, verify
 from auditor.reference.validity import evaluate
 
@@ -12,6 +13,8 @@ __all__ = [
     "calibrate",
     "describe",
     "evaluate",
+    "export_set",
+    "export_sketch",
     "import_folder",
     "installed",
     "remove",

@@ -20,7 +20,6 @@ from auditor.embedding.backend import (
     artist_weights,
     fit,
     leave_out,
-    mixture_shares,
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
@@ -92,19 +91,18 @@ def calibrate_view(
     fitted = fit(grams, everything, settings)
     bases, x, matrix = used_part(bases, x, fitted)
     projection = Projection(half(fitted.weight @ x), half(matrix))
-    null, shares = np.full((len(x), int(artist.max()) + 1), np.nan), np.zeros(len(x))
+    null = np.full((len(x), int(artist.max()) + 1), np.nan)
     for left in leave_out(grams, artist, settings):
         null[left.rows] = left.points @ left.centres.T
-        shares[left.rows] = [mixture_shares(left.centres, point).max() for point in left.points]
     genuine = np.full_like(null, np.nan)
     for left in leave_out(grams, parts, settings):
         genuine[left.rows] = left.points @ left.centres.T
     points, parts_points = projection(x), part_points(bases, projection, x)
-    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, shares, parts_points)
+    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, parts_points)
     weight = artist_weights(artist, everything)
     # H2 is an outside artist's file at its closest to anybody: an artist is looked at because it came first
-    calibration = fit_logistic(view.genuine_scores, view.null_statistic, null.shape[1], weight, weight)
-    return replace(view, calibration=calibration)
+    trials = view.genuine_scores, view.null_statistic, null.shape[1], weight, weight
+    return replace(view, calibration=fit_logistic(*trials).within_experience(*trials))
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:
@@ -128,11 +126,19 @@ def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floa
 
 
 def build_views(
-    manifest: dict[str, Any], arrays: dict[str, NDArray[Any]], settings: Settings, names: list[str] | None = None
+    manifest: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    settings: Settings,
+    names: list[str] | None = None,
+    bases: Bases | None = None,
 ) -> dict[str, View]:
-    """All views that the references support; a view with fewer than three complete artists is left out."""
+    """All views that the references support; a view with fewer than three complete artists is left out.
+
+    bases: of the features, where they are not among the arrays.
+    """
     kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases, x, present = bases_of(arrays, kinds), arrays["features"], arrays["present"]
+    bases = bases or bases_of(arrays, kinds)
+    x, present = arrays["features"], arrays["present"]
     order = {a["name"]: i for i, a in enumerate(manifest["artists"])}
     artist_of = np.array([order[r["artist"]] for r in manifest["references"]], dtype=np.intp)
     views = {}

@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import Labels, Normaliser, Projection, centroids, fit_normaliser, impostor_scores, unit
-from auditor.embedding.features import Bases
+from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.statistics.likelihood import LogisticCalibration
 
@@ -48,8 +49,6 @@ class View:
     genuine: Floats
     """(n, C) cosines with the own part (half of the works) left out of the fit."""
     calibration: LogisticCalibration
-    mixture_null: Floats
-    """(n,) largest mixture share of each reference when its own artist is left out."""
     parts: dict[str, Floats]
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
@@ -174,11 +173,9 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
     def get(key: str) -> Floats:
         return np.asarray(arrays[f"{name}/{key}"], dtype=np.float64)
 
-    out = {path: get(f"out/{path}") for path in spec["modules"]}
-    into = {path: get(f"in/{path}") for path in spec["modules"]}
     return View(
         name,
-        Bases(out, into, tuple(spec["kinds"])),
+        unpack_bases(spec, get),
         Projection(get("mean"), get("matrix")),
         get("points"),
         arrays[f"{name}/rows"].astype(np.intp),
@@ -186,25 +183,45 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
         get("null"),
         get("genuine"),
         LogisticCalibration(*spec["calibration"]),
-        get("mixture_null"),
         {part: get(f"part/{part}") for part in spec["parts"]},
     )
 
 
+def unpack_bases(spec: dict[str, Any], get: Callable[[str], Floats]) -> Bases:
+    """The bases of a view: read, or drawn again where they are a sketch's."""
+    sketch = spec.get("sketch")
+    if sketch is not None:
+        shapes = {path: (int(rows), int(across)) for path, (rows, across) in sketch["shapes"].items()}
+        return sketch_bases(shapes, int(sketch["k"]), int(sketch["seed"]))
+    out = {path: get(f"out/{path}") for path in spec["modules"]}
+    into = {path: get(f"in/{path}") for path in spec["modules"]}
+    return Bases(out, into, tuple(spec["kinds"]))
+
+
+def pack_bases(bases: Bases) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """What unpacks to `bases`: entries of the view's spec, and arrays; a sketch needs no arrays."""
+    if bases.sketch is None:
+        return {}, {f"out/{p}": b for p, b in bases.out.items()} | {f"in/{p}": b for p, b in bases.into.items()}
+    shapes = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
+    k = next(iter(bases.out.values())).shape[1]
+    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": shapes}}, {}
+
+
 def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Manifest entry and arrays of a view."""
-    spec = {
+    spec: dict[str, Any] = {
         "modules": view.bases.paths,
         "kinds": list(view.bases.kinds),
         "parts": sorted(view.parts),
-        "calibration": [view.calibration.intercept, view.calibration.slope, view.calibration.bound],
+        "calibration": list(astuple(view.calibration)),
     }
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
     half |= {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
-    half |= {f"out/{p}": b for p, b in view.bases.out.items()} | {f"in/{p}": b for p, b in view.bases.into.items()}
+    more, stored = pack_bases(view.bases)
+    spec |= more
+    half |= stored
     arrays: dict[str, NDArray[Any]] = {f"{view.name}/{k}": v.astype(np.float16) for k, v in half.items()}
     arrays |= {f"{view.name}/{k}": v.astype(np.float32) for k, v in (("null", view.null), ("genuine", view.genuine))}
-    arrays[f"{view.name}/mixture_null"] = view.mixture_null.astype(np.float32)
     arrays |= {f"{view.name}/rows": view.rows.astype(np.int32), f"{view.name}/artist": view.artist.astype(np.int32)}
     return spec, arrays
 

@@ -43,6 +43,10 @@ class Trials:
     """Normalised score with the own artist; NaN for outsiders."""
     other_scores: Floats
     """(m, C) normalised scores with other artists, own artist left out; NaN in the own column."""
+    own_rank: Labels
+    """Rank of the own artist in the genuine trial, 1 = first; 0 for outsiders."""
+    accused: Labels
+    """The artist that comes first in the impostor trial."""
 
     def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Trials:
         """Some of the trials."""
@@ -121,7 +125,7 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
     outsider = suspect_artist < 0
     genuine, p_genuine = scores.max(1), conformal_p(scores.max(1), null_statistic, reference_artist)
     others = np.full_like(without, np.nan)
-    impostor, p_impostor = np.zeros(len(without)), np.zeros(len(without))
+    impostor, p_impostor, accused = np.zeros(len(without)), np.zeros(len(without)), np.zeros(len(without), np.intp)
     for a in np.unique(suspect_artist):
         rows = suspect_artist == a
         kept, fit_rows, normal = np.ones(null.shape[1], bool), np.ones(len(null), bool), normaliser
@@ -130,9 +134,11 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
             normal = fit_normaliser(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows])
         seen = normal(without[np.ix_(rows, kept)])
         others[np.ix_(rows, kept)] = seen
-        impostor[rows] = seen.max(1)
+        impostor[rows], accused[rows] = seen.max(1), np.flatnonzero(kept)[seen.argmax(1)]
         reduced = np.nanmax(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]), 1)
         p_impostor[rows] = conformal_p(impostor[rows], reduced, reference_artist[fit_rows])
     own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)
-    return Trials(suspect_artist, genuine, scores.argmax(1), p_genuine, impostor, p_impostor, own, others)
+    rank = np.where(outsider, 0, 1 + (scores > own[:, None]).sum(1))
+    first = scores.argmax(1)
+    return Trials(suspect_artist, genuine, first, p_genuine, impostor, p_impostor, own, others, rank, accused)

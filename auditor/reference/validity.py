@@ -1,270 +1,251 @@
 """The validity card: how often this kind of set is right and wrong, measured on suspects whose artist is known.
 
-Split-half protocol, both ways round: references from one half of every artist's works; suspects from the other half
-("other works") and from the same half ("same works"), trained by other recipes and seeds; artists outside the set.
-Every suspect is tried twice, with its artist in the set (genuine) and with it left out of the whole fit (impostor).
+The protocol is in `protocol.py`, the figures in `measures.py`; this file says which tables a card has, and when a set
+cannot be certified.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, Labels, Settings
-from auditor.embedding.features import KINDS, Factored, features, fit_bases
-from auditor.embedding.sketches import controls
+from auditor.embedding.backend import Settings
 from auditor.errors import ReferenceSetError
-from auditor.reference.build import DIRECTIONS, Read, read_folder
-from auditor.reference.calibrate import ENOUGH, SETTINGS, VIEWS, view_modules
-from auditor.reference.set import SUBNETWORKS, read_manifest
-from auditor.reference.trials import Trials, run_half_out_trials, run_trials
-from auditor.statistics.likelihood import cllr, fit_logistic
-from auditor.statistics.metrics import Figure, auc, binomial_interval, equal_error_rate, over_groups
+from auditor.reference.build import Read, read_genres
+from auditor.reference.calibrate import SETTINGS
+from auditor.reference.measures import (
+    ALPHA,
+    STRICT,
+    curves,
+    false_attribution_band,
+    figures,
+    hard_negatives,
+    likelihood,
+    structure,
+    view_p,
+)
+from auditor.reference.protocol import (
+    RANDOM,
+    Matrix,
+    Pool,
+    control_matrix,
+    embedding_matrix,
+    few_references,
+    half_out_pool,
+    is_reference,
+    never_trained,
+    pool,
+    read_corpus,
+)
+from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest
+from auditor.reference.trials import Trials
+from auditor.statistics.conformal import conformal_p, p_floor
 
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One direction of the protocol: reference and suspect rows of a corpus, and what each suspect is."""
-
-    references: list[Read]
-    suspects: list[Read]
-    artists: list[str]
-    works: NDArray[np.str_]
-    """(m,) 'same', 'other' or 'outsider'."""
-    recipe: NDArray[np.str_]
-    """(m,) 'reference' or 'other'."""
-
-    @property
-    def reference_artist(self) -> Labels:
-        """(n,) index into artists."""
-        return np.array([self.artists.index(r.entry["artist"]) for r in self.references], dtype=np.intp)
-
-    @property
-    def suspect_artist(self) -> Labels:
-        """(m,) index into artists, -1 for outsiders."""
-        known = {name: i for i, name in enumerate(self.artists)}
-        return np.array([known.get(s.entry["artist"], -1) for s in self.suspects], dtype=np.intp)
-
-
-def is_reference(one: Read) -> bool:
-    """Was the file trained as a reference (rather than as a validation suspect)?"""
-    return "--ref-" in one.entry["file"]
+SCHEMA = "audit-validity-card/2"
+LEAST_ARTISTS = 10
+"""Fewer artists give no figures worth a table."""
 
 
-def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
-    """References of one half against everything else; crossed: the other half's references are suspects as well."""
-    references = [r for r in corpus if is_reference(r) and r.entry["part"] == half]
-    suspects = [r for r in corpus if not is_reference(r) or (crossed and r.entry["part"] != half)]
-    artists = sorted({r.entry["artist"] for r in references})
-    works = ["outsider" if s.entry["artist"] not in artists else s.entry["part"] for s in suspects]
-    works = [w if w == "outsider" else ("same" if w == half else "other") for w in works]
-    recipe = ["reference" if is_reference(s) else "other" for s in suspects]
-    return Fold(references, suspects, artists, np.array(works), np.array(recipe))
+def evaluate(
+    folder: str | Path,
+    loras: str | Path | None = None,
+    *,
+    seed: int = 0,
+    settings: Settings = SETTINGS,
+    thorough: bool = False,
+    baselines: dict[str, Matrix] | None = None,
+) -> dict[str, Any]:
+    """Run the protocol on the LoRA files that a set was made from and write card.json into the set's folder.
+
+    loras: the folder that `refs train` wrote, with its plan.json (halves, recipes, suspects).  baselines: other
+    features to put into the same table.  Raises ReferenceSetError where the files cannot give two halves of at least
+    ten artists; a card of a set too small for its α is written, but does not certify it.  Without `loras` the set's
+    own held-out references are the suspects: one condition only, which does not replace a card measured on files.
+    """
+    place = locate(folder)
+    manifest = read_manifest(place)
+    if loras is None:
+        return evaluate_held_out(place, seed)
+    corpus = read_corpus(Path(loras))
+    artists = sorted({r.entry["artist"] for r in corpus if is_reference(r)})
+    require_enough(artists, {r.entry["part"] for r in corpus if is_reference(r)})
+    rng = np.random.default_rng(seed)
+    corpus += never_trained(corpus, rng)
+    pooled = pool(corpus, embedding_matrix(), settings, crossed=True)
+    genre = {name: str(known.get("genre", "")) for name, known in read_genres(Path(loras)).items()}
+    card = build_card(pooled, corpus, artists, manifest, settings, genre, rng)
+    card |= structure(ReferenceSet.load(place), rng)
+    write_card(place, card)
+    card["ablations"] = ablations(corpus, settings, rng, thorough, baselines or {})
+    write_card(place, card)
+    return card
 
 
-Matrix = Callable[[Fold, list[str]], tuple[Floats, list[slice]]]
-"""Fold and module paths → features (n + m, D), references first, and their blocks."""
+HELD_OUT = "held-out half of the works, reference recipe"
 
 
-def embedding_matrix(kinds: tuple[str, ...] = KINDS, k: int = DIRECTIONS) -> Matrix:
-    """The features of a set, bases fitted on the fold's references only."""
+def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
+    """The card that a calibrated set carries in itself: references as suspects, their half or their artist left out."""
+    reference = ReferenceSet.load(place)
+    artists, manifest = reference.artists, reference.manifest
+    require_enough(artists, {"a", "b"})
+    rng = np.random.default_rng(seed)
+    view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
+    pooled = held_out(reference, view)
+    measured, ratios = figures(pooled, rng), likelihood(pooled, len(artists), rng)
+    negatives = hard_negatives(pooled, artists, dict(zip(artists, reference.genres, strict=True)))
+    counts = {name: false_attribution_band(c) for name, c in ({HELD_OUT: pooled} | negatives).items()}
+    card = {
+        "schema": SCHEMA,
+        "set": manifest["name"],
+        "features": manifest["features"],
+        "settings": manifest.get("settings", {}),
+        "alpha": ALPHA,
+        "artists": len(artists),
+        "references_per_artist_and_half": len(manifest["references"]) / len(artists) / 2,
+        "suspects": {HELD_OUT: len(pooled.name)},
+        "headline_of": HELD_OUT,
+        "headline": measured | ratios["figures"],
+        "conditions": {HELD_OUT: measured},
+        "by_recipe": by_recipe(pooled, rng),
+        "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
+        "false_attribution_counts": counts,
+        "likelihood": {HELD_OUT: ratios},
+        "curves": curves(pooled),
+        "p_floor": p_floor(len(artists)),
+        "log10_lr_bound": float(np.log10(len(artists))),
+        "certificate": certificate(len(artists), counts[HELD_OUT]),
+    } | structure(reference, rng)
+    known = place / "card.json"
+    if not known.is_file() or "ablations" not in json.loads(known.read_text(encoding="utf-8")):
+        write_card(place, card)
+    return card
 
-    def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
-        def cut(one: Read) -> dict[str, Factored]:
-            return {p: one.factored[p] for p in modules if p in one.factored}
 
-        bases = fit_bases([cut(r) for r in fold.references], k, kinds=kinds)
-        rows = np.stack([features(cut(one), bases)[0] for one in [*fold.references, *fold.suspects]])
-        return rows, [block for _, _, block in bases.blocks()]
-
-    return build
-
-
-def control_matrix(name: str) -> Matrix:
-    """Rank, norm or spectrum alone."""
-
-    def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
-        rows = np.stack([controls(one.factored, modules)[name] for one in [*fold.references, *fold.suspects]])
-        n = len(fold.references)
-        scaled = (rows - rows[:n].mean(0)) / (rows[:n].std(0) + 1e-9)
-        return np.asarray(scaled), [slice(0, scaled.shape[1])]
-
-    return build
-
-
-def all_modules(corpus: Sequence[Read]) -> list[str]:
-    """Every module that any file adapts."""
-    return sorted({path for one in corpus for path in one.factored})
-
-
-def complete(one: Read, modules: list[str]) -> bool:
-    """Does the file adapt (nearly) all of `modules`?"""
-    return bool(np.mean([p in one.factored for p in modules]) >= ENOUGH)
-
-
-def fold_trials(fold: Fold, matrix: Matrix, modules: list[str], settings: Settings) -> tuple[Fold, Trials]:
-    """Trials of the suspects that adapt all of `modules`, against the references that do."""
-    seen = replace(
-        fold,
-        references=[r for r in fold.references if complete(r, modules)],
-        suspects=[s for s in fold.suspects if complete(s, modules)],
+def held_out(reference: ReferenceSet, view: View) -> Pool:
+    """A view's references as suspects: genuine without their half of the works, impostor without their artist."""
+    scores = view.normaliser(view.genuine)
+    own = scores[np.arange(len(scores)), view.artist]
+    best = np.nanmax(scores, 1)
+    trials = Trials(
+        artist=view.artist,
+        genuine=best,
+        named=np.nanargmax(scores, 1),
+        p_genuine=conformal_p(best, view.null_statistic, view.artist),
+        impostor=view.null_statistic,
+        p_impostor=view_p(view),
+        own_score=own,
+        other_scores=view.null_scores,
+        own_rank=1 + (scores > own[:, None]).sum(1),
+        accused=np.nanargmax(view.null_scores, 1),
     )
-    kept = np.array([complete(s, modules) for s in fold.suspects])
-    seen = replace(seen, works=fold.works[kept], recipe=fold.recipe[kept])
-    x, columns = matrix(seen, modules)
-    return seen, run_trials(x, columns, seen.reference_artist, seen.suspect_artist, settings)
+    entries = [reference.manifest["references"][r] for r in view.rows]
+    names, recipes = (np.array([e[key] for e in entries]) for key in ("artist", "recipe"))
+    return Pool(trials, np.full(len(names), "other"), np.full(len(names), "reference"), names, recipes)
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Trials of several folds and views together."""
-
-    trials: Trials
-    works: NDArray[np.str_]
-    recipe: NDArray[np.str_]
-    name: NDArray[np.str_]
-    """Suspect's artist by name."""
-
-    def where(self, works: str, recipe: str | None = None) -> Pool:
-        """A condition of the card."""
-        mask = (self.works == works) & ((self.recipe == recipe) if recipe else True)
-        return Pool(self.trials.rows(mask), self.works[mask], self.recipe[mask], self.name[mask])
+def require_enough(artists: Sequence[str], halves: set[str]) -> None:
+    """Refuse what cannot be measured, and say what it could reach at best.  Raises ReferenceSetError."""
+    if len(artists) >= LEAST_ARTISTS and halves >= {"a", "b"}:
+        return
+    best = f"no p-value below {p_floor(len(artists)):.3f} and no likelihood ratio above {max(1, len(artists))}"
+    raise ReferenceSetError(
+        f"{len(artists)} artists with parts {sorted(halves)} are too few to certify a set; at best it reaches {best}.",
+        advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
+    )
 
 
-def pool(
+def write_card(place: Path, card: dict[str, Any]) -> None:
+    """Write card.json."""
+    (place / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def build_card(
+    pooled: Pool,
     corpus: Sequence[Read],
-    matrix: Matrix,
+    artists: list[str],
+    manifest: dict[str, Any],
     settings: Settings,
-    views: Sequence[str] = ("all", "attention"),
-    crossed: bool = False,
-) -> Pool:
-    """Both folds; each suspect is tried in the first view that it fills, as `audit check` does."""
-    found: list[tuple[Fold, Trials]] = []
-    paths = all_modules(corpus)
-    for half in ("a", "b"):
-        left = make_fold(corpus, half, crossed)
-        for view in views:
-            modules = view_modules(paths, (VIEWS | SUBNETWORKS)[view])
-            fold, trials = fold_trials(left, matrix, modules, settings)
-            found.append((fold, trials))
-            rest = np.array([not complete(s, modules) for s in left.suspects], bool)
-            left = replace(
-                left,
-                suspects=[s for s, keep in zip(left.suspects, rest, strict=True) if keep],
-                works=left.works[rest],
-                recipe=left.recipe[rest],
-            )
-            if not left.suspects:
-                break
-    return join(found)
-
-
-def half_out_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings) -> Pool:
-    """Suspects of other recipes against the whole set without their own half of their artist's works."""
-    references = [r for r in corpus if is_reference(r)]
-    left = [r for r in corpus if not is_reference(r)]
-    artists, paths = sorted({r.entry["artist"] for r in references}), all_modules(corpus)
-    numbers = {key: i for i, key in enumerate(sorted({part_key(r) for r in corpus}))}
-    found: list[tuple[Fold, Trials]] = []
-    for view in ("all", "attention"):
-        modules = view_modules(paths, VIEWS[view])
-        now, left = [s for s in left if complete(s, modules)], [s for s in left if not complete(s, modules)]
-        if not now:
-            continue
-        inside = np.array(["half-out" if s.entry["artist"] in artists else "outsider" for s in now])
-        fold = Fold([r for r in references if complete(r, modules)], now, artists, inside, np.full(len(now), "other"))
-        x, columns = matrix(fold, modules)
-        parts = [np.array([numbers[part_key(r)] for r in rows], np.intp) for rows in (fold.references, now)]
-        trials = run_half_out_trials(
-            x, columns, fold.reference_artist, parts[0], fold.suspect_artist, parts[1], settings
-        )
-        found.append((fold, trials))
-    return join(found)
-
-
-def part_key(one: Read) -> tuple[str, str]:
-    """Artist and half of a file."""
-    return one.entry["artist"], one.entry["part"]
-
-
-def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
-    """Trials of several folds and views as one pool."""
-    joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
-    return Pool(
-        Trials(**joined),
-        np.concatenate([f.works for f, _ in found]),
-        np.concatenate([f.recipe for f, _ in found]),
-        np.array([s.entry["artist"] for f, _ in found for s in f.suspects]),
-    )
-
-
-def figures(pooled: Pool, rng: np.random.Generator, resamples: int = 500) -> dict[str, dict[str, Any]]:
-    """The headline figures of a condition, each with a 95 % interval from resampling artists."""
-    t = pooled.trials
-    measures: dict[str, Callable[[NDArray[np.intp]], float]] = {
-        "top1": lambda i: float(np.mean(t.named[i] == t.artist[i])),
-        "open_set_auc": lambda i: auc(t.genuine[i], t.impostor[i]),
-        "found_at_alpha": lambda i: float(np.mean((t.p_genuine[i] <= ALPHA) & (t.named[i] == t.artist[i]))),
-        "false_attribution": lambda i: float(np.mean(t.p_impostor[i] <= ALPHA)),
-        "eer": lambda i: equal_error_rate(t.genuine[i], t.impostor[i]),
+    genre: dict[str, str],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """All conditions and counts; ablations come later."""
+    conditions = conditions_of(pooled, half_out_pool(corpus, embedding_matrix(), settings))
+    headline = conditions["other works, other recipe"]
+    measured = {name: figures(c, rng) for name, c in conditions.items()}
+    both = "other works, other recipe", "same works, other recipe"
+    ratios = {name: likelihood(conditions[name], len(artists), rng) for name in both}
+    negatives = hard_negatives(headline, artists, genre)
+    counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
+    return {
+        "schema": SCHEMA,
+        "set": manifest["name"],
+        "features": manifest["features"],
+        "settings": asdict(settings),
+        "alpha": ALPHA,
+        "artists": len(artists),
+        "references_per_artist_and_half": sum(map(is_reference, corpus)) / len(artists) / 2,
+        "suspects": {name: len(c.name) for name, c in conditions.items()},
+        "headline_of": "other works, other recipe",
+        "headline": measured["other works, other recipe"] | ratios["other works, other recipe"]["figures"],
+        "conditions": measured,
+        "by_recipe": by_recipe(pooled, rng),
+        "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
+        "false_attribution_counts": counts,
+        "false_attribution_counts_at_02": {n: false_attribution_band(c, STRICT) for n, c in conditions.items()},
+        "likelihood": ratios,
+        "curves": curves(headline),
+        "p_floor": p_floor(len(artists)),
+        "log10_lr_bound": float(np.log10(len(artists))),
+        "certificate": certificate(len(artists), counts["other works, other recipe"]),
     }
-    if len(t.artist) == 0:
-        return {}
-    if (t.artist < 0).all():
-        measures = {"false_attribution": measures["false_attribution"]}
-    return {name: asdict(over_groups(m, pooled.name, rng, resamples)) for name, m in measures.items()}
 
 
-def false_attribution_band(pooled: Pool) -> dict[str, Any]:
-    """False attributions as counts with the exact binomial interval, artists as the independent units."""
-    p = pooled.trials.p_impostor
-    hits, artists = int(np.sum(p <= ALPHA)), len(np.unique(pooled.name))
-    share = hits / max(1, len(p))
-    low, high = binomial_interval(round(share * artists), artists)
-    return {"hits": hits, "of": len(p), "artists": artists, "low": low, "high": high}
+def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
+    """What kinds of suspect the card tells apart."""
+    untrained, outside = pooled.name == RANDOM, half_out.where("outsider")
+    trained = pooled.rows(~untrained)
+    return {
+        "other works, other recipe": pooled.where("other", "other"),
+        "other works, reference recipe": pooled.where("other", "reference"),
+        "same works, other recipe": pooled.where("same", "other"),
+        "other works, other recipe, whole set for all others": half_out.where("half-out"),
+        "artists outside the set": outside.rows(outside.name != RANDOM),
+        "artists outside the split-half sets": trained.where("outsider"),
+        "random weights, no training": pooled.rows(untrained),
+    }
 
 
-def likelihood_cost(pooled: Pool, artists: int) -> dict[str, float]:
-    """Cllr on artist-disjoint halves: calibrated on even artists, measured on odd ones, and the reverse."""
-    t = pooled.trials
-    costs = []
-    for side in (0, 1):
-        fit_rows, test_rows = t.artist % 2 == side, t.artist % 2 != side
-        model = fit_logistic(t.own_score[fit_rows], t.impostor[fit_rows], artists // 2)
-        costs.append(cllr(model.log10_lr(t.own_score[test_rows]), model.log10_lr(t.impostor[test_rows])))
-    return {"cllr": float(np.mean(costs))}
+def by_recipe(pooled: Pool, rng: np.random.Generator) -> dict[str, Any]:
+    """Other works, one row for every recipe of the suspects: rank, targets, trainer and strength differ."""
+    other = pooled.where("other")
+    recipes = np.unique(other.recipe_name)
+    return {str(name): figures(other.rows(other.recipe_name == name), rng, 200) for name in recipes}
 
 
-def read_corpus(loras: Path) -> list[Read]:
-    """Every readable LoRA below the folder."""
-    return [one for one in read_folder(loras, None) if isinstance(one, Read)]
-
-
-def few_references(corpus: Sequence[Read], count: int) -> list[Read]:
-    """The corpus with only the first `count` references of each artist and half that fill every module."""
-    paths = all_modules(corpus)
-    kept: dict[tuple[str, str], int] = {}
-    result = []
-    for one in corpus:
-        if is_reference(one):
-            key = (one.entry["artist"], one.entry["part"])
-            if not complete(one, paths) or kept.get(key, 0) >= count:
-                continue
-            kept[key] = kept.get(key, 0) + 1
-        result.append(one)
-    return result
+def certificate(artists: int, counts: dict[str, Any]) -> dict[str, Any]:
+    """May this set be used at its α?  Reasons against, and the best that it can reach."""
+    least = p_floor(artists)
+    reasons = []
+    if least > ALPHA:
+        reasons.append(f"{artists} artists give no p-value below {least:.3f}: at {ALPHA:g} nobody can ever be named.")
+    if counts["low"] > ALPHA:
+        reasons.append(f"{counts['hits']} of {counts['of']} suspects of left-out artists were attributed at {ALPHA:g}.")
+    best = {"p": least, "log10_lr": float(np.log10(artists)), "lr": float(artists)}
+    return {"certified": not reasons, "alpha": ALPHA, "reasons": reasons, "best_reachable": best}
 
 
 def ablations(
-    corpus: Sequence[Read], settings: Settings, rng: np.random.Generator, thorough: bool
+    corpus: Sequence[Read],
+    settings: Settings,
+    rng: np.random.Generator,
+    thorough: bool,
+    baselines: dict[str, Matrix],
 ) -> dict[str, Any]:
     """One change at a time, on other works by other recipes; thorough: also sub-networks and fewer references."""
     plain, even = replace(settings, shrink=1.0), replace(settings, weigh=False)
@@ -278,102 +259,25 @@ def ablations(
         "control: norm only": pool(corpus, control_matrix("norm_only"), plain),
         "control: spectrum only": pool(corpus, control_matrix("spectrum_only"), plain),
     }
+    for name, matrix in baselines.items():
+        table[name] = pool(corpus, matrix, settings)
     if thorough:
         table["output covariance without the root"] = pool(corpus, embedding_matrix(("gram",)), settings)
         for name in SUBNETWORKS:
             table[f"{name} only"] = pool(corpus, embedding_matrix(), settings, (name,))
-        for count in (2, 3):
+        for count in (1, 2, 3):
             fewer = few_references(corpus, count)
             table[f"{count} references an artist"] = pool(fewer, embedding_matrix(), settings)
     measured = {name: figures(pooled.where("other", "other"), rng, 200) for name, pooled in table.items()}
-    rank = 16
+    return measured | equal_rank(corpus, settings, rng)
+
+
+def equal_rank(corpus: Sequence[Read], settings: Settings, rng: np.random.Generator, rank: int = 16) -> dict[str, Any]:
+    """The paper's raw A and B need one rank: both kinds of features on references of that rank alone."""
     same_rank = [r for r in corpus if is_reference(r) and r.entry["rank"] == rank]
+    measured: dict[str, Any] = {}
     for name, matrix in (("the paper's raw A and B", embedding_matrix(("paper",))), ("default", embedding_matrix())):
-        pooled = pool(same_rank, matrix, settings, ("all",), crossed=True).where("other", "reference")
-        measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)
+        if {"a", "b"} <= {r.entry["part"] for r in same_rank}:
+            pooled = pool(same_rank, matrix, settings, ("all",), crossed=True).where("other", "reference")
+            measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)
     return measured
-
-
-def evaluate(
-    folder: str | Path,
-    loras: str | Path | None = None,
-    *,
-    seed: int = 0,
-    settings: Settings = SETTINGS,
-    thorough: bool = False,
-) -> dict[str, Any]:
-    """Run the protocol on the LoRA files that a set was made from and write card.json into the set's folder.
-
-    loras: the folder that `refs train` wrote, with its plan.json (halves, recipes, suspects).  Raises
-    ReferenceSetError where it cannot give two halves of at least ten artists: too few to certify anything.
-    """
-    place = Path(folder)
-    manifest = read_manifest(place)
-    if loras is None:
-        raise ReferenceSetError(
-            "Evaluation needs the LoRA files that the set was made from.",
-            advice="Give their folder: `audit refs evaluate DIR --loras LORAS`.",
-        )
-    corpus = read_corpus(Path(loras))
-    artists = sorted({r.entry["artist"] for r in corpus if is_reference(r)})
-    halves = {r.entry["part"] for r in corpus if is_reference(r)}
-    if len(artists) < 10 or not {"a", "b"} <= halves:
-        raise ReferenceSetError(
-            f"{len(artists)} artists with parts {sorted(halves)} are too few to certify a set.",
-            advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
-        )
-    rng = np.random.default_rng(seed)
-    pooled = pool(corpus, embedding_matrix(), settings, crossed=True)
-    card = build_card(pooled, corpus, artists, manifest, settings, rng)
-    write_card(place, card)
-    card["ablations"] = ablations(corpus, settings, rng, thorough)
-    write_card(place, card)
-    return card
-
-
-def write_card(place: Path, card: dict[str, Any]) -> None:
-    """Write card.json."""
-    (place / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
-
-
-def build_card(
-    pooled: Pool,
-    corpus: Sequence[Read],
-    artists: list[str],
-    manifest: dict[str, Any],
-    settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """All conditions, ablations and counts."""
-    half_out = half_out_pool(corpus, embedding_matrix(), settings)
-    conditions = {
-        "other works, other recipe": pooled.where("other", "other"),
-        "other works, reference recipe": pooled.where("other", "reference"),
-        "same works, other recipe": pooled.where("same", "other"),
-        "other works, other recipe, whole set for all others": half_out.where("half-out"),
-        "artists outside the set": half_out.where("outsider"),
-        "artists outside the split-half sets": pooled.where("outsider"),
-    }
-    headline = conditions["other works, other recipe"]
-    measured = {name: figures(c, rng) for name, c in conditions.items()}
-    return {
-        "schema": "audit-validity-card/1",
-        "set": manifest["name"],
-        "features": manifest["features"],
-        "settings": asdict(settings),
-        "alpha": ALPHA,
-        "artists": len(artists),
-        "references_per_artist_and_half": sum(map(is_reference, corpus)) / len(artists) / 2,
-        "suspects": {name: len(c.name) for name, c in conditions.items()},
-        "headline": measured["other works, other recipe"] | likelihood_figure(headline, len(artists)),
-        "conditions": measured,
-        "false_attribution_counts": {name: false_attribution_band(c) for name, c in conditions.items()},
-        "p_floor": 1 / (len(artists) + 1),
-        "log10_lr_bound": float(np.log10(len(artists))),
-    }
-
-
-def likelihood_figure(pooled: Pool, artists: int) -> dict[str, Any]:
-    """Cllr as a figure without an interval of its own."""
-    value = likelihood_cost(pooled, artists)["cllr"]
-    return {"cllr": asdict(Figure(value, value, value, artists))}

@@ -58,3 +58,31 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     adjusted = np.empty_like(raw)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled), 1.0)
     return adjusted
+
+
+def separation_p(
+    score: ArrayLike, artist: ArrayLike, stratum: ArrayLike, rng: np.random.Generator, resamples: int = 9999
+) -> tuple[float, float]:
+    """(statistic, p) of whether a set separates its artists at all: a label permutation within strata.
+
+    H0: within a stratum (genre) artists' labels are exchangeable, so a held-out file is no closer to its own artist
+    than to the others of its genre.  Statistic: mean score with the own artist minus the mean with the stratum's
+    others.  This is a statement about the set, never about a suspect (a suspect from outside is nearest to somebody).
+
+    score (n, C): held-out; artist (n,): index of each file; stratum (C,): of each artist.  Artists alone in their
+    stratum say nothing; where all are, p = 1.
+    """
+    values, owner, kind = np.asarray(score, float), np.asarray(artist), np.asarray(stratum)
+    mean = np.stack([np.nanmean(values[owner == a], 0) for a in range(len(kind))])
+    groups = [np.flatnonzero(kind == k) for k in np.unique(kind)]
+    groups = [g for g in groups if g.size > 1]
+    if not groups:
+        return 0.0, 1.0
+
+    def total(assigned: list[NDArray[np.intp]]) -> float:
+        return float(sum(mean[g, a].sum() for g, a in zip(groups, assigned, strict=True)))
+
+    observed, count = total(groups), sum(g.size for g in groups)
+    others = sum((mean[np.ix_(g, g)].sum() - np.trace(mean[np.ix_(g, g)])) / (g.size - 1) for g in groups)
+    drawn = np.array([total([rng.permutation(g) for g in groups]) for _ in range(resamples)])
+    return (observed - float(others)) / count, float((1 + np.sum(drawn >= observed - 1e-12)) / (resamples + 1))

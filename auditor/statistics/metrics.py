@@ -40,6 +40,78 @@ def equal_error_rate(positive: ArrayLike, negative: ArrayLike) -> float:
     return float((miss[best] + false_alarm[best]) / 2)
 
 
+def detection_at(positive: ArrayLike, negative: ArrayLike, false_alarms: float = 0.01) -> float:
+    """Share of positives above the threshold that at most `false_alarms` of the negatives exceed."""
+    high, low = np.asarray(positive, float), np.sort(np.asarray(negative, float))
+    threshold = low[low.size - 1 - int(np.floor(false_alarms * low.size + 1e-9))]
+    return float(np.mean(high > threshold))
+
+
+def error_curve(positive: ArrayLike, negative: ArrayLike, points: int = 101) -> tuple[Floats, Floats]:
+    """(false alarms, detections), each falling from 1 to 0 over thresholds: an ROC curve; 1 - detections for DET.
+
+    At most `points` thresholds, spread evenly over the ranks of all scores.
+    """
+    high, low = np.sort(np.asarray(positive, float)), np.sort(np.asarray(negative, float))
+    every = np.unique(np.concatenate([high, low]))
+    chosen = every[np.unique(np.linspace(0, every.size - 1, min(points, every.size)).round().astype(int))]
+    thresholds = np.append(chosen, np.inf)
+    alarms = 1 - np.searchsorted(low, thresholds, "left") / low.size
+    return np.asarray(alarms), np.asarray(1 - np.searchsorted(high, thresholds, "left") / high.size)
+
+
+def silhouette(closeness: ArrayLike, label: ArrayLike) -> float:
+    """Mean silhouette (Rousseeuw 1987), -1…1, from pairwise closeness (n, n) in -1…1; labels of one file count 0.
+
+    0 where there is one label only.
+    """
+    distance, labels = 1 - np.asarray(closeness, float), np.asarray(label)
+    hot = (labels[:, None] == np.unique(labels)).astype(float)
+    size = hot.sum(0)
+    if len(size) < 2:
+        return 0.0
+    own = hot.astype(bool)
+    totals = distance @ hot
+    inside = totals[own] / np.maximum(size[own.argmax(1)] - 1, 1)
+    nearest = np.where(own, np.inf, totals / size).min(1)
+    values = np.where(size[own.argmax(1)] > 1, (nearest - inside) / np.maximum(np.maximum(nearest, inside), 1e-12), 0.0)
+    return float(values.mean())
+
+
+def contingency(one: ArrayLike, other: ArrayLike) -> Floats:
+    """Counts (clusters of one, clusters of other)."""
+    _, first = np.unique(np.asarray(one), return_inverse=True)
+    _, second = np.unique(np.asarray(other), return_inverse=True)
+    table = np.zeros((first.max() + 1, second.max() + 1))
+    np.add.at(table, (first, second), 1)
+    return table
+
+
+def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
+    """Adjusted Rand index of two groupings (Hubert & Arabie 1985): 0 by chance, 1 the same."""
+    table = contingency(one, other)
+
+    def pairs(counts: Floats) -> float:
+        return float(np.sum(counts * (counts - 1) / 2))
+
+    both, rows, columns, every = pairs(table), pairs(table.sum(1)), pairs(table.sum(0)), pairs(table.sum(keepdims=True))
+    expected = rows * columns / max(every, 1e-300)
+    most = (rows + columns) / 2
+    return 1.0 if most == expected else float((both - expected) / (most - expected))
+
+
+def mutual_information(one: ArrayLike, other: ArrayLike) -> float:
+    """Mutual information of two groupings over the mean of their entropies, 0…1; 1 where both have one cluster."""
+    joint = contingency(one, other) / np.asarray(one).size
+
+    def entropy(chances: Floats) -> float:
+        held = chances[chances > 0]
+        return float(-np.sum(held * np.log(held)))
+
+    rows, columns = entropy(joint.sum(1)), entropy(joint.sum(0))
+    return 1.0 if rows + columns == 0 else 2 * (rows + columns - entropy(joint.ravel())) / (rows + columns)
+
+
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper–Pearson) interval of a proportion; (0, 1) without trials."""
     from scipy import stats

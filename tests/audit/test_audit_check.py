@@ -53,15 +53,18 @@ def suspect(folder: Path, artist: int, number: int = FRESH, rank: int = 4, alpha
 
 
 def test_the_artist_of_other_works_ranks_first(reference: ReferenceSet, tmp_path: Path) -> None:
-    named = []
+    named, found = [], []
     for a in range(mini_set.COUNT):
         audit = audited(suspect(tmp_path, a, rank=2 + a % 6), reference)
         assert audit.artists[0].artist == mini_set.ARTISTS[a]
         assert audit.artists[0].nearest_reference.startswith(f"{mini_set.ARTISTS[a]}/")
-        assert audit.mixture[0]["artist"] == mini_set.ARTISTS[a]
+        found.append([m["artist"] for m in audit.mixture])
         assert audit.derivative is None
         named.append(audit.verdict.artist)
     assert sum(name is not None for name in named) >= 1
+    assert all(found[a][0] == name for a, name in enumerate(named) if name)
+    assert sum(names[0] == mini_set.ARTISTS[a] for a, names in enumerate(found) if names) == sum(map(bool, found))
+    assert sum(len(names) > 1 for names in found) <= 0.5 * mini_set.COUNT  # at a claimed error rate of 0.2
     assert [n for n in named if n] == [mini_set.ARTISTS[a] for a, n in enumerate(named) if n]
 
 
@@ -97,7 +100,7 @@ def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None
         assert 0 < row.p <= 1
         assert row.p >= tested.p
         assert row.interval[0] < row.score < row.interval[1]
-        assert abs(row.log10_lr or 0) <= (row.lr_bound or 0) == pytest.approx(np.log10(mini_set.COUNT))
+        assert abs(row.log10_lr or 0) <= (row.lr_bound or 0) <= np.log10(mini_set.COUNT)
         assert set(row.subnetworks) == {"ff", "self_attention", "cross_attention"}
         assert row.genre in ("trees", "shrubs")
     assert audit.map is not None
@@ -107,14 +110,21 @@ def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None
     assert audit.coverage.suspect_modules == 20
     assert audit.coverage.matched_modules == audit.coverage.reference_modules <= 20
     assert audit.coverage.fraction == 1.0
-    assert 0.5 < sum(m["share"] for m in audit.mixture) < 1.001
+    assert all(m["p"] <= ALPHA for m in audit.mixture)
+    assert 0 <= sum(m["share"] for m in audit.mixture) < 1.001
 
 
-def test_a_merge_shows_both_artists(reference: ReferenceSet, tmp_path: Path) -> None:
+def test_a_merge_ranks_both_artists_first(reference: ReferenceSet, tmp_path: Path) -> None:
+    """Whether both are told from strangers is a question of the set; here they are at a claimed error rate of 0.5."""
     made = mini_set.mix(mini_set.lora(1, FRESH), mini_set.lora(4, FRESH), 0.5)
-    audit = audited(mini_set.save(tmp_path / "merge.safetensors", writing.diffusers(made)), reference)
-    assert {m["artist"] for m in audit.mixture[:2]} == {mini_set.ARTISTS[1], mini_set.ARTISTS[4]}
-    assert {a.artist for a in audit.artists[:2]} == {mini_set.ARTISTS[1], mini_set.ARTISTS[4]}
+    path = mini_set.save(tmp_path / "merge.safetensors", writing.diffusers(made))
+    audit = audited(path, reference, alpha=0.5)
+    both = {mini_set.ARTISTS[1], mini_set.ARTISTS[4]}
+    assert {a.artist for a in audit.artists[:2]} == both
+    assert {m["artist"] for m in audit.mixture[:2]} == both
+    assert [m["share"] for m in audit.mixture[:2]] == pytest.approx([0.5, 0.5], abs=0.15)
+    assert audit.mixture[0]["p"] <= audit.mixture[1]["p"]
+    assert audited(path, reference, alpha=0.05).mixture == []
 
 
 def test_attention_alone_is_compared_with_attention(reference: ReferenceSet, tmp_path: Path) -> None:

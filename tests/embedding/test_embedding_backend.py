@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from worlds import columns_of, grams_of
 
 from auditor.embedding.backend import (
+    Grams,
     Projection,
     Settings,
     artist_weights,
@@ -21,10 +20,10 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     leave_out,
-    mixture_shares,
     t_norm,
     unit,
 )
+from auditor.errors import ReferenceSetError
 
 ARTISTS, WIDTH, BLOCKS = 6, 60, 4
 SETTINGS = [
@@ -271,20 +270,6 @@ def test_centres_are_mean_directions() -> None:
     assert np.isnan(scores[:, 2:]).all()
 
 
-@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), st.integers(0, 1000))
-def test_shares_of_a_mixture_are_found(shares: list[float], seed: int) -> None:
-    centres = unit(np.random.default_rng(seed).standard_normal((4, 12)))
-    missing = np.vstack([centres[:2], np.full((1, 12), np.nan), centres[2:]])
-    found = mixture_shares(missing, np.array(shares) @ centres)
-    expected = np.array([*shares[:2], 0, *shares[2:]]) / sum(shares)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_a_direction_against_an_artist_has_no_share() -> None:
-    assert mixture_shares(np.eye(3), np.array([-1.0, 0.5, 0])).tolist() == pytest.approx([0, 1, 0])
-    assert mixture_shares(np.eye(3), np.array([-1.0, -0.5, 0])).tolist() == [0, 0, 0]
-
-
 def test_t_norm_has_mean_zero_and_spread_one_and_forgets_units() -> None:
     scores = np.random.default_rng(0).standard_normal((5, 9))
     scores[2, 4] = np.nan
@@ -335,3 +320,48 @@ def test_an_impostor_is_normalised_by_others_only() -> None:
     again = impostor_scores(changed, artist)
     np.testing.assert_allclose(again[1], scores[1])
     assert again[0, 4] > scores[0, 4]
+
+
+# --- degenerate sets ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 2, 40])
+def test_one_file_an_artist_has_no_within_artist_variance_to_remove(width: int) -> None:
+    x = np.random.default_rng(0).standard_normal((6, width))
+    artist = np.arange(6)
+    for left in leave_out(Grams(x, [slice(0, width)], artist, artist, np.ones(6, bool)), artist, Settings()):
+        assert np.isfinite(left.points).all()
+        assert np.isnan(left.centres[left.rows]).all()
+        assert np.isfinite(np.delete(left.centres, left.rows, 0)).all()
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.5, 1.0])
+def test_identical_files_of_an_artist_are_no_fault(shrink: float) -> None:
+    artist = np.repeat(np.arange(4), 3)
+    x = np.random.default_rng(0).standard_normal((4, 30))[artist]
+    everyone = np.ones(12, bool)
+    fitted = fit(Grams(x, [slice(0, 30)], artist, artist, everyone), everyone, Settings(shrink=shrink))
+    closeness = unit(fitted.points) @ unit(fitted.points).T
+    assert closeness[artist[:, None] == artist].min() == pytest.approx(1)
+    assert closeness[artist[:, None] != artist].max() < 0.5
+
+
+def test_features_of_one_number_still_order_artists() -> None:
+    artist = np.repeat(np.arange(5), 2)
+    x = (artist + 0.1 * np.random.default_rng(0).standard_normal(10))[:, None]
+    everyone = np.ones(10, bool)
+    fitted = fit(Grams(x, [slice(0, 1)], artist, artist, everyone), everyone, Settings())
+    assert abs(np.corrcoef(fitted.points[:, 0], x[:, 0])[0, 1]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_files_that_do_not_differ_are_refused(value: float) -> None:
+    artist, everyone = np.repeat(np.arange(4), 2), np.ones(8, bool)
+    with pytest.raises(ReferenceSetError, match="told apart"):
+        fit(Grams(np.full((8, 5), value), [slice(0, 5)], artist, artist, everyone), everyone, Settings())
+
+
+def test_a_single_artist_is_refused() -> None:
+    x, artist = np.random.default_rng(0).standard_normal((4, 5)), np.zeros(4, np.intp)
+    with pytest.raises(ReferenceSetError, match="one artist"):
+        fit(Grams(x, [slice(0, 5)], artist, artist, np.ones(4, bool)), np.ones(4, bool), Settings())

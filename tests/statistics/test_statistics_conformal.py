@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditor.statistics.conformal import benjamini_hochberg, conformal_p, holm, p_floor
+from auditor.statistics.conformal import benjamini_hochberg, conformal_p, holm, p_floor, separation_p
 
 NULLS = st.lists(st.tuples(st.integers(-6, 6), st.integers(0, 5)), min_size=1, max_size=40)
 """(value, group) of each file; few values, so that ties are common."""
@@ -169,3 +169,27 @@ def test_holm_keeps_the_chance_of_any_false_rejection() -> None:
     rng = np.random.default_rng(3)
     hits = sum(holm(rng.uniform(size=12)).min() <= 0.05 for _ in range(2000))
     assert 0 < hits <= stats.binom.ppf(0.9995, 2000, 0.05)
+
+
+# --- does a set separate its artists? -------------------------------------------------------------------------------
+
+
+def test_a_set_that_separates_nobody_is_rarely_said_to() -> None:
+    """H0 holds: held-out scores know the genre and nothing else."""
+    artist, genre = np.repeat(np.arange(12), 3), np.arange(12) % 3
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        score = rng.standard_normal((36, 12)) + 2.0 * (genre[artist][:, None] == genre)
+        found.append(separation_p(score, artist, genre, rng, 99)[1])
+    assert np.mean(np.array(found) <= 0.1) < 0.17
+    assert min(found) >= 0.01
+
+
+def test_a_set_that_separates_says_so_and_by_how_much() -> None:
+    artist, genre, rng = np.repeat(np.arange(12), 3), np.arange(12) % 3, np.random.default_rng(0)
+    score = 0.1 * rng.standard_normal((36, 12)) + 1.5 * (artist[:, None] == np.arange(12))
+    statistic, p = separation_p(score, artist, genre, rng, 999)
+    assert statistic == pytest.approx(1.5, abs=0.1)
+    assert p == pytest.approx(0.001, abs=0.001)
+    assert separation_p(score, artist, np.arange(12), rng, 99) == (0.0, 1.0)  # alone in a genre: nothing to compare

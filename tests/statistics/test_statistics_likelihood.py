@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.statistics.likelihood import VERBAL, LogisticCalibration, cllr, fit_logistic, verbal
+from auditor.statistics.likelihood import (
+    VERBAL,
+    LogisticCalibration,
+    cllr,
+    cllr_min,
+    cross_entropy,
+    disjoint_ratios,
+    elub,
+    even,
+    fit_logistic,
+    pav,
+    tippett,
+    verbal,
+)
 
 GRID = np.linspace(-4, 6, 50)
 
@@ -119,3 +134,157 @@ def test_the_scale_rises() -> None:
     assert edges == sorted(edges)
     assert edges[0] == 0
     assert len({words for _, words in VERBAL}) == len(VERBAL)
+
+
+# --- discrimination and calibration apart ---------------------------------------------------------------------------
+
+
+def noisy(seed: int, many: int = 40, digits: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """log10 LRs of a poor system, ties included."""
+    rng = np.random.default_rng(seed)
+    distance = rng.uniform(0, 2)
+    return rng.normal(distance, 1, many).round(digits), rng.normal(-0.5, 1, many).round(digits)
+
+
+@given(st.integers(0, 10**6))
+def test_the_least_cost_does_not_depend_on_the_scale(seed: int) -> None:
+    same, different = noisy(seed)
+    least = cllr_min(same, different)
+    assert 0 <= least <= min(1, cllr(same, different)) + 1e-12
+    assert cllr_min(np.exp(same), np.exp(different)) == pytest.approx(least)
+    assert cllr_min(3 * same + 7, 3 * different + 7) == pytest.approx(least)
+
+
+def test_the_least_cost_of_cases_done_by_hand() -> None:
+    assert cllr_min([1.0, 2], [-1.0, 0]) == 0  # separated
+    assert cllr_min([0.0, 0], [0.0]) == 1  # tied
+    assert cllr_min([-1.0], [1.0]) == 1  # the wrong way round: pooled
+    # lowest: one stranger, LR 0; above it one of each, LR 1/2 : 1/3 over classes → 2 · (1/2)/(1) …
+    ratio_same, ratio_different = pav([1.0, 3.0], [0.0, 2.0])
+    np.testing.assert_allclose(ratio_same, [0, np.inf])
+    np.testing.assert_allclose(ratio_different, [-np.inf, 0])
+
+
+@given(st.integers(0, 10**6))
+def test_recalibrated_ratios_rise_with_the_score(seed: int) -> None:
+    same, different = noisy(seed)
+    values, ratios = np.concatenate([same, different]), np.concatenate(pav(same, different))
+    order = np.argsort(values, kind="stable")
+    finite = np.nan_to_num(ratios[order], posinf=99, neginf=-99)
+    assert (np.diff(finite) >= -1e-9).all()
+
+
+def test_weights_are_repetitions_in_every_cost() -> None:
+    same, different = noisy(3, 12)
+    times = np.random.default_rng(0).integers(1, 4, 12)
+    repeated = np.repeat(same, times)
+    for cost in (cllr, cllr_min):
+        assert cost(same, different, times) == pytest.approx(cost(repeated, different))
+    assert elub(same, different, 30, times) == pytest.approx(elub(repeated, different, 30))
+    np.testing.assert_allclose(tippett(same, [0, 1], times), tippett(repeated, [0, 1]))
+    np.testing.assert_allclose(cross_entropy(same, different, [0.5], times), cross_entropy(repeated, different, [0.5]))
+
+
+@pytest.mark.parametrize("sources", [5, 56, 1000])
+def test_experience_without_an_error_bounds_at_the_number_of_sources(sources: int) -> None:
+    """No misleading trial in N sources: one more than seen is assumed, and ratios up to N are borne out."""
+    low, high = elub(np.full(40, 9.0), np.full(40, -9.0), sources)
+    assert (low, high) == pytest.approx((-np.log10(sources), np.log10(sources)), abs=2e-3)
+
+
+def test_misleading_ratios_tighten_the_bounds() -> None:
+    same, different = np.full(100, 3.0), np.full(100, -3.0)
+    highs = []
+    for wrong in (0, 1, 5, 20):
+        misled = np.where(np.arange(100) < wrong, 3.0, different)
+        highs.append(elub(same, misled, 100)[1])
+    assert all(a > b for a, b in pairwise(highs))
+    assert elub(different, same, 100) == (0.0, 0.0)  # worse than useless: nothing may be said
+    rng = np.random.default_rng(0)
+    useless = elub(rng.standard_normal(500), rng.standard_normal(500), 500)
+    assert max(map(abs, useless)) < 0.2
+
+
+def test_a_calibration_is_bounded_by_what_its_own_trials_bear_out() -> None:
+    same, different = gaussians(1.0, 300, 300)
+    plain = fit_logistic(same, different, 300)
+    bounded = plain.within_experience(same, different, 300)
+    low, high = bounded.limits
+    assert -plain.bound <= low <= 0 <= high < plain.bound
+    assert bounded.log10_lr([-99, 99]).tolist() == [low, high]
+    assert (bounded.limit_of(1.0), bounded.limit_of(-1.0)) == (high, -low)
+    assert plain.limits == (-plain.bound, plain.bound)
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [  # by lir 1.3.1 on `noisy(seed)`: cllr, cllr_min, ELUB at step 0.001, ECE at prior log10 odds -1
+        (1, (0.570662, 0.40764, -0.753, 1.23, 0.236439)),
+        (2, (1.017931, 0.784944, -0.455, 0.301, 0.501648)),
+        (5, (0.530339, 0.356143, -1.079, 0.829, 0.279913)),
+    ],
+)
+def test_figures_of_another_implementation(seed: int, expected: tuple[float, ...]) -> None:
+    same, different = noisy(seed)
+    low, high = elub(same, different, 40)
+    entropy = cross_entropy(same, different, -1.0)[0]
+    found = cllr(same, different), cllr_min(same, different), low, high, entropy
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_against_lir_itself(seed: int) -> None:
+    metrics = pytest.importorskip("lir.metrics")
+    from lir.algorithms.bayeserror import elub as their_elub
+    from lir.data.models import LLRData
+
+    same, different = noisy(seed)
+    data = LLRData(features=np.concatenate([same, different]), labels=np.repeat([1, 0], 40))
+    assert cllr(same, different) == pytest.approx(metrics.cllr(data))
+    assert cllr_min(same, different) == pytest.approx(metrics.cllr_min(data))
+    theirs = their_elub(np.concatenate([same, different]), np.repeat([1.0, 0.0], 40), step_size=1e-3)
+    assert elub(same, different, 40) == pytest.approx(theirs, abs=2e-3)
+
+
+def test_tippett_lines_and_cross_entropy_at_their_ends() -> None:
+    same, different = noisy(4)
+    line = tippett(same, np.linspace(-9, 9, 50))
+    assert (line[0], line[-1]) == (1, 0)
+    assert (np.diff(line) <= 0).all()
+    assert cross_entropy(same, different, 0.0)[0] == pytest.approx(cllr(same, different))
+    silent = cross_entropy([0.0], [0.0], [-1.0, 0.0, 1.0])
+    chance = np.array([1, 10, 10]) / np.array([11, 20, 11])
+    np.testing.assert_allclose(silent, -(chance * np.log2(chance) + (1 - chance) * np.log2(1 - chance)))
+
+
+# --- no trial is judged by a calibration that saw its artist --------------------------------------------------------
+
+
+def test_an_artists_own_trials_do_not_change_its_ratios() -> None:
+    rng = np.random.default_rng(0)
+    artist = np.repeat(np.arange(10), 4)
+    same, different = rng.normal(1, 1, 40), rng.normal(-1, 1, 40)
+    plain = disjoint_ratios(same, different, artist, artist)
+    moved = [np.where(artist == 3, x - 20, x) for x in (same, different)]
+    changed = disjoint_ratios(*moved, artist, artist)
+    peers = np.isin(artist % 5, [3])  # artists 3 and 8 are dealt to one fold
+    for one, other in zip(plain, changed, strict=True):
+        assert np.isfinite(one).all()
+        assert (one[~peers] != other[~peers]).any()
+        np.testing.assert_array_equal(one[artist == 8], other[artist == 8])
+
+
+def test_disjoint_ratios_of_useless_scores_cost_no_less_than_silence() -> None:
+    """Calibrated on the answers themselves they would; the honest ones cost about 1 bit."""
+    rng = np.random.default_rng(5)
+    artist = np.repeat(np.arange(30), 2)
+    costs = []
+    for _ in range(10):
+        ratios = disjoint_ratios(rng.standard_normal(60), rng.standard_normal(60), artist, artist)
+        costs.append(cllr(*ratios))
+    assert 0.99 < np.mean(costs) < 1.1
+
+
+def test_even_weights_let_every_source_count_once() -> None:
+    weights = even(["b", "a", "b", "b"])
+    np.testing.assert_allclose(weights, [1 / 6, 1 / 2, 1 / 6, 1 / 6])

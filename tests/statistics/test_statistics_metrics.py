@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditor.statistics.metrics import auc, binomial_interval, equal_error_rate, over_groups
+from auditor.statistics.metrics import (
+    adjusted_rand,
+    auc,
+    binomial_interval,
+    detection_at,
+    equal_error_rate,
+    error_curve,
+    mutual_information,
+    over_groups,
+    silhouette,
+)
 
 SCORES = st.lists(st.integers(-5, 5), min_size=1, max_size=25)
 
@@ -85,3 +95,69 @@ def test_interval_over_groups_is_reproducible_and_skips_undefined_resamples() ->
     first, second = (over_groups(undefined_without_first_group, group, np.random.default_rng(0), 100) for _ in range(2))
     assert first == second
     assert np.isfinite([first.low, first.high]).all()
+
+
+# --- curves and clusters --------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6))
+def test_the_area_under_the_curve_is_the_auc(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    high, low = rng.normal(1, 1, 30).round(1), rng.normal(0, 1, 25).round(1)
+    alarms, detections = error_curve(high, low, points=10**6)
+    assert (alarms[0], detections[0], alarms[-1], detections[-1]) == (1, 1, 0, 0)
+    assert (np.diff(alarms) <= 0).all()
+    assert (np.diff(detections) <= 0).all()
+    assert -np.trapezoid(detections, alarms) == pytest.approx(auc(high, low))
+
+
+def test_a_thinned_curve_lies_on_the_whole_one() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(1, 1, 400), rng.normal(0, 1, 400)
+    whole = set(zip(*error_curve(*scores, points=10**6), strict=True))
+    thin = list(zip(*error_curve(*scores, points=20), strict=True))
+    assert len(thin) == 21
+    assert set(thin) <= whole
+
+
+def test_detection_at_a_share_of_false_alarms() -> None:
+    low = np.arange(100.0)
+    assert detection_at([98.5, 99.5, 97], low, 0.01) == pytest.approx(2 / 3)  # one of the hundred may lie above
+    assert detection_at([98.5, 99.5, 97], low, 0.0) == pytest.approx(1 / 3)
+    assert detection_at([5.0], [1.0], 0.01) == 1
+    assert detection_at(low, low, 0.05) == pytest.approx(0.05)
+
+
+def test_groupings_of_cases_done_by_hand() -> None:
+    same = [0, 0, 1, 1]
+    assert adjusted_rand(same, ["b", "b", "a", "a"]) == mutual_information(same, [5, 5, 2, 2]) == pytest.approx(1)
+    assert mutual_information(same, [0, 1, 0, 1]) == pytest.approx(0)
+    assert adjusted_rand(same, [0, 1, 0, 1]) == pytest.approx(-0.5)
+    assert adjusted_rand([0, 0, 0], [1, 1, 1]) == mutual_information([0, 0, 0], [1, 1, 1]) == 1
+
+
+def test_unrelated_groupings_agree_by_chance_only() -> None:
+    rng = np.random.default_rng(0)
+    found = [adjusted_rand(rng.integers(0, 5, 60), rng.integers(0, 4, 60)) for _ in range(300)]
+    assert abs(np.mean(found)) < 0.01
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_against_scikit_learn(seed: int) -> None:
+    known = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    one, other = rng.integers(0, 4, 40), rng.integers(0, 3, 40)
+    points = rng.standard_normal((40, 6)) + one[:, None]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    closeness = points @ points.T
+    assert adjusted_rand(one, other) == pytest.approx(known.adjusted_rand_score(one, other))
+    assert mutual_information(one, other) == pytest.approx(known.normalized_mutual_info_score(one, other))
+    distance = 1 - closeness
+    np.fill_diagonal(distance, 0)
+    assert silhouette(1 - distance, one) == pytest.approx(known.silhouette_score(distance, one, metric="precomputed"))
+
+
+def test_a_silhouette_needs_two_labels_and_two_files() -> None:
+    assert silhouette(np.eye(3), ["a", "a", "a"]) == 0
+    assert silhouette(np.eye(3), ["a", "b", "c"]) == 0
+    assert silhouette(np.kron(np.eye(2), np.ones((3, 3))), [0, 0, 0, 1, 1, 1]) == pytest.approx(1)

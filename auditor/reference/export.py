@@ -1,0 +1,119 @@
+"""A reference set for another party: what audits need and nothing else, or a sketch that no style can be made from.
+
+A calibrated set holds, for every layer, the directions that its references use and how each artist's references lie in
+them, signs and inputs included: with patience one can write a LoRA that goes the same way.  A sketch holds no direction
+at all.  Layers are seen through random signs that anybody can draw again, outputs only and unsigned (covariances), and
+of these only coordinates that tell artists apart.  docs/validity.md says what can and cannot be recovered.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.embedding.backend import Settings
+from auditor.embedding.features import Bases, Factored, factor_all, features, sketch_bases
+from auditor.embedding.sketches import controls, fingerprint
+from auditor.errors import ReferenceSetError, UsageError
+from auditor.lora import load_lora, read_artifact
+from auditor.reference.build import denoiser
+from auditor.reference.calibrate import build_views
+from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view
+
+SKETCH = 24
+"""Random directions a layer: as many numbers as audits of the shipped base need to lose nothing measurable."""
+
+
+def export_set(folder: str | Path, output: str | Path) -> dict[str, Any]:
+    """Copy what audits need: manifest, arrays and card, without the features of single references.
+
+    Raises ReferenceSetError where the set is not calibrated, UsageError where the folder is not empty.
+    """
+    place, target = locate(folder), empty_folder(Path(output))
+    ReferenceSet.load(place)
+    names = [n for n in ("manifest.json", "arrays.npz", "card.json", "card.html") if (place / n).is_file()]
+    for name in names:
+        shutil.copyfile(place / name, target / name)
+    return {"folder": str(target), "files": names, "sketch": False}
+
+
+def export_sketch(
+    folder: str | Path, loras: str | Path, output: str | Path, *, k: int = SKETCH, seed: int = 0
+) -> dict[str, Any]:
+    """Write a sketch of a calibrated set, computed from the LoRA files it was made from.
+
+    k: random directions a layer; seed: of these, public.  Raises ReferenceSetError where files are missing or are not
+    the set's, UsageError where the folder is not empty.
+    """
+    reference, target = ReferenceSet.load(folder), empty_folder(Path(output))
+    bases = sketch_bases(reference.shapes, k, seed)
+    rows = [factors(Path(loras), entry, bases) for entry in reference.manifest["references"]]
+    manifest = public_manifest(reference, k, seed)
+    arrays = sketched(rows, bases)
+    views = build_views(manifest, arrays, Settings(**reference.manifest["settings"]), bases=bases)
+    kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
+    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith("control/")}
+    for name, view in views.items():
+        manifest["views"][name], more = pack_view(view)
+        kept |= more
+    np.savez_compressed(target / "arrays.npz", **kept)  # type: ignore[arg-type]
+    manifest["digest"] = digest_of(target, manifest)
+    (target / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return {"folder": str(target), "features": manifest["features"], "views": list(views), "sketch": True}
+
+
+def empty_folder(target: Path) -> Path:
+    """The folder to write to, made if need be.  Raises UsageError where something is in it."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is not an empty folder.", advice="Name a folder that does not exist yet with -o.")
+    target.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Factored]:
+    """The factored modules of one reference's own file.  Raises ReferenceSetError where it is another file."""
+    path = loras / entry["file"]
+    if not path.is_file() or read_artifact(path).tensor_sha256 != entry["tensor_sha256"]:
+        raise ReferenceSetError(
+            f"{path} is not the file that the set was made from.",
+            advice="Give the folder of LoRAs that `audit refs import` read.",
+        )
+    weights = load_lora(path)
+    return factor_all(weights, [p for p in denoiser(weights) if p in bases.out])
+
+
+def sketched(rows: list[dict[str, Factored]], bases: Bases) -> dict[str, NDArray[Any]]:
+    """The arrays of a features.npz, in sketched features."""
+    seen = [features(one, bases) for one in rows]
+    arrays: dict[str, NDArray[Any]] = {
+        "features": np.stack([row for row, _ in seen]).astype(np.float16),
+        "present": np.stack([present for _, present in seen]),
+        "fingerprints": np.stack([fingerprint(one) for one in rows]).astype(np.float16),
+    }
+    recipes = [controls(one, bases.paths) for one in rows]
+    return arrays | {f"control/{kind}": np.stack([r[kind] for r in recipes]) for kind in recipes[0]}
+
+
+def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any]:
+    """The set's manifest with numbered references: no file names, recipes or counts of pictures."""
+    known = reference.manifest
+    numbers: dict[str, int] = {}
+    entries = []
+    for entry in known["references"]:
+        number = numbers[entry["artist"]] = numbers.get(entry["artist"], 0) + 1
+        shown = {key: entry[key] for key in ("artist", "part", "tensor_sha256")}
+        entries.append(shown | {"file": f"{entry['artist']}/{number:02d}", "recipe": "not told", "rank": None})
+    carried = ("schema", "base", "artists", "modules", "settings", "seed")
+    return {key: known[key] for key in carried if key in known} | {
+        "name": f"{known['name']}-sketch",
+        "features": f"root-gram/sketch{k}/seed{seed}/v1",
+        "sketch_of": known["digest"],
+        "references": entries,
+        "skipped": [],
+        "views": {},
+    }

@@ -1,0 +1,219 @@
+"""Pooled trials → the figures and curves of the validity card.  Knows trials, not files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.embedding.backend import Floats, unit
+from auditor.reference.protocol import Pool
+from auditor.reference.set import ReferenceSet, View
+from auditor.statistics.conformal import conformal_p, separation_p
+from auditor.statistics.likelihood import (
+    cllr,
+    cllr_min,
+    cross_entropy,
+    disjoint_ratios,
+    elub,
+    even,
+    pav,
+    tippett,
+)
+from auditor.statistics.metrics import (
+    adjusted_rand,
+    auc,
+    binomial_interval,
+    detection_at,
+    equal_error_rate,
+    error_curve,
+    mutual_information,
+    over_groups,
+    silhouette,
+)
+
+ALPHA = 0.05
+STRICT = 0.02
+RANKS = 5
+"""Depth of the mean average precision over artists."""
+
+
+def figures(pooled: Pool, rng: np.random.Generator, resamples: int = 500) -> dict[str, dict[str, Any]]:
+    """The headline figures of a condition, each with a 95 % interval from resampling artists."""
+    t = pooled.trials
+    if len(t.artist) == 0:
+        return {}
+    measures: dict[str, Callable[[NDArray[np.intp]], float]] = {
+        "false_attribution": lambda i: float(np.mean(t.p_impostor[i] <= ALPHA)),
+        "false_attribution_at_02": lambda i: float(np.mean(t.p_impostor[i] <= STRICT)),
+    }
+    if not (t.artist < 0).all():
+        found = t.named == t.artist
+        measures = {
+            "top1": lambda i: float(np.mean(found[i])),
+            "map_at_5": lambda i: float(np.mean((t.own_rank[i] <= RANKS) / np.maximum(t.own_rank[i], 1))),
+            "open_set_auc": lambda i: auc(t.genuine[i], t.impostor[i]),
+            "found_at_alpha": lambda i: float(np.mean((t.p_genuine[i] <= ALPHA) & found[i])),
+            "tpr_at_fpr_1": lambda i: detection_at(t.genuine[i], t.impostor[i], 0.01),
+            "eer": lambda i: equal_error_rate(t.genuine[i], t.impostor[i]),
+        } | measures
+    return {name: asdict(over_groups(m, pooled.name, rng, resamples)) for name, m in measures.items()}
+
+
+def false_attribution_band(pooled: Pool, alpha: float = ALPHA) -> dict[str, Any]:
+    """False attributions as counts with the exact binomial interval, artists as the independent units."""
+    p = pooled.trials.p_impostor
+    hits, artists = int(np.sum(p <= alpha)), len(np.unique(pooled.name))
+    share = hits / max(1, len(p))
+    low, high = binomial_interval(round(share * artists), artists)
+    return {"hits": hits, "of": len(p), "artists": artists, "low": low, "high": high, "alpha": alpha}
+
+
+def hard_negatives(pooled: Pool, artists: list[str], genre: Mapping[str, str]) -> dict[str, Pool]:
+    """Suspects whose artist was left out, by whether the set still holds others of the artist's genre.
+
+    A third pool: all suspects whose nearest artist in the impostor trial is of their own genre.
+    """
+    own = np.array([genre.get(name, "") for name in pooled.name])
+    pairs = zip(pooled.name, own, strict=True)
+    left = np.array([sum(genre.get(a, "") == g for a in artists if a != name) for name, g in pairs])
+    nearest = np.array([genre.get(artists[a], "") for a in pooled.trials.accused])
+    known = own != ""
+    return {
+        "impostors with others of their genre in the set": pooled.rows(known & (left > 0)),
+        "impostors without": pooled.rows(known & (left == 0)),
+        "impostors nearest to an artist of their own genre": pooled.rows(known & (nearest == own)),
+    }
+
+
+def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: int = 500) -> dict[str, Any]:
+    """Cllr trio with intervals over artists, bounds, and the curves of forensic reports.
+
+    H1: the score with the suspect's own artist; H2: the best score of a suspect whose artist is not in the set.  Every
+    ratio comes from a calibration that saw no trial of its artist.
+    """
+    t = pooled.trials
+    same, different = disjoint_ratios(t.own_score, t.impostor, pooled.name, pooled.name)
+
+    def cost(of: Callable[..., float]) -> dict[str, Any]:
+        def on(i: NDArray[np.intp]) -> float:
+            weight = even(pooled.name[i])
+            return of(same[i], different[i], weight, weight)
+
+        return asdict(over_groups(on, pooled.name, rng, resamples))
+
+    weight = even(pooled.name)
+    low, high = elub(same, different, artists, weight, weight)
+    best = pav(same, different, weight, weight)
+    grid, priors = np.linspace(-2, 2, 41), np.linspace(-2, 2, 41)
+    order = np.argsort(np.concatenate([same, different]))
+    return {
+        "figures": {
+            "cllr": cost(cllr),
+            "cllr_min": cost(cllr_min),
+            "cllr_cal": cost(lambda *a: cllr(*a) - cllr_min(*a)),
+        },
+        "bounds": {"sources": artists, "log10_sources": float(np.log10(artists)), "elub": [low, high]},
+        "misleading": {
+            "same_below_0": float(weight @ (same < 0)),
+            "different_above_0": float(weight @ (different > 0)),
+        },
+        "tippett": {
+            "log10_lr": listed(grid),
+            "same": listed(tippett(same, grid, weight)),
+            "different": listed(tippett(different, grid, weight)),
+        },
+        "ece": {
+            "prior_log10_odds": listed(priors),
+            "ratios": listed(cross_entropy(same, different, priors, weight, weight)),
+            "recalibrated": listed(cross_entropy(*best, priors, weight, weight)),
+            "silent": listed(cross_entropy([0.0], [0.0], priors)),
+        },
+        "pav": {
+            "log10_lr": listed(np.concatenate([same, different])[order]),
+            "recalibrated": listed(np.clip(np.concatenate(best)[order], -4, 4)),
+        },
+    }
+
+
+def curves(pooled: Pool) -> dict[str, Any]:
+    """ROC (false alarms, detections) and the distribution of impostors' p-values, which H0 wants uniform."""
+    t = pooled.trials
+    alarms, detections = error_curve(t.genuine, t.impostor)
+    grid = np.linspace(0, 1, 41)
+    weight = even(pooled.name)
+    return {
+        "roc": {"false_alarms": listed(alarms), "detections": listed(detections)},
+        "null_uniformity": {
+            "p": listed(grid),
+            "share": listed(1 - tippett(t.p_impostor, grid + 1e-9, weight)),
+            "artists": len(np.unique(pooled.name)),
+        },
+    }
+
+
+def listed(values: Floats, digits: int = 4) -> list[float]:
+    """As JSON, rounded."""
+    return [round(float(v), digits) for v in values]
+
+
+def structure(reference: ReferenceSet, rng: np.random.Generator) -> dict[str, Any]:
+    """Does the set separate its artists at all, and how do held-out files cluster?  On its largest view.
+
+    Every file is described by its cosines with all artists in a fit that had not seen its half of the works.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
+    genre = np.array(reference.genres)
+    profile = unit(view.genuine - np.nanmean(view.genuine, 1, keepdims=True))
+    closeness = np.clip(np.nan_to_num(profile) @ np.nan_to_num(profile).T, -1, 1)
+    distance = squareform(1 - closeness, checks=False)
+    groups = fcluster(linkage(np.maximum(distance, 0), "average"), len(reference.artists), "maxclust")
+    statistic, p = separation_p(view.genuine, view.artist, genre, rng, 1999)
+    return {
+        "separation": {"statistic": statistic, "p": p, "h0": "labels of artists of one genre are exchangeable"},
+        "clustering": {
+            "adjusted_rand": adjusted_rand(groups, view.artist),
+            "mutual_information": mutual_information(groups, view.artist),
+            "silhouette_artist": silhouette(closeness, view.artist),
+            "silhouette_genre": silhouette(closeness, genre[view.artist]),
+        },
+        "drift": drift(view),
+    }
+
+
+def drift(view: View) -> dict[str, Any]:
+    """Projection drift: what a fit says of files that it has seen, and of the same files when it has not.
+
+    `uncalibrated` is what an audit would do with a null from fitted references: the share of files of artists outside
+    the set (each reference with its own artist left out) that it would attribute at α.
+    """
+    own = np.arange(len(view.artist)), view.artist
+    fitted = unit(view.points) @ view.centres.T
+    others = fitted.copy()
+    others[own] = np.nan
+    naive = np.nanmax((others - np.nanmean(others, 0)) / np.nanstd(others, 0), 1)
+    outside = np.nanmax((view.null - np.nanmean(others, 0)) / np.nanstd(others, 0), 1)
+    attributed = conformal_p(outside, naive, view.artist) <= ALPHA
+    return {
+        "own_cosine": {"fitted": float(fitted[own].mean()), "held_out": float(np.nanmean(view.genuine[own]))},
+        "strangers_cosine_spread": {"fitted": float(np.nanstd(others)), "held_out": float(np.nanstd(view.null))},
+        "false_attribution": {
+            "uncalibrated": float(even(view.artist) @ attributed),
+            "calibrated": float(even(view.artist) @ (view_p(view) <= ALPHA)),
+        },
+    }
+
+
+def view_p(view: View) -> Floats:
+    """p (n,) of every reference against the null of all other artists."""
+    p = np.ones(len(view.artist))
+    for a in np.unique(view.artist):
+        mine = view.artist == a
+        p[mine] = conformal_p(view.null_statistic[mine], view.null_statistic[~mine], view.artist[~mine])
+    return p

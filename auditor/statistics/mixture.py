@@ -1,0 +1,45 @@
+"""Mixtures of known directions: shares by non-negative least squares, and what is left when a direction is taken out.
+
+A merge of LoRAs lies near the sum of its parts' directions.  Which artists are in it is decided one after another, as
+the open-set question: the strongest first, then the same question to what is left without it, and so on until what is
+left could come from artists outside the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def shares(directions: ArrayLike, point: ArrayLike) -> Floats:
+    """Coefficients (C,) ≥ 0 of directions (C, d) in a point (d,): non-negative least squares, not scaled.
+
+    Directions with NaN get 0.
+    """
+    from scipy.optimize import nnls  # slow to import
+
+    given, x = np.asarray(directions, float), np.asarray(point, float)
+    there = ~np.isnan(given).any(1)
+    found = np.zeros(len(given))
+    if there.any():
+        found[there] = nnls(given[there].T, x)[0]
+    return found
+
+
+def taken_out(cosine: ArrayLike, gram: ArrayLike, found: Sequence[int]) -> Floats:
+    """Inner products (n, C) with C directions after the directions `found` are projected out of the points.
+
+    cosine (n, C): inner products before; gram (C, C): those of the directions with each other.  Columns of `found` come
+    back as NaN; a NaN in any of them makes the row NaN.  Directions are taken out of the points only, which is enough:
+    what is left of a point has no part along them.
+    """
+    seen, between = np.array(cosine, float), np.asarray(gram, float)
+    out = list(found)
+    if out:
+        seen = seen - seen[:, out] @ np.linalg.pinv(between[np.ix_(out, out)]) @ between[out]
+        seen[:, out] = np.nan
+    return np.asarray(seen)

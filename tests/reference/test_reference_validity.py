@@ -1,0 +1,195 @@
+"""The validity card: measured on files whose artist is known, by the split of works that the trainer recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lora_writing as writing
+import mini_set
+import numpy as np
+import pytest
+
+from auditor.errors import ReferenceSetError
+from auditor.reference import ReferenceSet, calibrate, evaluate, import_folder
+from auditor.report.card import render_card
+
+OUTSIDERS = ("mo-maple", "ned-nettle")
+
+
+def write_corpus(folder: Path, ranks: tuple[int, ...], suspect_rank: int = 3) -> Path:
+    """References of both halves by one recipe a rank, two suspects a half, and artists who are only suspects."""
+    jobs = []
+
+    def save(artist: int, name: str, tag: str, half: str, recipe: str, number: int, rank: int) -> None:
+        stem = f"{name}--{tag}-{half}-{recipe}"
+        made = mini_set.lora(artist, number, rank)
+        if recipe == "attention":
+            made = {path: factors for path, factors in made.items() if ".ff." not in path}
+        mini_set.save(folder / name / f"{stem}.safetensors", writing.diffusers(made))
+        jobs.append({"name": stem, "half": half, "recipe": recipe, "pictures": []})
+
+    for a, name in enumerate(mini_set.ARTISTS):
+        for h, half in enumerate("ab"):
+            for r, rank in enumerate(ranks):
+                save(a, name, "ref", half, f"r{rank}", 10 * h + r, rank)
+            save(a, name, "suspect", half, "whole", 10 * h + 8, suspect_rank)
+            save(a, name, "suspect", half, "attention", 10 * h + 9, suspect_rank)
+    for a, name in enumerate(OUTSIDERS):
+        save(mini_set.STRANGER + a, name, "suspect", "a", "whole", 0, suspect_rank)
+    (folder / "plan.json").write_text(json.dumps({"base": "", "jobs": jobs}), encoding="utf-8")
+    return folder
+
+
+def made_set(loras: Path, output: Path) -> Path:
+    import_folder(loras, output, k=6, name="judged")
+    calibrate(output, settings=mini_set.SETTINGS)
+    return output
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(LoRA files, set)."""
+    loras = write_corpus(tmp_path_factory.mktemp("corpus"), (4, 16))
+    return loras, made_set(loras, tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(scope="module")
+def card(corpus: tuple[Path, Path]) -> dict[str, Any]:
+    loras, folder = corpus
+    return evaluate(folder, loras, seed=3, settings=mini_set.SETTINGS)
+
+
+def test_the_card_lies_in_the_set_and_its_headline_is_shown(corpus: tuple[Path, Path], card: dict[str, Any]) -> None:
+    _, folder = corpus
+    assert json.loads((folder / "card.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(card, allow_nan=False)
+    )
+    assert ReferenceSet.load(folder).validity() == card["headline"]
+    assert (card["set"], card["artists"]) == ("judged", mini_set.COUNT)
+
+
+def test_conditions_count_every_suspect_once(card: dict[str, Any]) -> None:
+    """Two halves in turn: each suspect once as 'same works' and once as 'other works'."""
+    counts = card["suspects"]
+    assert counts["other works, other recipe"] == counts["same works, other recipe"] == 4 * mini_set.COUNT
+    assert counts["other works, reference recipe"] == 4 * mini_set.COUNT
+    assert counts["artists outside the set"] == len(OUTSIDERS)
+
+
+def test_figures_are_shares_inside_their_intervals(card: dict[str, Any]) -> None:
+    for name, figures in card["conditions"].items():
+        assert figures, name
+        for key, figure in figures.items():
+            assert 0 <= figure["low"] <= figure["high"] <= 1, (name, key)
+            assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9, (name, key)
+            of = len(OUTSIDERS) if "outside" in name else 1 if "random" in name else mini_set.COUNT
+            assert figure["of"] == of, name
+    outside = {"false_attribution", "false_attribution_at_02"}
+    for name in ("artists outside the set", "random weights, no training"):
+        assert set(card["conditions"][name]) == outside
+
+
+def test_a_style_that_is_there_is_found_and_the_recipe_alone_finds_nothing(card: dict[str, Any]) -> None:
+    headline = card["headline"]
+    assert headline["top1"]["value"] > 0.9
+    assert headline["open_set_auc"]["value"] > 0.8
+    assert headline["false_attribution"]["value"] < 0.2
+    assert headline["cllr"]["value"] < 0.9
+    ablations = card["ablations"]
+    assert ablations["default"]["top1"]["value"] > 0.9
+    for control in ("rank", "norm", "spectrum"):
+        assert ablations[f"control: {control} only"]["top1"]["value"] < 0.5
+    raw, ours = (ablations[f"rank 16 files only: {name}"] for name in ("the paper's raw A and B", "default"))
+    assert raw["top1"]["value"] < ours["top1"]["value"]
+
+
+def test_the_same_seed_gives_the_same_card(corpus: tuple[Path, Path], card: dict[str, Any], tmp_path: Path) -> None:
+    loras, folder = corpus
+    again = evaluate(shutil.copytree(folder, tmp_path / "set"), loras, seed=3, settings=mini_set.SETTINGS)
+    assert again == card
+
+
+@pytest.mark.parametrize("ranks", [(3, 4), (4,)], ids=["no file of rank 16", "one rank, one file a half"])
+def test_small_and_uniform_sets_have_a_card_too(tmp_path: Path, ranks: tuple[int, ...]) -> None:
+    """Controls may have nothing to go by, and a half may hold a single reference of an artist."""
+    loras = write_corpus(tmp_path / "loras", ranks, suspect_rank=4)
+    card = evaluate(made_set(loras, tmp_path / "set"), loras, settings=mini_set.SETTINGS)
+    json.dumps(card, allow_nan=False)
+    assert card["headline"]["top1"]["value"] > 0.9
+    assert card["ablations"]["control: rank only"]["top1"]["value"] < 0.5
+
+
+def test_what_cannot_certify_is_refused(corpus: tuple[Path, Path], lora_folder: Path) -> None:
+    """Without a plan there are no halves; the refusal says what the set could reach at best."""
+    loras, folder = corpus
+    with pytest.raises(ReferenceSetError, match="too few") as refusal:
+        evaluate(folder, lora_folder)
+    assert f"no p-value below {1 / (mini_set.COUNT + 1):.3f}" in str(refusal.value)
+    assert f"no likelihood ratio above {mini_set.COUNT}" in str(refusal.value)
+    assert loras.is_dir()
+
+
+def test_twelve_artists_are_measured_but_not_certified(card: dict[str, Any]) -> None:
+    judged = card["certificate"]
+    assert not judged["certified"]
+    assert "no p-value below 0.077" in judged["reasons"][0]
+    assert judged["best_reachable"] == {"p": pytest.approx(1 / 13), "log10_lr": pytest.approx(np.log10(12)), "lr": 12}
+
+
+def test_likelihood_figures_and_curves_fit_each_other(card: dict[str, Any]) -> None:
+    for ratios in card["likelihood"].values():
+        cost = {name: f["value"] for name, f in ratios["figures"].items()}
+        assert cost["cllr"] == pytest.approx(cost["cllr_min"] + cost["cllr_cal"])
+        at_even_odds = ratios["ece"]["prior_log10_odds"].index(0.0)
+        assert ratios["ece"]["ratios"][at_even_odds] == pytest.approx(cost["cllr"], abs=1e-3)
+        assert ratios["ece"]["recalibrated"][at_even_odds] == pytest.approx(cost["cllr_min"], abs=1e-3)
+        assert ratios["ece"]["silent"][at_even_odds] == pytest.approx(1)
+        low, high = ratios["bounds"]["elub"]
+        assert -np.log10(13) <= low <= 0 <= high <= np.log10(13)
+        assert max(map(abs, ratios["pav"]["log10_lr"])) <= np.log10(mini_set.COUNT)
+    roc = card["curves"]["roc"]
+    for line in roc.values():
+        assert (line[0], line[-1]) == (1, 0)
+    assert card["curves"]["null_uniformity"]["share"][-1] == 1
+
+
+def test_drift_without_its_cure_would_accuse_strangers(card: dict[str, Any]) -> None:
+    drift = card["drift"]
+    assert drift["own_cosine"]["fitted"] > drift["own_cosine"]["held_out"]
+    assert drift["false_attribution"]["uncalibrated"] > 0.5
+    assert drift["false_attribution"]["calibrated"] <= 0.1
+    assert card["separation"]["p"] < 0.05 or "genre" not in card
+    assert card["clustering"]["silhouette_artist"] > 0
+
+
+def test_without_files_the_held_out_references_are_the_suspects(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    """One condition; a card measured on files is not replaced by it, and a missing one is written."""
+    _, folder = corpus
+    copy = shutil.copytree(folder, tmp_path / "set")
+    (copy / "card.json").unlink(missing_ok=True)
+    card = evaluate(copy, seed=3)
+    assert list(card["conditions"]) == [card["headline_of"]]
+    assert card["headline"]["top1"]["value"] > 0.9
+    assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["headline"] == card["headline"]
+    kept = card | {"ablations": {}, "set": "measured on files"}
+    (copy / "card.json").write_text(json.dumps(kept), encoding="utf-8")
+    evaluate(copy)
+    assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["set"] == "measured on files"
+
+
+def test_the_page_of_a_card_shows_every_row_and_escapes_names(card: dict[str, Any]) -> None:
+    evil = "<script>alert(1)</script>"
+    table = {"title": evil, "note": "n", "columns": ["attack"], "rows": [["fp8 & noise"]]}
+    page = render_card(card | {"set": evil, "by_recipe": {evil: card["headline"]}, "measured": {"laundering": table}})
+    assert "fp8 &amp; noise" in page
+    assert "<script" not in page
+    assert "&lt;script" in page
+    for name in (*card["conditions"], *card["ablations"]):
+        assert name.replace("'", "&#39;") in page
+    assert "Not certified" in page
+    assert page.count("<svg") == 3 + 3 * len(card["likelihood"])
+    assert "http" not in page.replace("http-equiv", "")
+    assert render_card({k: v for k, v in card.items() if k not in ("curves", "likelihood", "drift", "certificate")})
