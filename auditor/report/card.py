@@ -78,7 +78,7 @@ def interval(figure: Fields | None) -> str:
 
 def tables(card: Fields) -> list[dict[str, Any]]:
     """Conditions, recipes, hard negatives and ablations: a row each, the same columns."""
-    given = (
+    given: tuple[tuple[str, Fields, Fields], ...] = (
         ("Kinds of suspect", card["conditions"], card.get("suspects", {})),
         ("Other works, by the suspect’s recipe", card.get("by_recipe", {}), {}),
         ("Hard negatives: artists left out of the set", card.get("hard_negatives", {}), {}),

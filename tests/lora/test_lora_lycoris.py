@@ -113,7 +113,8 @@ def test_every_number_format(form: str, dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algo", ["diag-oft", "boft", "ia3"])
 def test_what_needs_the_base_is_named_and_compared(algo: str, tmp_path: Path) -> None:
-    write({"algo": algo, "linear_dim": 6, "conv_dim": 6}, "convolution" if algo == "boft" else "linear", tmp_path / "a.safetensors")
+    kind = "convolution" if algo == "boft" else "linear"
+    write({"algo": algo, "linear_dim": 6, "conv_dim": 6}, kind, tmp_path / "a.safetensors")
     with pytest.raises(NotAuditable, match="follows from the file alone"):
         load_lora(tmp_path / "a.safetensors")
     read = load_lora(tmp_path / "a.safetensors", with_beside=True)
