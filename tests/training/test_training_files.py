@@ -138,7 +138,8 @@ def without_rank(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape with 0 for the rank and no trailing axes of 1."""
     if not shape:
         return ()
-    shape = (0, *shape[1:]) if ("down" in key or "lora_A" in key) else (shape[0], 0, *shape[2:])
+    down = key.endswith(("lora_down.weight", "lora.down.weight", "lora_A.weight"))
+    shape = (0, *shape[1:]) if down else (shape[0], 0, *shape[2:])
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ dialect = "diffusers"
 rank = 4
 alpha = 8
 learning_rate = 1e-3
-steps = 6
+steps = 3
 targets = "attention+ff"
 batch = 2
 crops = "whole"
@@ -49,7 +50,7 @@ dialect = "kohya"
 rank = 2
 alpha = 1
 learning_rate = 1e-3
-steps = 6
+steps = 3
 targets = "attention+ff"
 batch = 2
 noise_offset = 0.05
@@ -62,6 +63,12 @@ def recipes(tmp_path: Path) -> str:
     path = tmp_path / "recipes.toml"
     path.write_text(RECIPES)
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tensors on a busy machine: threads would wait for each other."""
+    monkeypatch.setenv("AUDIT_TRAIN_THREADS", "1")
 
 
 @pytest.fixture
@@ -115,10 +122,11 @@ def test_every_family_trains_from_pictures_to_files(
 ) -> None:
     from tiny_bases import FAMILIES
 
+    shutil.rmtree(art / "artist-1")
     for family in FAMILIES[1:]:
         Path(recipes).write_text(RECIPES.replace('"kohya"', '"diffusers"') if family == "sd3" else RECIPES)
         done = run_training(base_folder(family), art, tmp_path / family, recipes, parts=("all",))
-        assert (done["trained"], done["failed"]) == (4, []), family
+        assert (done["trained"], done["failed"]) == (2, []), family
         part = "unet" if family.startswith("sd") and family != "sd3" else "transformer"
         for path in (tmp_path / family).glob("artist-*/*.safetensors"):
             weights = load_lora(path)
@@ -249,8 +257,8 @@ def test_plan_says_what_and_how_long_and_writes_nothing(
     found = json.loads(done.stdout)
     assert (found["planned"], found["already_there"], found["artists"]) == (8, 0, 2)
     (kind,) = found["gangs"]
-    assert (kind["recipes"], kind["loras"], kind["gang"], kind["steps"]) == ("one, two", 8, 3, 6)
-    assert found["seconds"] >= 3 * 6 * kind["seconds_a_step"] * 0.9 > 0
+    assert (kind["recipes"], kind["loras"], kind["gang"], kind["steps"]) == ("one, two", 8, 3, 3)
+    assert found["seconds"] >= 3 * 3 * kind["seconds_a_step"] * 0.9 > 0
     assert "skipped artist-0/broken.png" in done.stderr
     assert not (tmp_path / "out").exists()
 
