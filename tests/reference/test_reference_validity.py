@@ -122,6 +122,18 @@ def test_small_and_uniform_sets_have_a_card_too(tmp_path: Path, ranks: tuple[int
     assert card["ablations"]["control: rank only"]["top1"]["value"] < 0.5
 
 
+def test_a_set_without_validation_suspects_is_judged_by_its_references(tmp_path: Path) -> None:
+    loras = write_corpus(tmp_path / "loras", (3, 4))
+    for path in [*loras.glob("*/*--suspect-*")]:
+        path.unlink()
+    card = evaluate(made_set(loras, tmp_path / "set"), loras, settings=mini_set.SETTINGS)
+    assert card["headline_of"] == "other works, reference recipe"
+    assert card["headline"]["top1"]["value"] > 0.9
+    assert card["ablations"]["default"]["top1"]["value"] > 0.9
+    json.dumps(card, allow_nan=False)
+    assert render_card(card)
+
+
 def test_what_cannot_certify_is_refused(corpus: tuple[Path, Path], lora_folder: Path) -> None:
     """Without a plan there are no halves; the refusal says what the set could reach at best."""
     loras, folder = corpus
