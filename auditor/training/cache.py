@@ -25,7 +25,7 @@ from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
 from auditor.training.works import Work, Works
 
-CROPS = 16
+CROPS = 8
 """Random crops of each picture, cached after the whole picture."""
 TOGETHER = 8
 """Pictures that are read and encoded at once."""

@@ -14,14 +14,14 @@ from auditor.training.references import Job, load_base, plan, run, write_plan
 
 OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
 # Most telling first: a run that is cut short leaves every artist with fewer references, not some with none.
-ORDER = ("diffusers-r8-all", "kohya-r16-all", "peft-r4-whole", *(r.name for r in SUSPECT), "kohya-r8-a1")
-TRAINED = tuple(r for r in REFERENCE if r.name in ORDER)  # attention alone says less than a file of all layers does
+ORDER = ("diffusers-r8-all", "kohya-r16-all", *(r.name for r in SUSPECT))
+ORDER += ("kohya-r8-a1", "peft-r4-whole", "peft-r16-trigger", "diffusers-r4-attn")
 
 
 def default_jobs(images: Path, seed: int) -> list[Job]:
     """References of both halves for every artist of the set; suspects of other recipes for all, outsiders included."""
     pictures = read_pictures(images)
-    jobs = [j for j in plan(pictures, TRAINED, seed) if j.artist not in OUTSIDERS]
+    jobs = [j for j in plan(pictures, REFERENCE, seed) if j.artist not in OUTSIDERS]
     suspects = plan(pictures, SUSPECT, seed, tag="suspect")
     artists = sorted(set(pictures.artist))
     for job in suspects:
