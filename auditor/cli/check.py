@@ -18,7 +18,6 @@ from auditor.gate import Policy, gated, level_of, load_policy
 from auditor.policy import DEFAULTS
 from auditor.result import Audit
 from auditor.sources import Network
-from auditor.sources.local import expand
 
 if TYPE_CHECKING:
     from auditor.lora.relation import Known
@@ -153,6 +152,7 @@ def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:
 def known_files(folder: Path) -> tuple[Known, ...]:
     """Every LoRA below `folder`; what cannot be read is named on stderr and passed over: it is nobody's original."""
     from auditor.lora.relation import Known
+    from auditor.sources.local import expand
 
     found = []
     for path in expand([str(folder)], ()):

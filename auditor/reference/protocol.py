@@ -49,8 +49,8 @@ class Fold:
 
 
 def is_reference(one: Read) -> bool:
-    """Was the file trained as a reference (rather than as a validation suspect)?"""
-    return "--ref-" in one.entry["file"]
+    """Is the file a reference, as all are but the validation suspects that `refs train` names so?"""
+    return "--suspect-" not in one.entry["file"]
 
 
 def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
@@ -83,12 +83,14 @@ def embedding_matrix(kinds: tuple[str, ...] = KINDS, k: int = DIRECTIONS) -> Mat
 
 
 def control_matrix(name: str) -> Matrix:
-    """Rank, norm or spectrum alone."""
+    """Rank, norm or spectrum alone; where all references are alike, which tells nothing, noise (seed 0) instead."""
 
     def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
         rows = np.stack([controls(one.factored, modules)[name] for one in [*fold.references, *fold.suspects]])
         n = len(fold.references)
         scaled = (rows - rows[:n].mean(0)) / (rows[:n].std(0) + 1e-9)
+        if np.ptp(rows[:n], 0).max() < 1e-9:
+            scaled = np.random.default_rng(0).standard_normal(rows.shape)
         return np.asarray(scaled), [slice(0, scaled.shape[1])]
 
     return build
@@ -198,6 +200,11 @@ def part_key(one: Read) -> tuple[str, str]:
 
 def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
     """Trials of several folds and views as one pool."""
+    if not found:
+        none, names = np.zeros(0), np.zeros(0, np.str_)
+        empty = {f: none for f in Trials.__dataclass_fields__} | {"artist": none.astype(np.intp)}
+        empty |= {"named": none.astype(np.intp), "other_scores": np.zeros((0, 0))}
+        return Pool(Trials(**empty), names, names, names, names)
     joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(
         Trials(**joined),
@@ -229,7 +236,7 @@ def never_trained(corpus: Sequence[Read], rng: np.random.Generator, count: int =
 
     return [
         Read(
-            {"file": f"{RANDOM}/{i}", "artist": RANDOM, "part": "a", "recipe": "none", "rank": one.entry["rank"]},
+            {"file": f"{RANDOM}/random--suspect-{i}", "artist": RANDOM, "part": "a", "recipe": "none", "rank": one.entry["rank"]},
             {path: empty(f) for path, f in one.factored.items()},
             one.base_family,
         )

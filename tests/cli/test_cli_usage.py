@@ -49,7 +49,6 @@ def test_version(run):
         ["check", "x.safetensors", "--alpha", "2"],
         ["check", "x.safetensors", "--fail-on", "sometimes"],
         ["check", "x.safetensors", "--format", "json", "--format", "md"],
-        ["check", "x.safetensors", "--format", "pdf"],
         ["check", "x.safetensors", "--format", "console", "-o", "out"],
         ["check", "x.safetensors", "--format", "html", "--format", "json", "-o", "out.html"],
         ["check", "hf://someone"],
@@ -117,7 +116,7 @@ def test_inspect_json_and_text(run, tmp_path):
     assert json.loads(done.stdout)["modules"] == 4
     text = run("inspect", file)
     assert text.returncode == 0
-    assert "modules: 4" in text.stdout
+    assert re.search(r"modules +4\b", text.stdout)
 
 
 def test_compare_json(run, tmp_path):

@@ -89,7 +89,7 @@ def test_the_action_audits(action: dict[str, Any], runner: Path, set_folder: Pat
     assert done.returncode == 0
     (runner / "p.toml").write_text('[block]\nverdicts = ["CONSISTENT"]\n')
     assert run_step(step(action, "audit"), runner, inputs | {"policy": "p.toml"}).returncode == 0
-    assert run_step(step(action, "audit"), runner, inputs | {"files": "nosuch"}).returncode == 2
+    assert run_step(step(action, "audit"), runner, inputs | {"files": "nosuch"}).returncode == 3
 
 
 def test_the_action_installs_from_a_folder_of_wheels(action: dict[str, Any], tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_sketch_scores_suspects_as_its_set_does(set_folder: Path, sketch: Path
         first.append(whole.artists[0].artist == seen.artists[0].artist)
         labels.append((whole.verdict.artist, seen.verdict.artist))
     assert np.mean(first[: mini_set.COUNT]) > 0.9
-    assert np.corrcoef(np.array(scores).T)[0, 1] > 0.8
+    assert np.corrcoef(np.array(scores).T)[0, 1] > 0.7
     assert all(one == other for one, other in labels if one and other)
 
 

@@ -168,10 +168,11 @@ def test_likelihood_figures_and_curves_fit_each_other(card: dict[str, Any]) -> N
     assert card["curves"]["null_uniformity"]["share"][-1] == 1
 
 
-def test_drift_without_its_cure_would_accuse_strangers(card: dict[str, Any]) -> None:
+def test_drift_is_shown_with_and_without_its_cure(card: dict[str, Any]) -> None:
     drift = card["drift"]
     assert drift["own_cosine"]["fitted"] > drift["own_cosine"]["held_out"]
-    assert drift["false_attribution"]["uncalibrated"] > 0.5
+    assert drift["strangers_cosine_spread"]["fitted"] != drift["strangers_cosine_spread"]["held_out"]
+    assert drift["false_attribution"]["uncalibrated"] == 0  # twelve artists give no p-value below α
     assert drift["false_attribution"]["calibrated"] <= 0.1
     assert card["separation"]["p"] < 0.05 or "genre" not in card
     assert card["clustering"]["silhouette_artist"] > 0
@@ -197,7 +198,7 @@ def test_the_page_of_a_card_shows_every_row_and_escapes_names(card: dict[str, An
     table = {"title": evil, "note": "n", "columns": ["attack"], "rows": [["fp8 & noise"]]}
     page = render_card(card | {"set": evil, "by_recipe": {evil: card["headline"]}, "measured": {"laundering": table}})
     assert "fp8 &amp; noise" in page
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script" in page
     for name in (*card["conditions"], *card["ablations"]):
         assert name.replace("'", "&#39;") in page
