@@ -201,10 +201,8 @@ def part_key(one: Read) -> tuple[str, str]:
 def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
     """Trials of several folds and views as one pool."""
     if not found:
-        none, names = np.zeros(0), np.zeros(0, np.str_)
-        empty = {f: none for f in Trials.__dataclass_fields__} | {"artist": none.astype(np.intp)}
-        empty |= {"named": none.astype(np.intp), "other_scores": np.zeros((0, 0))}
-        return Pool(Trials(**empty), names, names, names, names)
+        none, names, nobody = np.zeros(0), np.zeros(0, np.str_), np.zeros(0, np.intp)
+        return Pool(Trials(nobody, none, nobody, none, none, none, none, np.zeros((0, 0))), names, names, names, names)
     joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(
         Trials(**joined),
@@ -236,7 +234,13 @@ def never_trained(corpus: Sequence[Read], rng: np.random.Generator, count: int =
 
     return [
         Read(
-            {"file": f"{RANDOM}/random--suspect-{i}", "artist": RANDOM, "part": "a", "recipe": "none", "rank": one.entry["rank"]},
+            {
+                "file": f"{RANDOM}/--suspect-{i}",
+                "artist": RANDOM,
+                "part": "a",
+                "recipe": "none",
+                "rank": one.entry["rank"],
+            },
             {path: empty(f) for path, f in one.factored.items()},
             one.base_family,
         )
