@@ -202,7 +202,9 @@ def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
     """Trials of several folds and views as one pool."""
     if not found:
         none, names, nobody = np.zeros(0), np.zeros(0, np.str_), np.zeros(0, np.intp)
-        return Pool(Trials(nobody, none, nobody, none, none, none, none, np.zeros((0, 0))), names, names, names, names)
+        scores = np.zeros((0, 0))
+        trials = Trials(nobody, none, nobody, none, none, none, none, scores, own_rank=nobody, accused=nobody)
+        return Pool(trials, names, names, names, names)
     joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(
         Trials(**joined),
