@@ -5,11 +5,11 @@ torch's fused AdamW, gradient clipping, a learning-rate schedule, on the same fr
 text states, the same process.  Random weights: no hub is needed, and speed does not depend on them.
 
     python benchmarks/train.py --size sd15 --batch 1 --batch 4          # a GPU; also --size sdxl
-    python benchmarks/train.py --size tiny --gang 1 --gang 4            # a CPU, to see that it runs
+    OMP_NUM_THREADS=1 python benchmarks/train.py --size tiny --gang 1 --gang 4    # a CPU, to see that it runs
 
-Columns: seconds a step; LoRAs an hour at `--lora-steps` steps each; how many times one at a time; peak memory; model
-FLOPs a second (forward, and backward to the activations and the adapters) and their share of the rate that large
-bf16 (on a CPU: float32) matrix products reach on the same device.
+Columns: seconds a step (on a CPU processor time, so that a busy machine changes little); LoRAs an hour at
+`--lora-steps` steps each; how many times one at a time; peak memory; model FLOPs a second (forward, and backward to the
+activations and the adapters) and their share of the rate that large bf16 (on a CPU: float32) matrix products reach.
 """
 
 from __future__ import annotations
@@ -87,10 +87,12 @@ def make_member(size: Size, recipe: Recipe, seed: int) -> Member:
     return Member(f"m{seed}", seed, recipe, latents, texts, views)
 
 
-def synchronise(device: str) -> None:
-    """Wait for the device."""
-    if device != "cpu":
-        torch.cuda.synchronize()
+def now(device: str) -> float:
+    """Seconds, when the device has done all it was given; on a CPU those that this process had it for."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def matrix_rate(device: str, dtype: torch.dtype) -> float:
@@ -99,11 +101,9 @@ def matrix_rate(device: str, dtype: torch.dtype) -> float:
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     best = 0.0
     for _ in range(10):
-        synchronise(device)
-        started = time.perf_counter()
+        started = now(device)
         a @ b
-        synchronise(device)
-        best = max(best, 2 * n**3 / (time.perf_counter() - started))
+        best = max(best, 2 * n**3 / (now(device) - started))
     return best
 
 
@@ -113,12 +113,10 @@ def timed(name: str, loras: int, step: Callable[[], None], steps: int, device: s
         torch.cuda.reset_peak_memory_stats()
     seconds = []
     for k in range(steps + 2):
-        synchronise(device)
-        started = time.perf_counter()
+        started = now(device)
         step()
-        synchronise(device)
         if k >= 2:
-            seconds.append(time.perf_counter() - started)
+            seconds.append(now(device) - started)
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return Timed(name, loras, statistics.median(seconds), flops, peak)
 
@@ -167,8 +165,7 @@ def together(base: Base, members: list[Member], steps: int, flops: float) -> Tim
     at: list[float] = []
 
     def each_step(step: int) -> None:
-        synchronise(base.device.type)
-        at.append(time.perf_counter())
+        at.append(now(base.device.type))
 
     if base.device.type != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -199,14 +196,14 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     # Last, for peft's wrappers may stay in the model.
     first = alone(base, make_member(size, recipe, 0), options.steps, flops)
     rows = []
-    print(f"\nbatch {batch}: {flops / 1e12:.3f} TFLOP a LoRA and step")
+    print(f"\nbatch {batch}: {flops / 1e12:.4g} TFLOP a LoRA and step")
     print(f"{'':22}{'s a step':>10}{'LoRAs/h':>10}{'×':>7}{'GiB':>7}{'TFLOP/s':>10}{'of matrix rate':>16}")
     for row in (first, *gangs):
         hourly = 3600 * row.loras / row.seconds / options.lora_steps
         times, speed = row.loras / row.seconds * first.seconds, row.flops / row.seconds
         print(
             f"{row.name:22}{row.seconds:10.4f}{hourly:10.2f}{times:7.2f}{row.bytes / 2**30:7.1f}"
-            f"{speed / 1e12:10.3f}{speed / rate:16.1%}",
+            f"{speed / 1e12:10.3g}{speed / rate:16.1%}",
             flush=True,
         )
         rows.append({"batch": batch, "times": times, "lorasPerHour": hourly, "mfu": speed / rate} | vars(row))
@@ -230,7 +227,7 @@ def main() -> None:
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     rate = matrix_rate(options.device, dtype)
     where = torch.cuda.get_device_name() if options.device != "cpu" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{options.size} on {where}; {dtype} matrix product {rate / 1e12:.2f} TFLOP/s")
+    print(f"{options.size} on {where}; {dtype} matrix product {rate / 1e12:.3g} TFLOP/s")
     rows: list[dict[str, object]] = []
     for batch in options.batch:
         base = make_base(options.size, options.device, dtype)
