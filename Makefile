@@ -10,7 +10,7 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto --maxprocesses 8
 EXAMPLE = $(firstword $(sort $(wildcard examples/*.safetensors)))
 PACKAGED = pyproject.toml README.md $(shell find auditor reference_sets -type f -not -name '*.pyc' 2>/dev/null)
 BUILD ?= build
