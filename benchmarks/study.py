@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Study:
     def _suspects(self, loras: Path) -> list[Suspect]:
         """Files of the plan whose recipe adapts every module, by artists of the set."""
         _, jobs = read_plan(loras)
-        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not j["recipe"].endswith("attn")]
+        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not re.search("attn$|^far-", j["recipe"])]
         return [
             Suspect(loras / j["artist"] / f"{j['name']}.safetensors", j["artist"], j["half"])
             for j in named

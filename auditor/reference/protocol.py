@@ -34,7 +34,7 @@ class Fold:
     works: NDArray[np.str_]
     """(m,) 'same', 'other' or 'outsider'."""
     recipe: NDArray[np.str_]
-    """(m,) 'reference' or 'other'."""
+    """(m,) 'reference', 'other', or 'far': trained far longer or shorter than anybody would."""
 
     @property
     def reference_artist(self) -> Labels:
@@ -53,6 +53,13 @@ def is_reference(one: Read) -> bool:
     return "--suspect-" not in one.entry["file"]
 
 
+def kind_of_recipe(one: Read) -> str:
+    """'reference', 'other' or 'far', see `Fold`."""
+    if is_reference(one):
+        return "reference"
+    return "far" if str(one.entry["recipe"]).startswith("far-") else "other"
+
+
 def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
     """References of one half against everything else; crossed: the other half's references are suspects as well."""
     references = [r for r in corpus if is_reference(r) and r.entry["part"] == half]
@@ -60,7 +67,7 @@ def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
     artists = sorted({r.entry["artist"] for r in references})
     works = ["outsider" if s.entry["artist"] not in artists else s.entry["part"] for s in suspects]
     works = [w if w == "outsider" else ("same" if w == half else "other") for w in works]
-    recipe = ["reference" if is_reference(s) else "other" for s in suspects]
+    recipe = [kind_of_recipe(s) for s in suspects]
     return Fold(references, suspects, artists, np.array(works), np.array(recipe))
 
 
@@ -183,7 +190,8 @@ def half_out_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings) ->
         if not now:
             continue
         inside = np.array(["half-out" if s.entry["artist"] in artists else "outsider" for s in now])
-        fold = Fold([r for r in references if complete(r, modules)], now, artists, inside, np.full(len(now), "other"))
+        recipe = np.array([kind_of_recipe(s) for s in now])
+        fold = Fold([r for r in references if complete(r, modules)], now, artists, inside, recipe)
         x, columns = matrix(fold, modules)
         parts = [np.array([numbers[part_key(r)] for r in rows], np.intp) for rows in (fold.references, now)]
         trials = run_half_out_trials(

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from auditor.errors import TrainingError
 from auditor.training.families import Base
 from auditor.training.gang import Member
-from auditor.training.pictures import crop_boxes, cut, read_square, resize, to_float
+from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
 from auditor.training.works import Work, Works
@@ -29,7 +29,7 @@ CROPS = 8
 """Random crops of each picture, cached after the whole picture."""
 TOGETHER = 8
 """Pictures that are read and encoded at once."""
-VERSION = 2
+VERSION = 3
 TRIGGER = "a painting in the style of zxq"
 Tensors = dict[str, torch.Tensor]
 
@@ -59,7 +59,7 @@ class Cache:
 
     def member(self, job: Job, recipe: Recipe) -> Member:
         """The training inputs of one job.  Raises TrainingError when one of its pictures cannot be read any more."""
-        views = self.views(job.artist)
+        views = self.views(job.artist, recipe.role)
         rows = {work.file: k for k, work in enumerate(self.by_artist.get(job.artist, []))}
         lost = [file for file in job.pictures if file not in rows]
         if lost:
@@ -69,11 +69,14 @@ class Cache:
         seen = {name: value[chosen] for name, value in views.items()}
         return Member(job.name, job.seed, recipe, seen.pop("latents"), texts, seen)
 
-    def views(self, artist: str) -> Tensors:
-        """latents (n, 1 + CROPS, 2c, h, w) float16 of an artist's pictures, and conditions of each view."""
+    def views(self, artist: str, role: str) -> Tensors:
+        """latents (n, 1 + CROPS, 2c, h, w) float16 of an artist's pictures, and conditions of each view.
+
+        Suspects see other crops than references do, as they would in other hands.
+        """
         works = self.by_artist.get(artist, [])
-        key = self.key("views", self.side, CROPS, *(work.digest for work in works))
-        return self.stored(f"views-{artist}-{key}", lambda: self.encode_views(artist, works))
+        key = self.key("views", role, self.side, CROPS, *(work.digest for work in works))
+        return self.stored(f"views-{artist}-{key}", lambda: self.encode_views(artist, role, works))
 
     def texts(self, artist: str, recipe: Recipe) -> Tensors:
         """Conditions of an artist's pictures under a recipe's captions."""
@@ -103,22 +106,22 @@ class Cache:
         row = [different.index(text) for text in texts]
         return {name: torch.cat([part[name] for part in parts])[row].contiguous() for name in parts[0]}
 
-    def encode_views(self, artist: str, works: Sequence[Work]) -> Tensors:
-        """The whole picture, then `CROPS` crops whose places depend on the artist's name and number of pictures."""
-        rng = np.random.default_rng(seed_of("crops", artist))
+    def encode_views(self, artist: str, role: str, works: Sequence[Work]) -> Tensors:
+        """The whole picture, then `CROPS` crops of it, their places drawn from a seed of artist and role."""
+        rng = np.random.default_rng(seed_of("crops", artist, role))
         whole = canvas(self.side)
-        boxes = [crop_boxes(whole, len(works), rng, self.side) for _ in range(CROPS)]
+        boxes = even_boxes(whole, len(works), CROPS, rng, self.side)
         chunks = []
         with self.base.encoders():
             for begin in range(0, len(works), TOGETHER):
                 part = slice(begin, begin + TOGETHER)
                 pixels = np.stack([self.read(work, whole) for work in works[part]])
                 views = [resize(to_float(pixels), self.side)]
-                views += [cut(pixels, crop, tops[part], lefts[part], self.side) for crop, tops, lefts in boxes]
+                views += [cut(pixels, *(place[part] for place in box), self.side) for box in boxes]
                 chunks.append(torch.stack([self.base.encode_pictures(view).half() for view in views], 1))
         shorter = np.array([work.shorter for work in works])
         corners = [np.zeros((len(works), 2))]
-        corners += [np.stack([tops, lefts], 1) * (self.side / crop) for crop, tops, lefts in boxes]
+        corners += [np.stack([tops, lefts], 1) * (self.side / sides)[:, None] for sides, tops, lefts in boxes]
         seen = [self.base.view_conditions(shorter, corner, self.side) for corner in corners]
         conditions = {name: torch.stack([view[name] for view in seen], 1) for name in seen[0]}
         return {"latents": torch.cat(chunks).contiguous()} | conditions

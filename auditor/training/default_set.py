@@ -9,24 +9,30 @@ import argparse
 from pathlib import Path
 
 from auditor.training.pictures import read_pictures
-from auditor.training.recipes import REFERENCE, SUSPECT
+from auditor.training.recipes import FAR, REFERENCE, SUSPECT
 from auditor.training.references import Job, load_base, plan, run, write_plan
 
 OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
 # Most telling first: a run that is cut short leaves every artist with fewer references, not some with none.
-ORDER = ("diffusers-r8-all", "kohya-r16-all", *(r.name for r in SUSPECT))
-ORDER += ("kohya-r8-a1", "peft-r4-whole", "peft-r16-trigger", "diffusers-r4-attn")
+FIRST = ("diffusers-r8-all", "peft-r4-whole")
+THEN = ("diffusers-r4-attn", "kohya-r16-all", "kohya-r8-a1")
+ORDER = (*FIRST, *(recipe.name for recipe in SUSPECT), *THEN, *(recipe.name for recipe in FAR))
 
 
 def default_jobs(images: Path, seed: int) -> list[Job]:
-    """References of both halves for every artist of the set; suspects of other recipes for all, outsiders included."""
+    """References of both halves for every artist of the set; suspects of other recipes for all, outsiders included;
+    suspects of far recipes for outsiders and every third artist."""
     pictures = read_pictures(images)
-    jobs = [j for j in plan(pictures, REFERENCE, seed) if j.artist not in OUTSIDERS]
+    recipes = [recipe for recipe in REFERENCE if recipe.name in ORDER]
+    jobs = [j for j in plan(pictures, recipes, seed) if j.artist not in OUTSIDERS]
     suspects = plan(pictures, SUSPECT, seed, tag="suspect")
     artists = sorted(set(pictures.artist))
     for job in suspects:
         turn = (artists.index(job.artist) + (job.half == "b")) % len(SUSPECT)
         if job.artist in OUTSIDERS or SUSPECT[turn].name == job.recipe:
+            jobs.append(job)
+    for job in plan(pictures, FAR, seed, tag="suspect"):
+        if job.artist in OUTSIDERS or (job.half == "a" and artists.index(job.artist) % 3 == 0):
             jobs.append(job)
     return sorted(jobs, key=lambda job: ORDER.index(job.recipe))
 

@@ -21,7 +21,7 @@ from auditor.training.optimisers import KINDS
 from auditor.training.recipes import Recipe
 
 RECENT = 20
-WHOLE = {"random": 0.0, "mixed": 1 / 9, "whole": 1.0}
+WHOLE = {"random": 0.0, "mixed": 1 / 3, "whole": 1.0}
 """Share of whole pictures by `Recipe.crops`; the rest are crops."""
 
 

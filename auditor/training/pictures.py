@@ -121,22 +121,34 @@ def resize(batch: torch.Tensor, side: int) -> torch.Tensor:
 
 def crop_boxes(
     whole: int, count: int, rng: np.random.Generator, least: int
-) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
-    """(side, tops, lefts) of one random square crop of each of `count` pictures of side `whole`.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(sides, tops, lefts) of one square crop of each of `count` pictures of side `whole`; sides `least`…`whole`."""
+    sides = rng.integers(least, whole + 1, count)
+    tops, lefts = rng.integers(0, whole - sides + 1, (2, count))
+    return sides, tops, lefts
 
-    The side is one draw from `least`…`whole` for all of them (one resize call), places differ.
+
+def even_boxes(
+    whole: int, count: int, views: int, rng: np.random.Generator, least: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """`views` times the crops of `crop_boxes`, the sides of every picture spread evenly over `least`…`whole`.
+
+    How near a crop stands changes what is seen as much as the painter does: sides that one artist's pictures shared
+    could be learnt and found again as a style (docs/decisions/0023).
     """
-    crop = int(rng.integers(least, whole + 1))
-    tops, lefts = rng.integers(0, whole - crop + 1, (2, count))
-    return crop, tops, lefts
+    span = whole - least + 1
+    spread = (rng.permuted(np.tile(np.arange(views), (count, 1)), axis=1) + rng.random((count, views))) / views
+    sides = np.minimum(least + (spread * span).astype(np.int64), whole)
+    places = rng.integers(0, whole - sides + 1, (2, count, views))
+    return [(sides[:, k], places[0, :, k], places[1, :, k]) for k in range(views)]
 
 
 def cut(
-    pixels: NDArray[np.uint8], crop: int, tops: NDArray[np.int64], lefts: NDArray[np.int64], side: int
+    pixels: NDArray[np.uint8], sides: NDArray[np.int64], tops: NDArray[np.int64], lefts: NDArray[np.int64], side: int
 ) -> torch.Tensor:
     """Crops of pictures (n, h, w, 3) at n places, resized: float32 (n, 3, side, side) in [-1, 1]."""
-    places = zip(pixels, tops, lefts, strict=True)
-    return resize(to_float(np.stack([p[t : t + crop, lf : lf + crop] for p, t, lf in places])), side)
+    places = zip(pixels, sides, tops, lefts, strict=True)
+    return torch.cat([resize(to_float(p[None, t : t + s, lf : lf + s]), side) for p, s, t, lf in places])
 
 
 def random_crops(

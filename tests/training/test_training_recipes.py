@@ -14,9 +14,9 @@ from auditor.training.recipes import BY_NAME, REFERENCE, SHIPPED, SUSPECT, Recip
 # name, dialect, rank, alpha, learning rate, steps, targets, initial, schedule, caption, crops, batch, min_snr, offset
 BOTH, STEADY, UNIFORM = "attention+ff", "constant", "kaiming"
 TRAINED_WITH = [
-    ("diffusers-r4-attn", "diffusers", 4, 4, 1e-3, 200, "attention", "gaussian", STEADY, "title", "random", 4, None, 0),
+    ("diffusers-r4-attn", "diffusers", 4, 4, 1e-3, 240, "attention", "gaussian", STEADY, "title", "mixed", 4, None, 0),
     ("diffusers-r8-all", "diffusers", 8, 8, 1.5e-3, 200, BOTH, UNIFORM, STEADY, "title", "mixed", 4, None, 0),
-    ("kohya-r16-all", "kohya", 16, 8, 2e-3, 200, BOTH, UNIFORM, "cosine", "title", "random", 4, 5.0, 0),
+    ("kohya-r16-all", "kohya", 16, 8, 2e-3, 160, BOTH, UNIFORM, "cosine", "title", "mixed", 4, 5.0, 0),
     ("kohya-r8-a1", "kohya", 8, 1, 8e-3, 200, BOTH, UNIFORM, STEADY, "painting", "random", 4, None, 0.05),
     ("peft-r4-whole", "diffusers", 4, 8, 1e-3, 200, BOTH, UNIFORM, "cosine", "title", "whole", 4, None, 0),
     ("peft-r16-trigger", "diffusers", 16, 16, 1.5e-3, 200, BOTH, UNIFORM, STEADY, "trigger", "mixed", 4, None, 0),

@@ -334,3 +334,16 @@ def test_recipes_of_another_family_are_remarked(base_folder: Bases, art: Path, t
         check_recipes([replace(BY_NAME["kohya-r8-a1"], bases=())], "sd3", said.append)
     with pytest.raises(UsageError, match="no recipes"):
         check_recipes([], "mini", said.append)
+
+
+def test_suspects_see_other_crops_of_the_same_pictures_than_references_do(
+    base_folder: Bases, art: Path, tmp_path: Path
+) -> None:
+    base = references.load_base(base_folder("mini"))
+    works = references.read_works(art, base.side, tmp_path / "pictures.jsonl")
+    cache = caching.Cache(base, works, tmp_path, base.side)
+    ours, theirs = (cache.views(works.artist[0], role)["latents"] for role in ("reference", "suspect"))
+    assert torch.equal(ours[:, 0], theirs[:, 0])  # the whole picture
+    assert not any(torch.equal(ours[:, k], theirs[:, k]) for k in range(1, ours.shape[1]))
+    again = caching.Cache(base, works, tmp_path / "elsewhere", base.side).views(works.artist[0], "reference")["latents"]
+    assert torch.equal(ours, again)

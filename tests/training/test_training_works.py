@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -20,7 +22,7 @@ from PIL import Image, ImageCms  # noqa: E402
 from auditor.errors import UsageError  # noqa: E402
 from auditor.training import captions  # noqa: E402
 from auditor.training.captions import from_name, with_captions  # noqa: E402
-from auditor.training.pictures import colour_words, read_pictures, read_square  # noqa: E402
+from auditor.training.pictures import colour_words, cut, even_boxes, read_pictures, read_square  # noqa: E402
 from auditor.training.works import read_works, safe_name  # noqa: E402
 
 RAMP = np.linspace(0, 255, 64)[None, :].repeat(48, 0)
@@ -248,3 +250,26 @@ def test_colour_words_name_plain_colours() -> None:
     assert "blue" in words[1]
     assert words[2] == "dark grey"
     assert "green" in words[3]
+
+
+@given(count=st.integers(1, 12), views=st.integers(1, 9), least=st.integers(8, 64), more=st.integers(0, 130))
+def test_every_picture_is_seen_from_near_and_far_alike(count: int, views: int, least: int, more: int) -> None:
+    """Or the scale of an artist's crops could be found again as a style; each picture's sides cover the whole range."""
+    whole = least + more
+    boxes = even_boxes(whole, count, views, np.random.default_rng([count, views, more]), least)
+    sides = np.sort(np.stack([box[0] for box in boxes]), 0)
+    edges = least + (more + 1) * np.arange(views + 1) / views
+    assert (sides >= np.floor(edges[:-1, None])).all()
+    assert (sides <= np.ceil(edges[1:, None])).all()
+    for drawn, tops, lefts in boxes:
+        assert (np.minimum(tops, lefts) >= 0).all()
+        assert (np.maximum(tops, lefts) + drawn <= whole).all()
+
+
+def test_crops_of_several_sizes_show_their_own_place() -> None:
+    pixels = np.zeros((2, 64, 64, 3), np.uint8)
+    pixels[0, :16, :16], pixels[1, 32:, 32:] = 255, 255
+    seen = cut(pixels, np.array([16, 32]), np.array([0, 32]), np.array([0, 32]), 8)
+    assert seen.shape == (2, 3, 8, 8)
+    assert torch.allclose(seen, torch.ones_like(seen))
+    assert cut(pixels, np.array([32, 64]), np.array([0, 0]), np.array([0, 0]), 8).mean(dim=(1, 2, 3))[0] < 0

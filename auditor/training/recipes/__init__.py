@@ -13,7 +13,8 @@ captions, crops.  They stand in the TOML files beside this one, a file per famil
     targets = "attention+ff+proj"
 
 ``role = "reference"`` recipes make reference sets; ``role = "suspect"`` recipes differ from all of them and only make
-validation suspects, so that a card's figures are figures on files of another make.
+validation suspects, so that a card's figures are figures on files of another make.  ``role = "far"`` makes suspects
+that no sensible reference resembles (far too long, far too short): nobody may be accused for how a file was trained.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Recipe:
     """Largest norm of a LoRA's whole gradient."""
     warmup: int = 0
     """Steps over which the learning rate rises from 0."""
-    role: Literal["reference", "suspect"] = "reference"
+    role: Literal["reference", "suspect", "far"] = "reference"
     bases: tuple[str, ...] = ()
     """Families of bases that it is for, see FAMILIES; empty = any that the user names it for."""
 
@@ -183,6 +184,7 @@ MINI = tuple(recipe for recipe in SHIPPED if "mini" in recipe.bases)
 REFERENCE = tuple(recipe for recipe in MINI if recipe.role == "reference")
 """The recipes of the shipped set's references, in the order that its plan was drawn in."""
 SUSPECT = tuple(recipe for recipe in MINI if recipe.role == "suspect")
+FAR = tuple(recipe for recipe in MINI if recipe.role == "far")
 
 
 def references_for(family: str) -> list[Recipe]:
