@@ -43,6 +43,12 @@ TEXTS: Final[dict[str, str]] = {
     "artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
     "some artist in it.",
+    "sure.member": "Of 100 LoRAs by artists who are in the set, about {n} would look as unlike everyone in it as this "
+    "one does.",
+    "sure.member.few": "Of 100 LoRAs by artists who are in the set, fewer than 1 would look as unlike everyone in it as "
+    "this one does.",
+    "sure.member.found": "Of 100 LoRAs by artists outside the set, about {n} come out as this one did; the others stay "
+    "inconclusive.",
     "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
     "a smaller figure than this (p = {p_min}).",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
@@ -51,6 +57,8 @@ TEXTS: Final[dict[str, str]] = {
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
     "fact.p": "p-value",
     "fact.p.note": "chance of so close a resemblance for an artist outside the set; 95 % range {low} to {high}",
+    "fact.member": "p, by an artist of the set",
+    "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
     "fact.floor": "least p of this set",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",
@@ -135,6 +143,7 @@ TEXTS: Final[dict[str, str]] = {
     "subnetworks.rank": "rank {rank} of {n}",
     "subnetworks.col.first": "First in this part",
     "h.pips": "One hundred LoRAs by outside artists",
+    "h.pips.member": "One hundred LoRAs by artists of the set",
     "pips.desc": "{n} of 100 dots are filled.",
     "table.show": "The same as a table",
     # mixture, derivative
@@ -271,6 +280,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "not.NO_MATCH": (
         "It does not say that no artist’s works were used. An artist outside this set would look just like this.",
+        "It does not clear the file: adding noise or merging can make any file look like nobody’s.",
         "It does not say that the artists listed can be ruled out; see the column “p excl.” for that.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),

@@ -65,6 +65,8 @@ class Sure:
     alpha: str
     of100: int
     """Dots to fill of one hundred."""
+    pips: str
+    """What the hundred are."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ def build(audit: Fields) -> View:
         file=file,
         sentence=show(verdict["sentence"]),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
-        sure=_sure(opened, audit["reference_set"]) if opened else None,
+        sure=_sure(opened, label) if opened else None,
         asked=_asked(audit["reference_set"], skipped is None),
         facts=_facts(audit),
         does_not_say=lines("not", label),
@@ -399,8 +401,10 @@ def _basename(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
 
 
-def _sure(opened: Fields, info: Fields) -> Sure:
-    """The open-set p-value as words."""
+def _sure(opened: Fields, label: str) -> Sure:
+    """The p-value of the conclusion as words: of the open-set test, or for NO_MATCH of the test of membership."""
+    if label == "NO_MATCH" and opened.get("p_member") is not None:
+        return _sure_of_none(opened)
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
     n = round(100 * p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
@@ -414,6 +418,22 @@ def _sure(opened: Fields, info: Fields) -> Sure:
         p_min=names["p_min"],
         alpha=names["alpha"],
         of100=min(100, n),
+        pips=say("h.pips"),
+    )
+
+
+def _sure_of_none(opened: Fields) -> Sure:
+    """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
+    p, n = opened["p_member"], round(100 * opened["p_member"])
+    found = round(100 * opened.get("outsiders_no_match", 0.0))
+    names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
+    return Sure(
+        words=say("sure.member", n=n) if n else say("sure.member.few"),
+        compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
+        floor=say("sure.member.found", n=found),
+        **names,
+        of100=min(100, n),
+        pips=say("h.pips.member"),
     )
 
 
@@ -425,6 +445,8 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note", low=low, high=high)))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
+        if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
+            facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=say("fact.member.note")))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
         bounded = named["lr_bound"] is not None
