@@ -87,13 +87,14 @@ def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> 
     )
 
 
-def skipped(path: str | Path, problem: NotAuditable) -> dict[str, Any]:
-    """The parts of an audit of a file that could not be audited."""
+def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None = None) -> dict[str, Any]:
+    """The parts of an audit of a file that could not be audited; `artifact` where its bytes could be read."""
     lead = "could not be read" if isinstance(problem, MalformedFile) else "is outside what this audit can speak about"
     if isinstance(problem, NotALora):
         lead = "is no LoRA of an image model"
     sentence = f"Not audited: the file {lead}. {problem.message}"
-    suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
+    identity = (artifact.sha256, artifact.tensor_sha256, artifact.size) if artifact else (None, None, None)
+    suspect = Suspect(str(path), *identity, None, [], None, 0, None, {}, [])
     return {
         "suspect": suspect,
         "verdict": Verdict("OUT_OF_SCOPE", None, sentence, [problem.message], [problem.advice]),

@@ -745,15 +745,26 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
+        *_policy_rows(audit["options"].get("policy")),
         Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
         Row(say("row.made"), show(audit["created_at"], 80)),
     )
+
+
+def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
+    """The digests of the policy that was in force."""
+    if not policy:
+        return ()
+    found = (("row.policy", policy.get("sha256")), ("row.baseline", policy.get("baseline_sha256")))
+    return tuple(Row(say(key), _known(value), code=True) for key, value in found if value)
 
 
 def command(audit: Fields) -> tuple[str, ...]:
     """The command line that gives this audit again, in pieces: command and file, then an option each."""
     options = {k: audit["options"].get(k) for k in ("refs", "features", "alpha", "resamples")} | {"seed": audit["seed"]}
     pieces = [["audit", "check", str(audit["suspect"]["path"])]]
+    policy = audit["options"].get("policy")
+    options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
     pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
     return tuple(show(shlex.join(piece), 1200) for piece in pieces)
 
