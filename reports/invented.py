@@ -6,7 +6,6 @@ an artist is two output directions a layer, a file is those and noise.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,3 @@ def build(like: Path, folder: Path) -> tuple[Path, Path]:
     suspect = folder / "by-nobody-of-the-set.safetensors"
     save_file(lora(shapes, STRANGER, 0), suspect)
     return folder / "set", suspect
-
-
-if __name__ == "__main__":
-    build(Path(sys.argv[1]), Path(sys.argv[2]))
