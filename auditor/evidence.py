@@ -69,7 +69,7 @@ def member_p(view: View, statistic: ArrayLike) -> Floats:
 
 
 def outsiders_no_match(view: View, alpha: float) -> float:
-    """Share of LoRAs by outside artists that `member_p` tells from the set's own artists at α; artists weigh equally."""
+    """Share of LoRAs by outside artists that `member_p` tells from the set's own at α; artists weigh equally."""
     told = member_p(view, view.null_statistic) <= alpha
     return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 

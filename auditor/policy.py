@@ -104,15 +104,25 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
     if open_set.p_member <= open_set.alpha and tells(open_set):
         return no_match(open_set, artists)
     best = artists[0]
-    possible = [a for a in artists if a.p_exclusion > open_set.alpha]
-    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
-    left = f"; {len(possible)} of {len(artists)} artists cannot be excluded either ({names})" if possible else ""
-    return inconclusive(
-        f"The evidence does not decide. The nearest artist is {pretty(best.artist)}, but {share(open_set.p)} of LoRAs "
-        f"by artists outside the set come as close to someone in it{left}.",
+    return Verdict(
+        "INCONCLUSIVE",
+        None,
+        f"The evidence does not decide. The nearest artist is {pretty(best.artist)}, but {share(open_set.p)} LoRAs by "
+        "artists outside the set come as close to someone in it.",
+        [
+            f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g} (least possible {open_set.p_min:.3f}).",
+            *still_possible(artists, open_set.alpha),
+            why_not_no_match(open_set),
+        ],
         ["More references of the nearest artists, covering more of their works.", "A longer or stronger training."],
-        [why_not_no_match(open_set)],
     )
+
+
+def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
+    """Who cannot be excluded, as a reason; nothing where everybody can."""
+    possible = [a for a in artists if a.p_exclusion > alpha]
+    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
+    return [f"{len(possible)} of {len(artists)} artists cannot be excluded: {names}."] if possible else []
 
 
 def tells(open_set: OpenSet) -> bool:
@@ -125,8 +135,8 @@ def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
     return Verdict(
         "NO_MATCH",
         None,
-        f"This LoRA resembles no artist of the set: {share(open_set.p_member)} of LoRAs by the set’s own artists, made "
-        "from works that it does not know, stay as far from everyone in it.",
+        f"This LoRA resembles no artist of the set: at most {share(open_set.p_member)} LoRAs by the set’s own artists "
+        "stay as far from everyone in it.",
         [
             f"Test of “by an artist of the set”: p = {open_set.p_member:.3f}, claimed error rate {open_set.alpha:g}.",
             f"Of LoRAs by artists outside the set, about {about(open_set.outsiders_no_match)} come out like this.",
@@ -145,8 +155,8 @@ def why_not_no_match(open_set: OpenSet) -> str:
     """What keeps an undecided file from being called nobody's."""
     if open_set.p_member > open_set.alpha:
         return (
-            f"Nor is it shown to be by nobody of the set: LoRAs by the set’s own artists score this low in "
-            f"{share(open_set.p_member)} cases (p = {open_set.p_member:.3f})."
+            f"Nor is it shown to be by nobody of the set: {share(open_set.p_member)} LoRAs by the set’s own artists "
+            f"come no closer to anyone (p = {open_set.p_member:.3f})."
         )
     return (
         f"It scores lower than LoRAs by the set’s own artists mostly do (p = {open_set.p_member:.3f}), but with this "
@@ -173,9 +183,9 @@ def weak(best: ArtistScore, thresholds: Thresholds) -> Verdict:
     )
 
 
-def inconclusive(sentence: str, would_change: list[str], more: Sequence[str] = ()) -> Verdict:
-    """No decision, said plainly; `more` reasons beside the sentence."""
-    return Verdict("INCONCLUSIVE", None, sentence, [sentence, *more], would_change)
+def inconclusive(sentence: str, would_change: list[str]) -> Verdict:
+    """No decision, said plainly."""
+    return Verdict("INCONCLUSIVE", None, sentence, [sentence], would_change)
 
 
 DERIVED = {

@@ -82,7 +82,7 @@ class OpenSet:
     p_interval: tuple[float, float]
     """95 % range of p when the null's artists are drawn again."""
     p_member: float
-    """H0: the suspect comes from an artist of the set, with works that its references do not show; small = from none."""
+    """H0: the suspect comes from an artist of the set, with works its references do not show; small = from none."""
     outsiders_no_match: float
     """Share of LoRAs by outside artists with p_member ≤ α, artists weighing equally: what NO_MATCH can find, 0…1."""
     threshold: float | None = None

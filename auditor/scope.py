@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,10 @@ def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None =
     if isinstance(problem, NotALora):
         lead = "is no LoRA of an image model"
     sentence = f"Not audited: the file {lead}. {problem.message}"
-    identity = (artifact.sha256, artifact.tensor_sha256, artifact.size) if artifact else (None, None, None)
-    suspect = Suspect(str(path), *identity, None, [], None, 0, None, {}, [])
+    suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
+    if artifact:
+        own = {"sha256": artifact.sha256, "tensor_sha256": artifact.tensor_sha256, "bytes": artifact.size}
+        suspect = replace(suspect, **own)
     return {
         "suspect": suspect,
         "verdict": Verdict("OUT_OF_SCOPE", None, sentence, [problem.message], [problem.advice]),

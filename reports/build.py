@@ -1,7 +1,8 @@
 """Writes the gallery: one real audit of each kind as HTML and PDF, an index, and two pictures.  Run by `make gallery`.
 
 Suspects are the shipped examples, and files made here: noise in the shape of an example, a LoRA for a base that the
-default set does not speak about, and a stranger to a set of invented artists (invented.py).  Dates are fixed, so that the gallery changes only when an audit does.
+default set does not speak about, and a stranger to a set of invented artists (invented.py).  Dates are fixed, so that
+the gallery changes only when an audit does.
 """
 
 from __future__ import annotations

@@ -46,12 +46,16 @@ def is_bundle(document: Mapping[str, Any]) -> bool:
 
 
 def signed_as(
-    document: Mapping[str, Any], identity: str, issuer: str | None = None, root: Path | None = None, offline: bool = False
+    document: Mapping[str, Any],
+    identity: str,
+    issuer: str | None = None,
+    root: Path | None = None,
+    offline: bool = False,
 ) -> str | None:
     """None where the bundle was signed by `identity`, as `issuer` vouched, and stands in the log; else why not.
 
-    root: a trusted root as JSON; by default the public one, fetched and kept by the library, with `offline` only what it
-    kept.  Raises AttestationError where no root can be had.
+    root: a trusted root as JSON; by default the public one, fetched and kept by the library, with `offline` only what
+    it kept.  Raises AttestationError where no root can be had.
     """
     verify, policy, models = _sigstore("verify"), _sigstore("verify.policy"), _sigstore("models")
     failure = _sigstore("errors").Error
@@ -80,7 +84,7 @@ def _token() -> Any:
     if not raw:
         raise UsageError(
             "There is no identity to sign with.",
-            advice=f"Set {TOKEN} to an OpenID Connect token, or run where the CI service gives one; --key needs neither.",
+            advice=f"Set {TOKEN} to an OpenID Connect token, or run where a CI service gives one. --key needs neither.",
         )
     try:
         return oidc.IdentityToken(raw)

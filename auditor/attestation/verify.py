@@ -51,7 +51,8 @@ def verify(
     """All checks that the given pieces allow, in order; a check that could not be made says so.
 
     document: a bare statement, a DSSE envelope or a Sigstore bundle.  key: public key in PEM form; signer: of a bundle.
-    suspect: the file that the statement is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit `suspect` again and compare.  Raises
+    suspect: the file that the statement is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit
+    `suspect` again and compare.  Raises
     AttestationError where the document is no statement of ours, UsageError where a rerun lacks its file.
     """
     if rerun_audit and suspect is None:

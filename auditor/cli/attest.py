@@ -37,7 +37,7 @@ def attest(
     ] = None,
     sigstore: Annotated[
         bool,
-        typer.Option("--sigstore", help='Sign with an identity (token in AUDIT_ID_TOKEN). Needs the extra "sigstore".'),
+        typer.Option("--sigstore", help='Sign with the identity in AUDIT_ID_TOKEN. Needs the extra "sigstore".'),
     ] = False,
     trust_config: Annotated[
         Path | None,
@@ -100,7 +100,7 @@ def verify(
         ),
     ] = None,
     identity: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Who is said to have signed a Sigstore bundle: address or workflow.")
+        str | None, typer.Option(metavar="WHO", help="Who is said to have signed a Sigstore bundle.")
     ] = None,
     issuer: Annotated[str | None, typer.Option(metavar="URL", help="Who must have vouched for that identity.")] = None,
     trusted_root: Annotated[

@@ -45,10 +45,11 @@ TEXTS: Final[dict[str, str]] = {
     "some artist in it.",
     "sure.member": "Of 100 LoRAs by artists who are in the set, about {n} would look as unlike everyone in it as this "
     "one does.",
-    "sure.member.few": "Of 100 LoRAs by artists who are in the set, fewer than 1 would look as unlike everyone in it as "
-    "this one does.",
+    "sure.member.few": "Of 100 LoRAs by artists who are in the set, fewer than 1 would look as unlike everyone in it "
+    "as this one does.",
     "sure.member.found": "Of 100 LoRAs by artists outside the set, about {n} come out as this one did; the others stay "
     "inconclusive.",
+    "sure.member.found.all": "All LoRAs by artists outside the set that were examined come out as this one did.",
     "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
     "a smaller figure than this (p = {p_min}).",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
@@ -253,8 +254,8 @@ TEXTS: Final[dict[str, str]] = {
     "pdf.page": "Page {page} of {pages}",
     "pdf.attachment": "The audit as data: every figure of this document, unrounded",
     "pdf.attached": "Attached to this PDF: {name}, the audit as data. Its SHA-256 is {digest}.",
-    "pdf.escaped": "Letters that the fonts of this document lack stand here as codes such as \\u845b; the attached data and "
-    "the web page of this audit have the letters themselves.",
+    "pdf.escaped": "Letters that the fonts of this document lack stand here as codes such as \\u845b; the attached "
+    "data and the web page of this audit have the letters themselves.",
     "row.set": "Reference set",
     # batch
     "index.title": "Style audits of {n} LoRAs",

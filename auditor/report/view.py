@@ -406,7 +406,7 @@ def _sure(opened: Fields, label: str) -> Sure:
     if label == "NO_MATCH" and opened.get("p_member") is not None:
         return _sure_of_none(opened)
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
-    n = round(100 * p)
+    n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
     at_floor = p <= p_min * (1 + 1e-9)
     compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
@@ -424,17 +424,22 @@ def _sure(opened: Fields, label: str) -> Sure:
 
 def _sure_of_none(opened: Fields) -> Sure:
     """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
-    p, n = opened["p_member"], round(100 * opened["p_member"])
+    p, n = opened["p_member"], of_hundred(opened["p_member"])
     found = round(100 * opened.get("outsiders_no_match", 0.0))
     names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
     return Sure(
         words=say("sure.member", n=n) if n else say("sure.member.few"),
         compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
-        floor=say("sure.member.found", n=found),
-        **names,
+        floor=say("sure.member.found" if found < 100 else "sure.member.found.all", n=found),
+        **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
         pips=say("h.pips.member"),
     )
+
+
+def of_hundred(p: float) -> int:
+    """How many of a hundred, rounded up as a verdict's sentence does; 0 where it is clearly fewer than one."""
+    return math.ceil(100 * p - 1e-9) if p >= 0.005 else 0
 
 
 def _facts(audit: Fields) -> tuple[Row, ...]:

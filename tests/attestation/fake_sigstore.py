@@ -1,6 +1,6 @@
 """A Sigstore of one's own on loopback: a certificate authority and a log that speak the real services' API shapes.
 
-Fulcio v1/v2 (`signingCert`) and Rekor v1 (`log/entries`), with their own keys and a trust configuration that names them.
+Fulcio v1/v2 (`signingCert`) and Rekor v1 (`log/entries`), with their own keys and a trust configuration.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import auditor
 from auditor.audit import check
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.reference import ReferenceSet
-from auditor.report import schema
+from auditor.report import render, schema
 from auditor.report.json import render_json
 from auditor.result import Audit
 
