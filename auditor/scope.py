@@ -96,8 +96,8 @@ def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None =
     sentence = f"Not audited: the file {lead}. {problem.message}"
     suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
     if artifact:
-        own = {"sha256": artifact.sha256, "tensor_sha256": artifact.tensor_sha256, "bytes": artifact.size}
-        suspect = replace(suspect, **own)
+        sha256, tensors = artifact.sha256, artifact.tensor_sha256
+        suspect = replace(suspect, sha256=sha256, tensor_sha256=tensors, bytes=artifact.size)
     return {
         "suspect": suspect,
         "verdict": Verdict("OUT_OF_SCOPE", None, sentence, [problem.message], [problem.advice]),

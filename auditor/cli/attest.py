@@ -51,7 +51,7 @@ def attest(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
 ) -> None:
-    """Make an in-toto statement of an audit: what was audited, with what, the verdict; signed with --key or --sigstore."""
+    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it."""
     from auditor.attestation import statement
     from auditor.attestation.statement import written
 
