@@ -62,11 +62,12 @@ def check(
     reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds)
     try:
         with frame.timed("read"):
-            artifact, weights = artifact or read_artifact(path), load_lora(path)
+            artifact = artifact or read_artifact(path)
+            weights = load_lora(path)
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:
-        return frame.audit(skipped(path, problem))
+        return frame.audit(skipped(path, problem, artifact))
     with frame.timed("embed"):
         factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)

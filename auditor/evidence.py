@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from auditor.embedding.backend import (
     Floats,
@@ -52,7 +53,25 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     null = [round(float(v), 5) for v in view.null_statistic]
     interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
     owners = [int(a) for a in view.artist] if names else []
-    return OpenSet(p, p_floor(groups), groups, observed, null, alpha, interval, limit, list(names), owners)
+    member, unmatched = float(member_p(view, observed)[0]), outsiders_no_match(view, alpha)
+    figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
+    return OpenSet(*figures, limit, list(names), owners)
+
+
+def member_p(view: View, statistic: ArrayLike) -> Floats:
+    """p-value (m,) of best scores (m,); small means too low for any artist of the set.
+
+    H0: the suspect comes from an artist of the set, and is exchangeable with references whose own half of the works
+    was left out, whoever of the artists it is.  Statistic: the best normalised score over artists, so that one test
+    answers for all of them: where a member's own score is low, a neighbour's is usually the best.
+    """
+    return conformal_p(-np.asarray(statistic, float), -view.member_statistic, view.artist)
+
+
+def outsiders_no_match(view: View, alpha: float) -> float:
+    """Share of LoRAs by outside artists that `member_p` tells from the set's own at α; artists weigh equally."""
+    told = member_p(view, view.null_statistic) <= alpha
+    return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 
 
 def threshold(view: View, alpha: float) -> float | None:

@@ -65,6 +65,8 @@ class Policy:
     baseline: frozenset[tuple[str, str, str | None]] = frozenset()
     """(tensor SHA-256, label, artist) of verdicts that are known and accepted."""
     baseline_sha256: str | None = None
+    file: str = ""
+    """Name of the policy file, without its folder: for people who look for it."""
 
     def unknown_artists(self, artists: Collection[str]) -> list[str]:
         """Artists of concern that a set does not hold: no audit against it can ever name them."""
@@ -104,6 +106,7 @@ def load_policy(path: str | Path) -> Policy:
         ignore=_ignore(place, document.get("ignore", [])),
         baseline=known,
         baseline_sha256=digest,
+        file=place.name,
     )
 
 
@@ -120,7 +123,7 @@ def level_of(alpha: float | None, policy: Policy | None) -> float:
 def gated(audit: Audit, policy: Policy) -> Audit:
     """The audit with the policy and its outcome in `options.policy`.  Today is the day of the audit."""
     outcome = judge(audit, policy)
-    note: dict[str, Any] = {"sha256": policy.sha256, "baseline_sha256": policy.baseline_sha256}
+    note: dict[str, Any] = {"file": policy.file, "sha256": policy.sha256, "baseline_sha256": policy.baseline_sha256}
     note |= {"blocks": outcome.blocks, "outcome": outcome.code, "reason": outcome.reason}
     return replace(audit, options=audit.options | {"policy": note})
 

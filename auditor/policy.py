@@ -2,8 +2,9 @@
 
 CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
 (Holm-adjusted p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
-every artist of the set is excluded at α.  All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`);
-which verdicts stop an upload is not decided here but in `auditor.gate`.
+"comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`LEAST_GAIN`).
+All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`); which verdicts stop an upload is not decided
+here but in `auditor.gate`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 
 LEAST_COVERAGE = 0.5
+LEAST_GAIN = 2.0
+"""NO_MATCH is given only by sets that give it to outsiders at least so many times as often as to their own artists (α):
+below, the verdict would be valid and tell nobody anything."""
 
 
 @dataclass(frozen=True)
@@ -96,28 +100,67 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
 
 
 def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
-    """The open-set test does not reject: no match if every artist is excluded, else inconclusive."""
+    """The open-set test does not reject: no match if "from an artist of the set" is rejected, else inconclusive."""
+    if open_set.p_member <= open_set.alpha and tells(open_set):
+        return no_match(open_set, artists)
     best = artists[0]
-    possible = [a for a in artists if a.p_exclusion > open_set.alpha]
-    if not possible:
-        return Verdict(
-            "NO_MATCH",
-            None,
-            "This LoRA resembles no artist of the set: LoRAs by artists outside the set come as close by chance "
-            f"(p = {open_set.p:.3f}), and every artist of the set would be expected to come closer.",
-            [
-                f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g}.",
-                f"Each of the {len(artists)} artists is excluded at {open_set.alpha:g}; the nearest is "
-                f"{pretty(best.artist)} with exclusion p = {best.p_exclusion:.3f}.",
-            ],
-            ["References of further artists.", "References that cover other periods or techniques of an artist."],
-        )
-    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
-    return inconclusive(
-        "The evidence does not decide. The nearest artist is "
-        f"{pretty(best.artist)}, but {share(open_set.p)} of LoRAs by artists outside the set come as close to someone "
-        f"in it; {len(possible)} of {len(artists)} artists cannot be excluded either ({names}).",
+    return Verdict(
+        "INCONCLUSIVE",
+        None,
+        f"The evidence does not decide. The nearest artist is {pretty(best.artist)}, but {share(open_set.p)} LoRAs by "
+        "artists outside the set come as close to someone in it.",
+        [
+            f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g} (least possible {open_set.p_min:.3f}).",
+            *still_possible(artists, open_set.alpha),
+            why_not_no_match(open_set),
+        ],
         ["More references of the nearest artists, covering more of their works.", "A longer or stronger training."],
+    )
+
+
+def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
+    """Who cannot be excluded, as a reason; nothing where everybody can."""
+    possible = [a for a in artists if a.p_exclusion > alpha]
+    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
+    return [f"{len(possible)} of {len(artists)} artists cannot be excluded: {names}."] if possible else []
+
+
+def tells(open_set: OpenSet) -> bool:
+    """Whether outsiders would get NO_MATCH clearly more often than the set's own artists do."""
+    return open_set.outsiders_no_match >= LEAST_GAIN * open_set.alpha
+
+
+def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
+    """Too far from everybody for an artist of the set."""
+    return Verdict(
+        "NO_MATCH",
+        None,
+        f"This LoRA resembles no artist of the set: at most {share(open_set.p_member)} LoRAs by the set’s own artists "
+        "stay as far from everyone in it.",
+        [
+            f"Test of “by an artist of the set”: p = {open_set.p_member:.3f}, claimed error rate {open_set.alpha:g}.",
+            f"Of LoRAs by artists outside the set, about {about(open_set.outsiders_no_match)} come out like this.",
+            f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g}; the nearest of the {len(artists)} artists is "
+            f"{pretty(artists[0].artist)}.",
+        ],
+        [
+            "References of further artists.",
+            "References that cover other periods or techniques of an artist.",
+            "Evidence that the file was altered after training so as to look like nobody’s.",
+        ],
+    )
+
+
+def why_not_no_match(open_set: OpenSet) -> str:
+    """What keeps an undecided file from being called nobody's."""
+    if open_set.p_member > open_set.alpha:
+        return (
+            f"Nor is it shown to be by nobody of the set: {share(open_set.p_member)} LoRAs by the set’s own artists "
+            f"come no closer to anyone (p = {open_set.p_member:.3f})."
+        )
+    return (
+        f"It scores lower than LoRAs by the set’s own artists mostly do (p = {open_set.p_member:.3f}), but with this "
+        f"set only {about(open_set.outsiders_no_match)} of LoRAs by outside artists score as low, too few to conclude."
     )
 
 
@@ -167,3 +210,8 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 def share(p: float) -> str:
     """'2 in 100': p rounded up, so that no sentence claims more than the test."""
     return f"{max(1, math.ceil(100 * p - 1e-9))} in 100"
+
+
+def about(part: float) -> str:
+    """'7 in 100': a share that is a description, not a bound."""
+    return f"{round(100 * part)} in 100"

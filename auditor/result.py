@@ -81,6 +81,10 @@ class OpenSet:
     alpha: float
     p_interval: tuple[float, float]
     """95 % range of p when the null's artists are drawn again."""
+    p_member: float
+    """H0: the suspect comes from an artist of the set, with works its references do not show; small = from none."""
+    outsiders_no_match: float
+    """Share of LoRAs by outside artists with p_member ≤ α, artists weighing equally: what NO_MATCH can find, 0…1."""
     threshold: float | None = None
     """p ≤ α exactly when the statistic is above this; None when no score can reach α."""
     null_names: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,16 @@ def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> 
     )
 
 
-def skipped(path: str | Path, problem: NotAuditable) -> dict[str, Any]:
-    """The parts of an audit of a file that could not be audited."""
+def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None = None) -> dict[str, Any]:
+    """The parts of an audit of a file that could not be audited; `artifact` where its bytes could be read."""
     lead = "could not be read" if isinstance(problem, MalformedFile) else "is outside what this audit can speak about"
     if isinstance(problem, NotALora):
         lead = "is no LoRA of an image model"
     sentence = f"Not audited: the file {lead}. {problem.message}"
     suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
+    if artifact:
+        sha256, tensors = artifact.sha256, artifact.tensor_sha256
+        suspect = replace(suspect, sha256=sha256, tensor_sha256=tensors, bytes=artifact.size)
     return {
         "suspect": suspect,
         "verdict": Verdict("OUT_OF_SCOPE", None, sentence, [problem.message], [problem.advice]),

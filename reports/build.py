@@ -1,7 +1,8 @@
 """Writes the gallery: one real audit of each kind as HTML and PDF, an index, and two pictures.  Run by `make gallery`.
 
-Suspects are the shipped examples, and two files made here: noise in the shape of an example, and a LoRA for a base
-that the default set does not speak about.  Dates are fixed, so that the gallery changes only when an audit does.
+Suspects are the shipped examples, and files made here: noise in the shape of an example, a LoRA for a base that the
+default set does not speak about, and a stranger to a set of invented artists (invented.py).  Dates are fixed, so that
+the gallery changes only when an audit does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import invented
 import numpy as np
 import pypdfium2
 from safetensors.numpy import load_file, save_file
@@ -25,6 +27,7 @@ SUSPECTS = {
     "match": "examples/01-serov-kohya-r6.safetensors",
     "inconclusive": "examples/02-canaletto-kohya-r6.safetensors",
     "mixture": "examples/07-merge-of-01-and-02-r8.safetensors",
+    "no-match": "by-nobody-of-the-set.safetensors",
     "derivative": "examples/08-rescaled-copy-of-a-reference.safetensors",
     "noise": "noise.safetensors",
     "out-of-scope": "other-base.safetensors",
@@ -70,9 +73,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         noise(Path(made))
         other_base(Path(made))
+        demonstration, _ = invented.build(HERE.parent / "examples/04-outsider-hals-kohya-r6.safetensors", Path(made))
         for kind, path in SUSPECTS.items():
             os.chdir(HERE.parent if path.startswith("examples/") else made)
-            audit = check(path).to_dict()
+            audit = check(path, demonstration if kind == "no-match" else None).to_dict()
             document = render_pdf(audit)
             (HERE / f"{kind}.html").write_text(render_html(audit), encoding="utf-8")
             (HERE / f"{kind}.pdf").write_bytes(document)

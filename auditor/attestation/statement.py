@@ -20,7 +20,7 @@ PREDICATE_TYPE = "urn:lora-style-audit:predicate:audit:v1"
 TENSORS = "#tensors"
 """Ending of the subject that stands for the tensor section alone."""
 SET_FIELDS = ("name", "digest", "base", "features", "artists", "references", "alpha_floor")
-OPEN_SET_FIELDS = ("p", "p_min", "p_interval", "null_artists", "statistic", "alpha")
+OPEN_SET_FIELDS = ("p", "p_min", "p_interval", "p_member", "null_artists", "statistic", "alpha")
 ARTIST_FIELDS = ("artist", "score", "p", "p_exclusion", "log10_lr", "lr_bound")
 NEAREST = 3
 """Artists that the statement repeats; all are in the audit that `audit_sha256` names."""
@@ -57,7 +57,7 @@ def statement(audit: Mapping[str, Any]) -> dict[str, Any]:
                 "policy": _policy(audit["options"].get("policy")),
                 "coverage": audit["coverage"],
                 "verdict": audit["verdict"],
-                "open_set": {key: audit["open_set"][key] for key in OPEN_SET_FIELDS},
+                "open_set": {key: audit["open_set"][key] for key in OPEN_SET_FIELDS if key in audit["open_set"]},
                 "artists": [{key: row[key] for key in ARTIST_FIELDS} for row in audit["artists"][:NEAREST]],
                 "derivative": audit["derivative"],
             },

@@ -9,9 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from auditor.attestation.envelope import keyed, opened, signed_by
+from auditor.attestation.keyless import is_bundle, signed_as
 from auditor.attestation.reproduce import rerun
 from auditor.attestation.statement import PREDICATE_TYPE, STATEMENT_TYPE, TENSORS, audit_digest, statement
 from auditor.errors import AttestationError, AuditorError, UsageError
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who is said to have signed a Sigstore bundle, and what is needed to check that."""
+
+    identity: str
+    """An address, or a workflow's URI."""
+    issuer: str | None = None
+    """Who vouched for it; None accepts any."""
+    trusted_root: Path | None = None
+    offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ def verify(
     document: Mapping[str, Any],
     *,
     key: Path | None = None,
+    signer: Signer | None = None,
     suspect: Path | None = None,
     audit: Mapping[str, Any] | None = None,
     rerun_audit: bool = False,
@@ -36,14 +50,15 @@ def verify(
 ) -> list[Check]:
     """All checks that the given pieces allow, in order; a check that could not be made says so.
 
-    document: a bare statement or a DSSE envelope.  key: public key in PEM form.  suspect: the file that the statement
-    is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit `suspect` again and compare.  Raises
+    document: a bare statement, a DSSE envelope or a Sigstore bundle.  key: public key in PEM form; signer: of a bundle.
+    suspect: the file that the statement is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit
+    `suspect` again and compare.  Raises
     AttestationError where the document is no statement of ours, UsageError where a rerun lacks its file.
     """
     if rerun_audit and suspect is None:
         raise UsageError("There is nothing to audit again.", advice="Name the file with --suspect FILE.")
     found = parse(document)
-    checks = [Check("form", True, f"in-toto statement, predicate {PREDICATE_TYPE}"), _signature(document, key)]
+    checks = [Check("form", True, f"in-toto statement, predicate {PREDICATE_TYPE}"), _signature(document, key, signer)]
     if suspect is not None:
         checks += _file(found, suspect)
     if audit is not None:
@@ -56,7 +71,8 @@ def verify(
 def parse(document: Mapping[str, Any]) -> dict[str, Any]:
     """The statement inside a document.  Raises AttestationError for anything but one of our own."""
     try:
-        found = json.loads(opened(document)) if keyed(document) else dict(document)
+        envelope = document["dsseEnvelope"] if is_bundle(document) else document
+        found = json.loads(opened(envelope)) if keyed(envelope) else dict(envelope)
         if found["_type"] != STATEMENT_TYPE or found["predicateType"] != PREDICATE_TYPE:
             raise ValueError(f"it is of type {found['_type']!r} with predicate {found['predicateType']!r}")
         if set(found["predicate"]) < {"verdict", "reference_set", "options", "seed", "audit_sha256"}:
@@ -75,8 +91,12 @@ def _digests(found: Mapping[str, Any]) -> dict[str, str]:
     return {"file": subjects[False], "tensors": subjects[True]}
 
 
-def _signature(document: Mapping[str, Any], key: Path | None) -> Check:
-    """Whether the document is signed by the key."""
+def _signature(document: Mapping[str, Any], key: Path | None, signer: Signer | None) -> Check:
+    """Whether the document is signed by the key, or by the signer."""
+    if is_bundle(document):
+        return _bundle(document, key, signer)
+    if signer is not None:
+        return Check("signature", False, "this is no Sigstore bundle: it names nobody who signed")
     if not keyed(document):
         passed = None if key is None else False
         return Check("signature", passed, "there is none: anybody can have written this statement")
@@ -84,6 +104,17 @@ def _signature(document: Mapping[str, Any], key: Path | None) -> Check:
         return Check("signature", None, "not checked: no public key was given")
     good = signed_by(document, key)
     return Check("signature", good, f"made with the key {key}" if good else f"none was made with the key {key}")
+
+
+def _bundle(document: Mapping[str, Any], key: Path | None, signer: Signer | None) -> Check:
+    """Whether a Sigstore bundle is signed by the signer."""
+    if signer is None:
+        wrong_means = key is not None
+        why = "a Sigstore bundle is made by an identity, not by a key" if wrong_means else "no identity was given"
+        return Check("signature", False if wrong_means else None, f"not checked: {why}")
+    problem = signed_as(document, signer.identity, signer.issuer, signer.trusted_root, signer.offline)
+    vouched = f", as {signer.issuer} vouched" if signer.issuer else "; no issuer was asked for"
+    return Check("signature", problem is None, f"made by {signer.identity}{vouched}" if problem is None else problem)
 
 
 def _file(found: Mapping[str, Any], suspect: Path) -> list[Check]:

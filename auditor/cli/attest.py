@@ -35,6 +35,14 @@ def attest(
             envvar="AUDIT_KEY", metavar="KEY.pem", help='Sign with this Ed25519 key. Needs the extra "attest".'
         ),
     ] = None,
+    sigstore: Annotated[
+        bool,
+        typer.Option("--sigstore", help='Sign with the identity in AUDIT_ID_TOKEN. Needs the extra "sigstore".'),
+    ] = False,
+    trust_config: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIT_TRUST_CONFIG", metavar="FILE", help="A Sigstore other than the public one."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -43,17 +51,19 @@ def attest(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
 ) -> None:
-    """Make an in-toto statement of an audit: what was audited, with what, the verdict; signed with --key."""
-    from auditor.attestation import sign, statement
+    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it."""
+    from auditor.attestation import statement
     from auditor.attestation.statement import written
 
+    if key and sigstore:
+        raise UsageError("--key and --sigstore are two ways to sign.", advice="Choose one.")
     audits = read(audit)
     if len(audits) > 1 and (output is None or not _is_folder(output)):
         raise UsageError(
             f"{audit} holds {len(audits)} audits, and a statement is about one.", advice="Name a folder: -o DIR."
         )
     made = [(one, written(statement(one))) for one in audits]
-    documents = [(one, written(sign(text.encode("ascii"), key)) if key else text) for one, text in made]
+    documents = [(one, _signed(text, key, sigstore, trust_config)) for one, text in made]
     if output is None:
         emit(documents[0][1])
         return
@@ -62,6 +72,17 @@ def attest(
         write_text(path, text)
         if not quiet:
             remark(f"Statement: {path}")
+
+
+def _signed(text: str, key: Path | None, sigstore: bool, trust: Path | None) -> str:
+    """A statement, signed as asked."""
+    from auditor.attestation import sign, sign_keyless
+    from auditor.attestation.statement import written
+
+    payload = text.encode("ascii")
+    if sigstore:
+        return written(sign_keyless(payload, trust))
+    return written(sign(payload, key)) if key else text
 
 
 def verify(
@@ -78,6 +99,14 @@ def verify(
             envvar="AUDIT_PUBLIC_KEY", metavar="KEY.pub", help="Public key of whoever is said to have signed."
         ),
     ] = None,
+    identity: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Who is said to have signed a Sigstore bundle.")
+    ] = None,
+    issuer: Annotated[str | None, typer.Option(metavar="URL", help="Who must have vouched for that identity.")] = None,
+    trusted_root: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIT_TRUSTED_ROOT", metavar="FILE", help="Root of a Sigstore other than the public one."),
+    ] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Audit the file again and compare.")] = False,
     refs: Refs = None,
     offline: Offline = False,
@@ -88,11 +117,15 @@ def verify(
     Exit codes: 0 every check that was made passed · 1 one failed · 2 wrong usage · 3 the file cannot be read. A check
     that lacks a key or a file is told as "not checked".
     """
+    from auditor.attestation import Signer
     from auditor.attestation import verify as check
     from auditor.attestation.envelope import read_document
 
     one = _single(audit) if audit else None
-    options: dict[str, Any] = {"key": key, "suspect": suspect, "audit": one, "rerun_audit": rerun}
+    signer = Signer(identity, issuer, trusted_root, offline) if identity else None
+    if signer is None and (issuer or trusted_root):
+        raise UsageError("Nobody is named who should have signed.", advice="Give --identity too.")
+    options: dict[str, Any] = {"key": key, "signer": signer, "suspect": suspect, "audit": one, "rerun_audit": rerun}
     if refs is None:
         checks = check(read_document(document), **options)
     else:

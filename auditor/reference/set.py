@@ -73,6 +73,11 @@ class View:
         return np.asarray(np.nanmax(self.null_scores, axis=1))
 
     @cached_property
+    def member_statistic(self) -> Floats:
+        """The best normalised score of each reference among all artists (n,), its own part left out."""
+        return np.asarray(np.nanmax(self.normaliser(self.genuine), axis=1))
+
+    @cached_property
     def genuine_scores(self) -> Floats:
         """Normalised score (n,) of each reference with its own artist, its own part left out."""
         scores = self.normaliser(self.genuine)

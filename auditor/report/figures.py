@@ -444,13 +444,13 @@ def share_bar(value: float, rest: bool) -> Markup:
     return tag("svg", *marks, viewBox="0 0 120 16", class_="span", aria_hidden="true")
 
 
-def pips(of100: int) -> Markup:
+def pips(of100: int, title: str) -> Markup:
     """One hundred dots, `of100` of them filled."""
     marks = [
         tag("circle", cx=8 + 16 * (i % 20), cy=8 + 16 * (i // 20), r=5.2, class_="pip on" if i < of100 else "pip")
         for i in range(100)
     ]
-    return svg("pips", 80, say("h.pips"), say("pips.desc", n=of100), marks, width=320)
+    return svg("pips", 80, title, say("pips.desc", n=of100), marks, width=320)
 
 
 # ---------------------------------------------------------------------------------------------- icons

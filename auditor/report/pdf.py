@@ -88,6 +88,12 @@ def printable(text: str) -> str:
     return "".join(c if _covered(ord(c)) else _escape(ord(c)) for c in unicodedata.normalize("NFC", text))
 
 
+def lacking(view: View) -> bool:
+    """Whether a view holds characters that the fonts lack."""
+    text = json.dumps(dataclasses.asdict(view), ensure_ascii=False)
+    return any(not _covered(ord(c)) for c in unicodedata.normalize("NFC", text))
+
+
 def breakable(text: str, longest: int = LONGEST_WORD) -> str:
     """`text` with places to break a line inside words of more than `longest` characters."""
     return re.sub(rf"\S{{{longest + 1},}}", lambda m: "\u200b".join(re.findall(".{1,16}", m[0])), text)
@@ -103,7 +109,8 @@ def _escape(code: int) -> str:
 
 def _document(audit: Mapping[str, Any], source: str) -> dict[str, Any]:
     """All that the template shows."""
-    view = _mapped(build(audit))
+    whole = build(audit)
+    view = _mapped(whole)
     digest = hashlib.sha256(source.encode()).hexdigest()
     colours = palette(view.label)
     return {
@@ -115,14 +122,14 @@ def _document(audit: Mapping[str, Any], source: str) -> dict[str, Any]:
         "colours": colours,
         "footer": say("pdf.footer", tool=view.tool, file=_short(view.file), digest=digest[:16]),
         "page": say("pdf.page", page="{page}", pages="{pages}"),
-        "first": _first(view, digest),
+        "first": _first(view, digest, lacking(whole)),
         "blocks": [_block(b) for b in sections(view)],
         "attachment": {"name": ATTACHMENT, "description": say("pdf.attachment")},
     }
 
 
-def _first(view: View, digest: str) -> dict[str, Any]:
-    """Page one."""
+def _first(view: View, digest: str, escaped: bool) -> dict[str, Any]:
+    """Page one; `escaped`: some characters are shown as escapes, which it then explains."""
     found = first_page(view)
     return {
         "title": say("title"),
@@ -138,7 +145,7 @@ def _first(view: View, digest: str) -> dict[str, Any]:
         "not_title": say("h.not"),
         "not_items": list(view.does_not_say),
         "identity": [_row(r) for r in view.identity],
-        "attached": say("pdf.attached", name=ATTACHMENT, digest=digest),
+        "attached": say("pdf.attached", name=ATTACHMENT, digest=digest) + (" " + say("pdf.escaped") if escaped else ""),
     }
 
 

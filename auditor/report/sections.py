@@ -67,7 +67,8 @@ def first_page(v: View) -> tuple[Block, ...]:
     if v.audited and v.controls_alarm:
         found.append(Block("callout", v.controls_text, loud=True))
     if v.audited and v.sure:
-        found += [_heading("h.sure", 2), Block("text", v.sure.words), _figure(figures.pips(v.sure.of100), width=0.56)]
+        dots = _figure(figures.pips(v.sure.of100, v.sure.pips), width=0.56)
+        found += [_heading("h.sure", 2), Block("text", v.sure.words), dots]
         found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}"))
     return tuple(found)
 

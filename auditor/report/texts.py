@@ -43,6 +43,13 @@ TEXTS: Final[dict[str, str]] = {
     "artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
     "some artist in it.",
+    "sure.member": "Of 100 LoRAs by artists who are in the set, about {n} would look as unlike everyone in it as this "
+    "one does.",
+    "sure.member.few": "Of 100 LoRAs by artists who are in the set, fewer than 1 would look as unlike everyone in it "
+    "as this one does.",
+    "sure.member.found": "Of 100 LoRAs by artists outside the set, about {n} come out as this one did; the others stay "
+    "inconclusive.",
+    "sure.member.found.all": "All LoRAs by artists outside the set that were examined come out as this one did.",
     "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
     "a smaller figure than this (p = {p_min}).",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
@@ -51,6 +58,8 @@ TEXTS: Final[dict[str, str]] = {
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
     "fact.p": "p-value",
     "fact.p.note": "chance of so close a resemblance for an artist outside the set; 95 % range {low} to {high}",
+    "fact.member": "p, by an artist of the set",
+    "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
     "fact.floor": "least p of this set",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",
@@ -135,6 +144,7 @@ TEXTS: Final[dict[str, str]] = {
     "subnetworks.rank": "rank {rank} of {n}",
     "subnetworks.col.first": "First in this part",
     "h.pips": "One hundred LoRAs by outside artists",
+    "h.pips.member": "One hundred LoRAs by artists of the set",
     "pips.desc": "{n} of 100 dots are filled.",
     "table.show": "The same as a table",
     # mixture, derivative
@@ -223,6 +233,9 @@ TEXTS: Final[dict[str, str]] = {
     "reproduce.lead": "The same file, the same reference set and the same seed give the same figures, byte for byte.",
     "row.seed": "Seed",
     "row.alpha": "Level α",
+    "row.policy": "SHA-256 of the policy",
+    "row.baseline": "SHA-256 of its baseline",
+    "policy.unnamed": "POLICY.toml",
     "row.resamples": "Resamples",
     "row.made": "Made",
     "row.tool": "Tool",
@@ -241,6 +254,8 @@ TEXTS: Final[dict[str, str]] = {
     "pdf.page": "Page {page} of {pages}",
     "pdf.attachment": "The audit as data: every figure of this document, unrounded",
     "pdf.attached": "Attached to this PDF: {name}, the audit as data. Its SHA-256 is {digest}.",
+    "pdf.escaped": "Letters that the fonts of this document lack stand here as codes such as \\u845b; the attached "
+    "data and the web page of this audit have the letters themselves.",
     "row.set": "Reference set",
     # batch
     "index.title": "Style audits of {n} LoRAs",
@@ -271,6 +286,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "not.NO_MATCH": (
         "It does not say that no artist’s works were used. An artist outside this set would look just like this.",
+        "It does not clear the file: adding noise or merging can make any file look like nobody’s.",
         "It does not say that the artists listed can be ruled out; see the column “p excl.” for that.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),

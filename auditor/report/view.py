@@ -65,6 +65,8 @@ class Sure:
     alpha: str
     of100: int
     """Dots to fill of one hundred."""
+    pips: str
+    """What the hundred are."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ def build(audit: Fields) -> View:
         file=file,
         sentence=show(verdict["sentence"]),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
-        sure=_sure(opened, audit["reference_set"]) if opened else None,
+        sure=_sure(opened, label) if opened else None,
         asked=_asked(audit["reference_set"], skipped is None),
         facts=_facts(audit),
         does_not_say=lines("not", label),
@@ -399,10 +401,12 @@ def _basename(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
 
 
-def _sure(opened: Fields, info: Fields) -> Sure:
-    """The open-set p-value as words."""
+def _sure(opened: Fields, label: str) -> Sure:
+    """The p-value of the conclusion as words: of the open-set test, or for NO_MATCH of the test of membership."""
+    if label == "NO_MATCH" and opened.get("p_member") is not None:
+        return _sure_of_none(opened)
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
-    n = round(100 * p)
+    n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
     at_floor = p <= p_min * (1 + 1e-9)
     compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
@@ -414,7 +418,28 @@ def _sure(opened: Fields, info: Fields) -> Sure:
         p_min=names["p_min"],
         alpha=names["alpha"],
         of100=min(100, n),
+        pips=say("h.pips"),
     )
+
+
+def _sure_of_none(opened: Fields) -> Sure:
+    """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
+    p, n = opened["p_member"], of_hundred(opened["p_member"])
+    found = round(100 * opened.get("outsiders_no_match", 0.0))
+    names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
+    return Sure(
+        words=say("sure.member", n=n) if n else say("sure.member.few"),
+        compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
+        floor=say("sure.member.found" if found < 100 else "sure.member.found.all", n=found),
+        **(names | {"p": probability(opened["p"])}),
+        of100=min(100, n),
+        pips=say("h.pips.member"),
+    )
+
+
+def of_hundred(p: float) -> int:
+    """How many of a hundred, rounded up as a verdict's sentence does; 0 where it is clearly fewer than one."""
+    return math.ceil(100 * p - 1e-9) if p >= 0.005 else 0
 
 
 def _facts(audit: Fields) -> tuple[Row, ...]:
@@ -425,6 +450,8 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note", low=low, high=high)))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
+        if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
+            facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=say("fact.member.note")))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
         bounded = named["lr_bound"] is not None
@@ -723,15 +750,26 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
+        *_policy_rows(audit["options"].get("policy")),
         Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
         Row(say("row.made"), show(audit["created_at"], 80)),
     )
+
+
+def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
+    """The digests of the policy that was in force."""
+    if not policy:
+        return ()
+    found = (("row.policy", policy.get("sha256")), ("row.baseline", policy.get("baseline_sha256")))
+    return tuple(Row(say(key), _known(value), code=True) for key, value in found if value)
 
 
 def command(audit: Fields) -> tuple[str, ...]:
     """The command line that gives this audit again, in pieces: command and file, then an option each."""
     options = {k: audit["options"].get(k) for k in ("refs", "features", "alpha", "resamples")} | {"seed": audit["seed"]}
     pieces = [["audit", "check", str(audit["suspect"]["path"])]]
+    policy = audit["options"].get("policy")
+    options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
     pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
     return tuple(show(shlex.join(piece), 1200) for piece in pieces)
 

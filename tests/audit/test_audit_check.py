@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import auditor
 from auditor.audit import check
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.reference import ReferenceSet
-from auditor.report import schema
+from auditor.report import render, schema
 from auditor.report.json import render_json
 from auditor.result import Audit
 
@@ -323,6 +324,15 @@ def test_garbage_is_skipped(reference: ReferenceSet, tmp_path: Path, content: by
     skipped = out_of_scope(tmp_path / "x.safetensors", reference).skipped
     assert skipped is not None
     assert skipped.code in ("malformed", "not-a-lora")
+
+
+def test_what_is_not_audited_is_still_told_apart_by_its_bytes(reference: ReferenceSet, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"hello")
+    suspect = out_of_scope(tmp_path / "x.safetensors", reference).suspect
+    assert (suspect.sha256, suspect.bytes) == (hashlib.sha256(b"hello").hexdigest(), 5)
+    (found,) = json.loads(render([document(audited(tmp_path / "x.safetensors", reference))], "sarif"))["runs"]
+    assert found["artifacts"][0]["hashes"] == {"sha-256": suspect.sha256}
+    assert out_of_scope(tmp_path / "nosuch.safetensors", reference).suspect.sha256 is None
 
 
 def test_a_missing_file_is_skipped(reference: ReferenceSet, tmp_path: Path) -> None:

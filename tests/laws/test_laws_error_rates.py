@@ -10,7 +10,7 @@ from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
 from auditor.embedding.backend import centroids, cosines, fit
-from auditor.evidence import exclusion_p, open_set, per_artist_p, scores_of
+from auditor.evidence import exclusion_p, member_p, open_set, outsiders_no_match, per_artist_p, scores_of
 from auditor.reference.set import View
 from auditor.reference.trials import run_half_out_trials, run_trials
 
@@ -79,6 +79,40 @@ def test_the_true_artist_is_rarely_excluded_and_others_often_are(judged: Judged)
     own[np.arange(len(truth)), truth] = True
     assert np.sum(excluded[own]) <= most_false(len(truth))
     assert np.mean(excluded[~own]) > 0.3
+
+
+def test_files_of_the_sets_artists_are_rarely_called_nobodys_and_outsiders_often_are(judged: Judged) -> None:
+    """p_member, on works that no reference shows; what the set says of its own power is true."""
+    world, view = judged.world, judged.view
+    best = [
+        np.array([scores_of(view, point).max() for point in view.projection(x)[:, None]])
+        for x in (world.files(np.repeat(judged.styles, 5, axis=0)), world.files(world.artists(300)))
+    ]
+    called = [member_p(view, statistic) <= ALPHA for statistic in best]
+    assert called[0].sum() <= most_false(5 * ARTISTS)
+    assert called[1].mean() > 0.4
+    assert outsiders_no_match(view, ALPHA) == pytest.approx(called[1].mean(), abs=0.2)
+
+
+@pytest.mark.parametrize("style", [0.0, 0.4, 1.5], ids=["no styles", "faint styles", "clear styles"])
+def test_over_many_sets_members_are_called_nobodys_at_the_claimed_rate(style: float) -> None:
+    """A new set and a new member for every count, also where styles hardly show: 19 artists, α = 0.1."""
+    worlds, alpha, artists, width = 60, 0.1, 19, 60
+    members = outsiders = joint = 0
+    for seed in range(worlds):
+        world = World(np.random.default_rng([seed, 7]), width=width, style_dimensions=15, style=style)
+        styles, x, artist = references(world, artists, 4)
+        view = view_of(x, artist, blocks=1)
+        member, other = (scores_of(view, point) for point in
+                         view.projection(world.files(np.vstack([styles[:1], world.artists(1)])))[:, None])  # fmt: skip
+        members += int(member_p(view, member.max())[0] <= alpha + 1e-9)
+        outsiders += int(member_p(view, other.max())[0] <= alpha + 1e-9)
+        joint += int(exclusion_p(view, other).max() <= alpha + 1e-9)
+    limit = stats.binom.ppf(0.9995, worlds, alpha)
+    assert members <= limit
+    assert outsiders >= joint  # one test for all artists finds no less than excluding one after the other
+    if style > 1:
+        assert outsiders > limit
 
 
 def test_one_named_artist_in_advance_is_rarely_accused_by_others_files(judged: Judged) -> None:

@@ -133,7 +133,8 @@ def opened(p: float, best: float, null: list[float], names: list[str]) -> OpenSe
     beyond = sorted(null, reverse=True)[:6]  # p of anything above the seventh is at most (1 + 6 / 3) / 61 < 0.05
     owner = [i // 3 for i in range(len(null))]
     span = (round(p / 2, 6), round(p, 6))
-    return OpenSet(round(p, 6), round(1 / 61, 6), 60, best, null, 0.05, span, beyond[-1], sorted(names), owner)
+    figures = round(p, 6), round(1 / 61, 6), 60, best, null, 0.05, span, 0.031, 0.42, beyond[-1]
+    return OpenSet(*figures, sorted(names), owner)
 
 
 FEATURES = "gram-left+delta/k16/seed0/v1"

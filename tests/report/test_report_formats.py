@@ -160,6 +160,17 @@ def test_junit() -> None:
     assert [case.find("error") is not None for case in suite.findall("testcase")] == [False] * 4 + [True, True, False]
 
 
+def test_junit_keeps_to_its_schema() -> None:
+    etree = pytest.importorskip("lxml.etree")
+    form = etree.XMLSchema(etree.parse(str(Path(__file__).with_name("junit.xsd"))))
+    hostile = [*every(), audit(hostile=True).to_dict()]
+    for audits in (every(), every()[:1], hostile):
+        form.assertValid(etree.fromstring(render(audits, "junit").encode("utf-8")))
+    wrong = etree.fromstring(render(every(), "junit").encode("utf-8"))
+    del wrong[0].attrib["errors"]
+    assert not form.validate(wrong)
+
+
 def test_markdown_is_inert() -> None:
     found = render_markdown(audit(hostile=True).to_dict())
     outside = re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", "", found)

@@ -176,7 +176,7 @@ def test_one_mark_per_datum() -> None:
     assert figures.map_figure(view.map).count('class="label"') == 5
     assert figures.parts_figure(view.parts).count("datum tick") == 3 * 59
     assert figures.parts_figure(view.parts).count("datum bar") == 3
-    assert figures.pips(17).count('class="pip on"') == 17
+    assert figures.pips(17, "LoRAs").count('class="pip on"') == 17
     assert page().count('<tr role="row"') - 1 == 60
     assert sum(n for _, _, n in figures.null_table(view.null)) == 180
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ pdfium = pytest.importorskip("pypdfium2")
 from auditor.errors import AuditorError  # noqa: E402
 from auditor.report import pdf, schema  # noqa: E402
 from auditor.report.pdf import COVERED, attachment, breakable, printable, render_pdf  # noqa: E402
+from auditor.report.texts import TEXTS  # noqa: E402
 from auditor.report.view import build  # noqa: E402
 
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
@@ -139,6 +141,56 @@ def test_tagged_and_archival(made: dict[str, bytes], label: str) -> None:
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
+ALLOWED = {"Document": None, "LI": "L", "Lbl": "LI", "LBody": "LI", "TR": ("Table", "THead", "TBody", "TFoot"),
+           "TH": "TR", "TD": "TR", "THead": "Table", "TBody": "Table", "TFoot": "Table"}  # fmt: skip
+"""Structure element → where ISO 32000-1, 14.8.4 lets it stand; all others may stand anywhere."""
+
+
+STANDARD = re.compile("Document|Part|Sect|Div|H[1-6]|P|L|LI|Lbl|LBody|Table|THead|TBody|TFoot|TR|TH|TD|Figure|Span|"
+                      "Caption|Link|Code|Note|Em|Strong|Title")  # fmt: skip
+
+
+def elements(node: Any, parent: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(tag, tag of its parent, element) of a structure tree, in reading order."""
+    node = node.get_object()
+    if not isinstance(node, dict):
+        return
+    tag = str(node["/S"])[1:] if "/S" in node else parent
+    if "/S" in node:
+        yield tag, parent, node
+    kids = node.get("/K", [])
+    for kid in kids if isinstance(kids, list) else [kids]:
+        if not isinstance(kid, int):
+            yield from elements(kid, tag)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_structure_is_what_a_screen_reader_needs(made: dict[str, bytes], label: str) -> None:
+    """What a checker of PDF/UA-1 asks of the tree: nesting, alternatives, header cells, titles, tab order, content."""
+    document = read(made[label])
+    root = document.trailer["/Root"]
+    found = list(elements(root["/StructTreeRoot"]))
+    roles = root["/StructTreeRoot"].get("/RoleMap", {})
+    for tag, parent, node in found:
+        assert STANDARD.fullmatch(tag) or STANDARD.fullmatch(str(roles.get(f"/{tag}", ""))[1:]), tag
+        allowed = ALLOWED.get(tag)
+        assert not allowed or parent in allowed, (tag, parent)
+        if tag == "TH":
+            attributes = node["/A"] if isinstance(node["/A"], list) else [node["/A"]]
+            assert any(a.get_object().get("/Scope") in ("/Column", "/Row", "/Both") for a in attributes)
+        if tag == "Figure":
+            assert len(str(node["/Alt"])) > 30
+    assert document.metadata.title
+    assert root["/MarkInfo"].get("/Suspects", False) != True  # noqa: E712 - a PDF boolean
+    for page in document.pages:
+        content = page.get_contents().get_data()
+        assert content.count(b"BDC") + content.count(b"BMC") == content.count(b"EMC")
+        assert "/StructParents" in page
+        assert page.get("/Tabs", "/S") == "/S"
+        for font in page["/Resources"].get("/Font", {}).values():
+            assert "/ToUnicode" in font.get_object()
+
+
 def structure(node: Any) -> tuple[list[str], list[str]]:
     """Tags in reading order and the alternative texts of the figures."""
     node = node.get_object()
@@ -199,6 +251,16 @@ def test_characters_that_the_fonts_lack_are_escaped_and_the_rest_is_set() -> Non
     document = render_pdf(rare)
     assert words("\\u845b\\u98fe\\u5317\\u658e") in whole(document)
     assert json.loads(read(document).attachments["audit.json"][0])["verdict"]["sentence"] == "葛飾北斎"
+    assert words(TEXTS["pdf.escaped"]) in words(read(document).pages[0].extract_text())
+
+
+def test_names_in_greek_and_cyrillic_are_set_as_they_are_and_need_no_note() -> None:
+    plain = audit().to_dict()
+    plain["artists"][0]["artist"], plain["artists"][1]["artist"] = "Илья Репин", "Δομήνικος Θεοτοκόπουλος"
+    text = whole(render_pdf(plain))
+    assert words("Илья Репин") in text
+    assert words("Δομήνικος Θεοτοκόπουλος") in text
+    assert words(TEXTS["pdf.escaped"]) not in text
 
 
 def test_every_character_that_is_let_through_can_be_set() -> None:

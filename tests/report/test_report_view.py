@@ -120,6 +120,15 @@ def test_a_mixture_says_what_it_does_not_explain() -> None:
     ]
 
 
+def test_command_names_the_policy_that_was_in_force() -> None:
+    plain = audit().to_dict()
+    note = {"file": "our policy.toml", "sha256": "ab" * 32, "baseline_sha256": None, "blocks": True}
+    ruled = plain | {"options": plain["options"] | {"policy": note}}
+    assert command(ruled)[-1] == "--policy 'our policy.toml'"
+    assert "--policy" not in " ".join(command(plain))
+    assert [row.value for row in build(ruled).reproduce if "policy" in row.name] == ["ab" * 32]
+
+
 def test_command_is_quoted_and_visible() -> None:
     hostile = command(audit(hostile=True).to_dict())
     assert hostile[0].startswith("audit check '../x\" onmouseover=")
