@@ -35,6 +35,7 @@ def load_lora(path: str | os.PathLike[str], *, with_beside: bool = False) -> Lor
     with open_container(path) as container:
         structure = describe(container)
         refuse_foreign(container, structure)
+        container.read_ahead()
         reading = Reading(container, structure)
         reading.run()
         extra = reading.beside() if with_beside else {}
