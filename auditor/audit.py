@@ -62,7 +62,8 @@ def check(
     reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds)
     try:
         with frame.timed("read"):
-            artifact, weights = artifact or read_artifact(path), load_lora(path)
+            weights = load_lora(path)  # before the hashes, which cost more than refusing a file that is too large
+            artifact = artifact or read_artifact(path)
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:

@@ -24,8 +24,8 @@ from auditor.lora.safetensors import MAX_HEADER, Entry, Header, header_length, p
 from auditor.lora.text import shown
 from auditor.lora.torch_zip import read_torch_zip
 
-MAX_READ = 1_536 * 2**20
-"""Most bytes of float32 that one file may decode to; keeps an audit below 2 GiB."""
+MAX_READ = 1_280 * 2**20
+"""Most bytes of numbers that are held of one file; keeps an audit below 2 GiB."""
 
 MAX_AHEAD = 512 * 2**20
 """Most bytes of float32 that are decoded in one go, into one piece of memory; larger files go tensor by tensor."""
@@ -84,10 +84,7 @@ class Container:
         count = math.prod(entry.shape)
         self._budget -= 4 * count
         if self._budget < 0:
-            raise NotAuditable(
-                f"{shown(self.path)} holds more than {MAX_READ // 2**20} MiB of LoRA weights in single precision.",
-                advice="Reduce its rank with a resize tool, or audit a smaller export of it.",
-            )
+            raise self.too_large()
         if name in self._ahead:
             return self._ahead[name]
         raw = self.read_bytes(entry.begin, count * BYTES[entry.dtype])
@@ -118,7 +115,7 @@ class Container:
         """
         tensors = sorted(self.entries.items(), key=lambda item: item[1].begin)
         numbers = sum(math.prod(entry.shape) for _, entry in tensors)
-        if self.kind != "safetensors" or 4 * numbers > min(MAX_AHEAD, self._budget):
+        if self.kind != "safetensors" or self.large:
             return
         values = np.empty(numbers, np.float32)
         at = 0
@@ -146,6 +143,23 @@ class Container:
             if not (-MAX_MAGNITUDE <= part.min() and part.max() <= MAX_MAGNITUDE):
                 return False
         return True
+
+    @property
+    def large(self) -> bool:
+        """Whether `read_ahead` leaves the file to be read tensor by tensor, and its factors are to be kept packed."""
+        return 4 * sum(math.prod(entry.shape) for entry in self.entries.values()) > MAX_AHEAD
+
+    def too_large(self) -> NotAuditable:
+        """The error for a file that cannot be held."""
+        return NotAuditable(
+            f"{shown(self.path)} holds more than {MAX_READ // 2**20} MiB of LoRA weights.",
+            advice="Reduce its rank with a resize tool, or audit a smaller export of it.",
+        )
+
+    def repacked(self, name: str) -> None:
+        """Count tensor `name`, which was read, as held in its own format only."""
+        entry = self.entries[name]
+        self._budget += (4 - BYTES[entry.dtype]) * math.prod(entry.shape)
 
     def release(self) -> None:
         """Count what was read so far as no longer held."""
