@@ -60,12 +60,12 @@ class Folded(Factored):
     turns: Turns
 
     @property
-    def left(self) -> Floats:  # type: ignore[override]
+    def left(self) -> Floats:
         """See `Factored.left`."""
         return self.raw.up.astype(np.float64) @ self.turns.left
 
     @property
-    def right(self) -> Floats:  # type: ignore[override]
+    def right(self) -> Floats:
         """See `Factored.right`."""
         return self.turns.right @ self.raw.down.astype(np.float64)
 

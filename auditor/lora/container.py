@@ -140,7 +140,7 @@ class Container:
             raw = block[: len(part) * size]
             read_into(self._descriptor, begin + start * size, raw, self.path)
             decode_into(raw, dtype, part)
-            if not (-MAX_MAGNITUDE <= part.min() and part.max() <= MAX_MAGNITUDE):
+            if not (part.min() >= -MAX_MAGNITUDE and part.max() <= MAX_MAGNITUDE):
                 return False
         return True
 

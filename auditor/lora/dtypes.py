@@ -46,7 +46,7 @@ E4M3 = _e4m3_table()
 
 @cache
 def half_table() -> NDArray[np.float32]:
-    """Value of each of the 65,536 halves: looking numbers up is quicker than numpy's conversion, tenfold for tiny ones."""
+    """Value of each of the 65,536 halves: a look-up is quicker than numpy's conversion, tenfold for tiny numbers."""
     return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 

@@ -44,12 +44,12 @@ class PackedModule(LoraModule):
             object.__setattr__(self, name, value)
 
     @property
-    def up(self) -> Matrix:  # type: ignore[override]
+    def up(self) -> Matrix:
         """See `LoraModule.up`; decoded at each call."""
         return self.packed[0].matrix()
 
     @property
-    def down(self) -> Matrix:  # type: ignore[override]
+    def down(self) -> Matrix:
         """See `LoraModule.down`; decoded at each call."""
         return self.packed[1].matrix()
 

@@ -52,13 +52,10 @@ def load_lora(path: str | os.PathLike[str], *, with_beside: bool = False) -> Lor
 
 
 def _least_held(container: Container, structure: Structure) -> int:
-    """Bytes that the factors of a file take at least, by its header: what is more than can be held is not begun with."""
+    """Bytes that the factors of a file take at least, by its header: more than can be held is not begun with."""
     entries = container.entries
     names = (
-        name
-        for module in structure.modules.values()
-        for role, name in module.roles.items()
-        if role in ("up", "down")
+        name for module in structure.modules.values() for role, name in module.roles.items() if role in ("up", "down")
     )
     return sum(math.prod(entries[name].shape) * min(4, BYTES[entries[name].dtype]) for name in names)
 
