@@ -1,7 +1,7 @@
 """Every attack is read or refused within two seconds of processor time and two gigabytes, as the system's limits.
 
-What is limited is reading, hashing and `audit inspect`, not decompositions.  The limits are those of a child process for
-each file: what exceeds them is killed, and the test names it.
+What is limited is reading, hashing and `audit inspect`, not decompositions.  The limits are those of a child process
+for each file: what exceeds them is killed, and the test names it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from auditor.lora import load_lora
 from auditor.lora.inspect import inspect
 from auditor.lora.provenance import provenance
 
-FIELDS = {"path", "sha256", "tensor_sha256", "autov1", "autov2", "autov3", "sshs_legacy_hash", "bytes", "container", "dialect",
+FIELDS = {"path", "sha256", "tensor_sha256", "autov1", "autov2", "autov3", "sshs_legacy_hash",
+          "bytes", "container", "dialect",
           "trainer",
           "algorithm", "base_family", "base_grounds", "modules", "parts", "rank", "scale", "dtypes", "zero_modules",
           "unread", "truncated", "spectrum", "blocks", "declared", "warnings"}  # fmt: skip
