@@ -2,13 +2,15 @@
 
     python benchmarks/read.py [--largest MiB] [--runs N] [FILE …]
 
-Without files it writes its own: Stable Diffusion XL's attention layers in half precision, from 3 MB to 800 MB, of rank
+Without files it writes its own: Stable Diffusion XL's attention layers in half precision, from 3 MB to 640 MB, of rank
 4 to 128.  Columns are seconds of processor time of the quickest run, each in a process that does the thing twice and
 counts the second, so that imports and the disk are left out:
 
     sha256     hashlib over the file, the least that identifies a file
     read       load_lora: every factor in single precision
-    features   read, and the decomposition of every module that features start from
+    factors    read, and the decomposition of every module that features start from
+    features   that, and features of every module in sketches of 16 directions
+    copies     read, decomposition, and the fingerprint of 256 probes that recognises copies of references
     header     inspect of the header alone (`audit inspect --header`)
     inspect    hashes, scales and spectra
     torch      safetensors' own loader and diffusers' conversion to its names, where they are installed
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -28,13 +31,26 @@ import numpy as np
 
 SIZES = {3: 4, 25: 4, 100: 16, 200: 32, 400: 64, 800: 128}
 """MiB, about → rank."""
+FACTORS = """
+import sys
+from auditor.embedding.features import factor_all
+from auditor.lora import load_lora
+def factored(p):
+    weights = load_lora(p)
+    return factor_all(weights, weights.modules)
+"""
 TASKS = {
     "sha256": "import hashlib; work = lambda p: hashlib.file_digest(open(p, 'rb'), 'sha256').hexdigest()",
     "read": "from auditor.lora import load_lora as work",
-    "features": (
-        "from auditor.lora import load_lora\nfrom auditor.lora.algebra import canonical\n"
-        "def work(p):\n    for m in load_lora(p).modules.values():\n        canonical(m)"
+    "factors": FACTORS + "work = factored",
+    "features": FACTORS
+    + (
+        "from auditor.embedding.features import features, sketch_bases\n"
+        "bases = sketch_bases({q: m.shape for q, m in load_lora(sys.argv[1]).modules.items()}, 16, 0)\n"
+        "work = lambda p: features(factored(p), bases)"
     ),
+    "copies": FACTORS
+    + ("from auditor.embedding.sketches import fingerprint\nwork = lambda p: fingerprint(factored(p))"),
     "header": "from auditor.lora.inspect import inspect\nwork = lambda p: inspect(p, header_only=True)",
     "inspect": "from auditor.lora.inspect import inspect as work",
     "torch": (
@@ -95,7 +111,8 @@ def measure(task: str, path: Path, runs: int) -> tuple[float, float] | None:
     found = []
     for _ in range(runs):
         command = [sys.executable, "-c", HARNESS.format(task=TASKS[task]), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # idle threads that wait would be counted as work
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
         if done.returncode:
             return None
         found.append(tuple(map(float, done.stdout.split())))
@@ -120,7 +137,7 @@ def main() -> None:
                 write(path, int(path.stem), SIZES[int(path.stem)])
             rows = {task: measure(task, path, options.runs) for task in TASKS}
             cells = " ".join(f"{row[0]:9.3f}" if row else f"{'–':>9}" for row in rows.values())
-            sha, features, seen = rows["sha256"], rows["features"], rows["inspect"]
+            sha, features, seen = rows["sha256"], rows["features"], rows["features"]
             ratio = features[0] / sha[0] if features and sha else float("nan")
             peak = seen[1] if seen else float("nan")
             print(f"{name[:28]:28} {path.stat().st_size / 2**20:6.1f} {cells} {ratio:9.1f} {peak:9.0f}", flush=True)

@@ -55,6 +55,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("sha256", found["sha256"]),
         ("tensors' sha256", found["tensor_sha256"]),
         ("AutoV1, V2, V3", found["autov1"] and ", ".join(found[f"autov{n}"] for n in "123")),
+        ("kohya's legacy hash", found["sshs_legacy_hash"]),
         ("bytes", f"{found['bytes']:,} ({found['container']})"),
         ("dialect", found["dialect"]),
         ("trainer", f"{found['trainer']['guess']}: {' '.join(found['trainer']['grounds'])}"),

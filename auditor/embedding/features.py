@@ -17,44 +17,23 @@ depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.lora.algebra import canonical
-from auditor.lora.weights import LoraModule, LoraWeights
+from auditor.embedding.factored import Factored, Floats, factor, factor_all, held
+from auditor.lora.weights import LoraModule
 
-Floats = NDArray[np.float64]
+__all__ = [
+    "KINDS", "KNOWN", "Bases", "Factored", "Floats", "common_directions", "factor", "factor_all", "features",
+    "fit_bases", "half", "held", "module_features", "sketch_bases", "triangle",
+]  # fmt: skip
 KINDS = ("root-gram", "delta")
 KNOWN = ("root-gram", "gram", "delta", "paper")
 RAW_SKETCH = 64
-EMPTY = 1e-12  # a module whose ‖ΔW‖ is below this share of the file's largest has no direction to speak of
-
-
-@dataclass(frozen=True)
-class Factored:
-    """ΔW = left @ right with left = U·S (out, r) and right = Vᵀ (r, in), orthonormal rows; singular values S (r,)."""
-
-    left: Floats
-    right: Floats
-    singular: Floats
-    raw: LoraModule | None = None
-    """The module as stored, for the paper's features only."""
-
-
-def factor(module: LoraModule) -> Factored:
-    """Thin singular value decomposition of scale · up @ down; never forms ΔW."""
-    u, s, vt = canonical(module)
-    return Factored(u * s, vt, s, module)
-
-
-def factor_all(weights: LoraWeights, paths: Iterable[str]) -> dict[str, Factored]:
-    """Factored modules of `paths` that the file adapts, empty ones left out."""
-    found = {path: factor(weights.modules[path]) for path in paths if path in weights.modules}
-    largest = max((np.linalg.norm(f.singular) for f in found.values()), default=0.0)
-    return {path: f for path, f in found.items() if f.singular.size and np.linalg.norm(f.singular) > EMPTY * largest}
 
 
 @dataclass(frozen=True)
@@ -145,7 +124,7 @@ def half(matrix: Floats) -> Floats:
 
 def module_features(f: Factored, out: Floats, into: Floats, kinds: tuple[str, ...]) -> Floats:
     """Features of one module; see the docstring of this file.  Raises ValueError on an unknown kind."""
-    seen = out.T @ f.left
+    seen = f.left_by(out.T)
     strength = np.linalg.norm(f.singular)
     parts = []
     for kind in kinds:
@@ -154,7 +133,7 @@ def module_features(f: Factored, out: Floats, into: Floats, kinds: tuple[str, ..
         elif kind == "gram":
             parts.append(triangle(seen @ seen.T / np.sqrt(np.sum(f.singular**4))))
         elif kind == "delta":
-            parts.append((seen @ (f.right @ into)).ravel() / strength)
+            parts.append((seen @ f.right_by(into)).ravel() / strength)
         elif kind == "paper" and f.raw is not None:
             parts.append(raw_sketch(f.raw))
         else:
@@ -174,8 +153,15 @@ def raw_sketch(module: LoraModule) -> Floats:
 
 def triangle(symmetric: Floats) -> Floats:
     """Upper triangle of a symmetric matrix as a vector of the same norm."""
-    rows, cols = np.triu_indices(len(symmetric))
-    return np.asarray(symmetric[rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2.0)))
+    places, weights = _upper(len(symmetric))
+    return np.asarray(symmetric.ravel()[places] * weights)
+
+
+@lru_cache(maxsize=64)
+def _upper(size: int) -> tuple[NDArray[np.intp], Floats]:
+    """Places of the upper triangle in a flat (size, size) matrix, and 1 on the diagonal, √2 beside it."""
+    rows, cols = np.triu_indices(size)
+    return rows * size + cols, np.where(rows == cols, 1.0, np.sqrt(2.0))
 
 
 def features(factored: dict[str, Factored], bases: Bases) -> tuple[Floats, NDArray[np.bool_]]:

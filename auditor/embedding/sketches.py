@@ -12,6 +12,8 @@ from auditor.embedding.features import Factored
 
 Floats = NDArray[np.float64]
 FINGERPRINT = 256
+PROBES = 32
+"""Probes that are worked on together; divides `FINGERPRINT`."""
 
 
 def fingerprint(factored: dict[str, Factored]) -> Floats:
@@ -21,23 +23,32 @@ def fingerprint(factored: dict[str, Factored]) -> Floats:
     """
     total = np.zeros(FINGERPRINT)
     for path, f in sorted(factored.items()):
-        left, right = (unpacked(bits, width) for bits, width in packed_signs(path, f.left.shape[0], f.right.shape[1]))
-        total += np.einsum("jr,jr->j", left @ f.left, right @ f.right.T)
+        one, two = f.product()
+        left, right = packed_signs(path, len(one), two.shape[1])
+        total += np.einsum("jr,jr->j", signed_sums(left, one), signed_sums(right, two.T))
     norm = np.linalg.norm(total)
     return np.asarray(total / norm if norm > 0 else total)
 
 
 @lru_cache(maxsize=8192)
-def packed_signs(path: str, out: int, into: int) -> tuple[tuple[NDArray[np.uint8], int], tuple[NDArray[np.uint8], int]]:
+def packed_signs(path: str, out: int, into: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Random signs (256, out) and (256, into) of one module, as bits: drawing them costs more than using them."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big"))
     left, right = (np.packbits(rng.integers(0, 2, (FINGERPRINT, width)).astype(np.uint8), 1) for width in (out, into))
-    return (left, out), (right, into)
+    return left, right
 
 
-def unpacked(bits: NDArray[np.uint8], width: int) -> Floats:
-    """Signs ±1 (256, width) of packed bits."""
-    return np.asarray(np.unpackbits(bits, axis=1, count=width) * 2.0 - 1.0, dtype=np.float64)
+def signed_sums(bits: NDArray[np.uint8], matrix: Floats) -> Floats:
+    """Sums (256, r) of the rows of matrix (n, r) with the signs of packed bits (256, n / 8), 1 for + and 0 for −.
+
+    A few probes at a time: all signs of a layer as numbers would not fit the processor's cache.
+    """
+    rows = len(matrix)
+    plus, sums = np.empty((PROBES, rows)), np.empty((len(bits), matrix.shape[1]))
+    for begin in range(0, len(bits), PROBES):
+        plus[:] = np.unpackbits(bits[begin : begin + PROBES], axis=1, count=rows)
+        np.matmul(plus, matrix, out=sums[begin : begin + PROBES])
+    return np.asarray(2 * sums - matrix.sum(0))
 
 
 def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Floats]:

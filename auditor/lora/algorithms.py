@@ -30,6 +30,9 @@ MAX_ELEMENTS = 2**25
 MAX_REWRITTEN = 2**27
 """Most numbers that all rewritten modules of a file may hold together; 512 MiB."""
 
+MAX_FOLDING = 2**35
+"""Most multiplications that taking one core into its factor may need; no trained core needs a hundredth of it."""
+
 Tensors = Mapping[str, NDArray[np.float32]]
 Fault = Callable[[str, str], MalformedFile]
 """(role, what is wrong) → the error that names the file and the tensor."""
@@ -208,7 +211,11 @@ def _rewritten(
 def _fold(core: NDArray[np.float32], right: Matrix) -> Matrix:
     """Σⱼ core[i, j, …] right[j, x] → (i, x·kernel): the core of a Tucker decomposition taken into the right factor."""
     _check_size(core.shape[0] * right.shape[1] * math.prod(core.shape[2:]))
-    folded: Matrix = np.einsum("ijk,jx->ixk", core.reshape(*core.shape[:2], -1), right).reshape(core.shape[0], -1)
+    work = core.size * right.shape[1]
+    if work > MAX_FOLDING:
+        raise TooLarge
+    flat = core.reshape(*core.shape[:2], -1)
+    folded: Matrix = np.einsum("ijk,jx->ixk", flat, right, optimize=work > 2**30).reshape(core.shape[0], -1)
     return folded
 
 

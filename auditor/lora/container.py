@@ -12,19 +12,26 @@ import stat
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import MalformedFile, NotALora, NotAuditable
-from auditor.lora.dtypes import BYTES, decode
+from auditor.lora.dtypes import BYTES, decode, decode_into
 from auditor.lora.safetensors import MAX_HEADER, Entry, Header, header_length, parse_header
 from auditor.lora.text import shown
 from auditor.lora.torch_zip import read_torch_zip
 
-MAX_READ = 1_536 * 2**20
-"""Most bytes of float32 that one file may decode to; keeps an audit below 2 GiB."""
+MAX_READ = 1_280 * 2**20
+"""Most bytes of numbers that are held of one file; keeps an audit below 2 GiB."""
+
+MAX_AHEAD = 512 * 2**20
+"""Most bytes of float32 that are decoded in one go, into one piece of memory; larger files go tensor by tensor."""
+
+BLOCK = 2**16
+"""Bytes that are read and decoded at a time: little enough to stay in the processor's cache."""
 
 MAX_MAGNITUDE = 1e12
 """Largest weight, alpha or scale that is taken for real; keeps fourth powers of it finite in float64."""
@@ -40,6 +47,7 @@ class Container:
         """Take over `descriptor`, open for reading on a file of `size` bytes whose header was checked."""
         self._descriptor = descriptor
         self._budget = MAX_READ
+        self._ahead: dict[str, NDArray[np.float32]] = {}
         self.path = path
         """As the user named it.  Untrusted text."""
         self.size = size
@@ -76,10 +84,9 @@ class Container:
         count = math.prod(entry.shape)
         self._budget -= 4 * count
         if self._budget < 0:
-            raise NotAuditable(
-                f"{shown(self.path)} holds more than {MAX_READ // 2**20} MiB of LoRA weights in single precision.",
-                advice="Reduce its rank with a resize tool, or audit a smaller export of it.",
-            )
+            raise self.too_large()
+        if name in self._ahead:
+            return self._ahead[name]
         raw = self.read_bytes(entry.begin, count * BYTES[entry.dtype])
         values = decode(raw, entry.dtype)
         if values.size:
@@ -99,6 +106,60 @@ class Container:
                 np.lib.stride_tricks.as_strided(values, entry.shape, [4 * s for s in entry.strides], writeable=False)
             )
         return values.reshape(entry.shape)
+
+    def read_ahead(self) -> None:
+        """Decode all tensors of a safetensors file in one pass, for `read` to hand out.
+
+        Does nothing for larger files than `MAX_AHEAD`, and where any number is not fit for use: then `read` names the
+        tensor at fault.
+        """
+        tensors = sorted(self.entries.items(), key=lambda item: item[1].begin)
+        numbers = sum(math.prod(entry.shape) for _, entry in tensors)
+        if self.kind != "safetensors" or self.large:
+            return
+        values = np.empty(numbers, np.float32)
+        at = 0
+        for dtype, run in groupby(tensors, lambda item: item[1].dtype):
+            members = [entry for _, entry in run]
+            count = (members[-1].end - members[0].begin) // BYTES[dtype]
+            if not self._decode_run(members[0].begin, dtype, values[at : at + count]):
+                return
+            at += count
+        at = 0
+        for name, entry in tensors:
+            count = math.prod(entry.shape)
+            self._ahead[name] = values[at : at + count].reshape(entry.shape)
+            at += count
+
+    def _decode_run(self, begin: int, dtype: str, out: NDArray[np.float32]) -> bool:
+        """Fill `out` with adjoining numbers from byte `begin` on; False where one is not fit for use."""
+        size, step = BYTES[dtype], BLOCK // BYTES[dtype]
+        block = memoryview(bytearray(min(BLOCK, len(out) * size)))
+        for start in range(0, len(out), step):
+            part = out[start : start + step]
+            raw = block[: len(part) * size]
+            read_into(self._descriptor, begin + start * size, raw, self.path)
+            decode_into(raw, dtype, part)
+            if not (part.min() >= -MAX_MAGNITUDE and part.max() <= MAX_MAGNITUDE):
+                return False
+        return True
+
+    @property
+    def large(self) -> bool:
+        """Whether `read_ahead` leaves the file to be read tensor by tensor, and its factors are to be kept packed."""
+        return 4 * sum(math.prod(entry.shape) for entry in self.entries.values()) > MAX_AHEAD
+
+    def too_large(self) -> NotAuditable:
+        """The error for a file that cannot be held."""
+        return NotAuditable(
+            f"{shown(self.path)} holds more than {MAX_READ // 2**20} MiB of LoRA weights.",
+            advice="Reduce its rank with a resize tool, or audit a smaller export of it.",
+        )
+
+    def repacked(self, name: str) -> None:
+        """Count tensor `name`, which was read, as held in its own format only."""
+        entry = self.entries[name]
+        self._budget += (4 - BYTES[entry.dtype]) * math.prod(entry.shape)
 
     def release(self) -> None:
         """Count what was read so far as no longer held."""
@@ -122,10 +183,28 @@ def read_exactly(descriptor: int, begin: int, count: int, path: str) -> bytes:
         except OSError as error:
             raise _unreadable(path, error) from error
         if not piece:
-            raise MalformedFile(f"{shown(path)} ends at byte {at}, before the end of its data.", advice=DOWNLOAD_AGAIN)
+            raise _ends(path, at)
         pieces.append(piece)
         at += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_into(descriptor: int, begin: int, target: memoryview, path: str) -> None:
+    """Fill `target` from offset `begin`; MalformedFile as `read_exactly`."""
+    at = 0
+    while at < len(target):
+        try:
+            count = os.preadv(descriptor, [target[at:]], begin + at)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not count:
+            raise _ends(path, begin + at)
+        at += count
+
+
+def _ends(path: str, at: int) -> MalformedFile:
+    """The error for a file that ends too early."""
+    return MalformedFile(f"{shown(path)} ends at byte {at}, before the end of its data.", advice=DOWNLOAD_AGAIN)
 
 
 def open_regular(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ specification (E4M3 without infinities, E5M2 as the upper half of an IEEE half).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,20 @@ def _e4m3_table() -> NDArray[np.float32]:
 E4M3 = _e4m3_table()
 
 
-def decode(raw: bytes, dtype: str) -> NDArray[np.float32]:
+@cache
+def half_table() -> NDArray[np.float32]:
+    """Value of each of the 65,536 halves: a look-up is quicker than numpy's conversion, tenfold for tiny numbers."""
+    return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+def decode(raw: bytes | memoryview, dtype: str) -> NDArray[np.float32]:
     """The elements of `raw` as a new float32 array of one dimension; numbers beyond float32 become infinite."""
     if dtype == "BF16":
         wide = np.frombuffer(raw, "<u2").astype(np.uint32)
         wide <<= 16
         return wide.view(np.float32)
+    if dtype == "F16":
+        return _halves(np.frombuffer(raw, "<u2"))
     if dtype == "F8_E4M3":
         return np.asarray(E4M3[np.frombuffer(raw, np.uint8)], np.float32)
     plain: NDArray[Any]
@@ -58,3 +67,28 @@ def decode(raw: bytes, dtype: str) -> NDArray[np.float32]:
         plain = np.frombuffer(raw, PLAIN[dtype])
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         return plain.astype(np.float32)
+
+
+CHUNK = 2**15
+"""Halves that are looked up at a time: `take` makes an index of four times their size."""
+
+
+def _halves(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Halves, given as their bits, in single precision."""
+    out = np.empty(bits.size, np.float32)
+    for begin in range(0, bits.size, CHUNK):
+        part = slice(begin, begin + CHUNK)
+        np.take(half_table(), bits[part], out=out[part], mode="clip")
+    return out
+
+
+def decode_into(raw: memoryview, dtype: str, out: NDArray[np.float32]) -> None:
+    """`decode` into `out`, which has as many elements as `raw`."""
+    if dtype == "F16":
+        np.take(half_table(), np.frombuffer(raw, "<u2"), out=out, mode="clip")
+    elif dtype == "BF16":
+        wide = out.view(np.uint32)
+        wide[:] = np.frombuffer(raw, "<u2")
+        wide <<= 16
+    else:
+        out[:] = np.frombuffer(raw, "<f4") if dtype == "F32" else decode(raw, dtype)

@@ -1,17 +1,20 @@
 """Hashes of a file, streamed in one pass: SHA-256 of all bytes and of the tensor section, and the short forms in use.
 
 AutoV1 is the SHA-256 of 64 KiB from the first MiB on (8 digits), AutoV2 the file's SHA-256 (10 digits), AutoV3 that of
-the tensor section (12 digits); kohya's `sshs_model_hash` is the last in full.
+the tensor section (12 digits); kohya's `sshs_model_hash` is the last in full, and `sshs_legacy_hash` AutoV1 of the file
+as it would be with only the training metadata (``ss_…``).  Source: kohya-ss/sd-scripts library/train_util.py
+`precalculate_safetensors_hashes`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 
 from auditor.errors import MalformedFile
-from auditor.lora.container import open_regular, read_exactly
+from auditor.lora.container import Container, open_regular, read_exactly
 from auditor.lora.safetensors import MAX_HEADER, header_length
 from auditor.lora.text import shown
 from auditor.lora.weights import Artifact
@@ -69,6 +72,29 @@ def hash_file(path: str | os.PathLike[str]) -> Hashes:
         return Hashes(whole.hexdigest(), tensors.hexdigest(), window.hexdigest()[:8], size)
     finally:
         os.close(descriptor)
+
+
+def legacy_hashes(container: Container) -> tuple[str, ...]:
+    """kohya's `sshs_legacy_hash` as today's writers have it, then as those had it that did not pad headers; or ().
+
+    The header is written anew with the ``ss_`` metadata alone; only its length counts, since the window that is hashed
+    lies behind it.  () where it does not, for other containers than safetensors, and for truncated files.
+    """
+    if container.kind != "safetensors" or container.truncated or not container.entries:
+        return ()
+    start = min(entry.begin for entry in container.entries.values())
+    document: dict[str, object] = {"__metadata__": {k: v for k, v in container.metadata.items() if k.startswith("ss_")}}
+    for name, entry in container.entries.items():
+        offsets = [entry.begin - start, entry.end - start]
+        document[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
+    length = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    if 8 + length + 7 > AUTOV1[0]:
+        return ()
+    found = []
+    for header in dict.fromkeys((-(-length // 8) * 8, length)):
+        low, high = (min(edge - 8 - header + start, container.size) for edge in AUTOV1)
+        found.append(hashlib.sha256(container.read_bytes(low, high - low)).hexdigest()[:8])
+    return tuple(found)
 
 
 def read_artifact(path: str | os.PathLike[str]) -> Artifact:

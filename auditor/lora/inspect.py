@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from auditor.lora.algebra import effective_rank, rough_spectrum
 from auditor.lora.container import Container, open_container
-from auditor.lora.hashes import Hashes, hash_file
+from auditor.lora.hashes import Hashes, hash_file, legacy_hashes
 from auditor.lora.provenance import contradictions, guess_trainer
 from auditor.lora.reader import Reading, nothing_readable
 from auditor.lora.structure import Structure, describe, refuse_foreign
@@ -61,6 +61,7 @@ def _identity(container: Container, hashes: Hashes | None) -> dict[str, Any]:
         "autov1": hashes and hashes.autov1,
         "autov2": hashes and hashes.autov2,
         "autov3": hashes and hashes.autov3,
+        "sshs_legacy_hash": next(iter(legacy_hashes(container)), None) if hashes else None,
         "bytes": container.size,
         "container": container.kind,
         "declared": declared,
@@ -133,7 +134,7 @@ def _anatomy(container: Container, structure: Structure, hashes: Hashes | None) 
     methods = reading.named_methods()
     if not methods:
         raise nothing_readable(container, structure)
-    claimed = contradictions(container.metadata, structure, survey.alphas, hashes)
+    claimed = contradictions(container.metadata, structure, survey.alphas, hashes, legacy_hashes(container))
     return {
         "algorithm": list(methods),
         "scale": survey.scales(),

@@ -49,10 +49,17 @@ def guess_trainer(declared: Mapping[str, str], structure: Structure) -> dict[str
 
 
 def contradictions(
-    declared: Mapping[str, str], structure: Structure, alphas: Sequence[float], hashes: Hashes | None
+    declared: Mapping[str, str],
+    structure: Structure,
+    alphas: Sequence[float],
+    hashes: Hashes | None,
+    legacy: Sequence[str] = (),
 ) -> list[str]:
-    """Where the file's metadata do not fit what it holds, in plain words."""
+    """Where the file's metadata do not fit what it holds, in plain words; legacy: see `hashes.legacy_hashes`."""
     found = _rank(declared, structure) + _alpha(declared, alphas) + _algorithm(declared, structure)
+    claimed = declared.get("sshs_legacy_hash", "").lower()
+    if claimed and legacy and claimed not in (*legacy, NOTHING[:8]):
+        found.append("The stored sshs_legacy_hash is not that of this file: it was changed after it was written.")
     return found + (_hashes(declared, hashes) if hashes else [])
 
 

@@ -5,6 +5,7 @@ path ─► Container ─► Structure (names, shapes, base) ─► refusals ─
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 
@@ -15,13 +16,17 @@ from auditor.errors import MalformedFile, NotAuditable
 from auditor.lora.algorithms import MAX_REWRITTEN, Fault, Scaling, TooLarge, build_module
 from auditor.lora.beside import beside
 from auditor.lora.config import ScaleConfig, header_configs, read_sidecar
-from auditor.lora.container import Container, open_container
+from auditor.lora.container import MAX_READ, Container, open_container
+from auditor.lora.dtypes import BYTES
 from auditor.lora.families import Part
+from auditor.lora.packed import Packed, PackedModule
 from auditor.lora.structure import BESIDE, Structure, describe, refuse_foreign
 from auditor.lora.text import shown
 from auditor.lora.weights import LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule, named
 
+PLAIN_ROLES = frozenset({"up", "down", "alpha", "scale", "dora"})
+"""Roles of modules whose factors are two tensors of the file as they are."""
 BUILDING_ROLES = ("down", "up", "hada_", "lokr_", "diff", "glora_b")
 """Beginnings of the roles of which a module can be made."""
 
@@ -35,12 +40,24 @@ def load_lora(path: str | os.PathLike[str], *, with_beside: bool = False) -> Lor
     with open_container(path) as container:
         structure = describe(container)
         refuse_foreign(container, structure)
+        if _least_held(container, structure) > MAX_READ:
+            raise container.too_large()
+        container.read_ahead()
         reading = Reading(container, structure)
         reading.run()
         extra = reading.beside() if with_beside else {}
         if not reading.modules and not extra:
             raise nothing_readable(container, structure)
         return _finish(structure, reading, extra)
+
+
+def _least_held(container: Container, structure: Structure) -> int:
+    """Bytes that the factors of a file take at least, by its header: more than can be held is not begun with."""
+    entries = container.entries
+    names = (
+        name for module in structure.modules.values() for role, name in module.roles.items() if role in ("up", "down")
+    )
+    return sum(math.prod(entries[name].shape) * min(4, BYTES[entries[name].dtype]) for name in names)
 
 
 def check_names(path: str | os.PathLike[str]) -> None:
@@ -99,9 +116,28 @@ class Reading:
                 self.unread.extend(wanted.values())
                 continue
             if module is not None:
+                module = self._packed(module, wanted)
                 self.algorithms.add(module.algorithm)
                 self.empty = self.empty and module.empty
                 yield path, module
+
+    def _packed(self, module: LoraModule, wanted: Mapping[str, str]) -> LoraModule:
+        """`module`, in the file's own number format where the file is large and nothing was computed from its factors.
+
+        Where a format is wider than single precision, decoding makes it smaller, and it is left so.
+        """
+        if not self.container.large or isinstance(module, WholeModule) or not wanted.keys() <= PLAIN_ROLES:
+            return module
+        both = [self.container.entries[wanted[role]] for role in ("up", "down")]
+        if any(entry.strides is not None or BYTES[entry.dtype] > 4 for entry in both):
+            return module
+        sides = [
+            Packed(self.container.read_bytes(entry.begin, side.size * BYTES[entry.dtype]), entry.dtype, side.shape)
+            for entry, side in zip(both, (module.up, module.down), strict=True)
+        ]
+        for role in ("up", "down"):
+            self.container.repacked(wanted[role])
+        return PackedModule(module, *sides)
 
     def _roles(self, path: str) -> Mapping[str, str]:
         """Role → tensor name of one module."""

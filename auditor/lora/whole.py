@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.lora.packed import PackedModule
 from auditor.lora.weights import LoraModule, Matrix
 
 Array = NDArray[np.float64]
@@ -142,4 +143,6 @@ def named(module: LoraModule, path: str, source: str) -> LoraModule:
     """`module` under another path, with its name in the file."""
     if isinstance(module, WholeModule):
         return module.copy(path, module.span, source)
+    if isinstance(module, PackedModule):
+        return module.renamed(path, source)
     return replace(module, path=path, source=source)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.features import KINDS, KNOWN, Factored, factor_all, features, fit_bases
+from auditor.embedding.features import KINDS, KNOWN, Factored, factor_all, features, fit_bases, held
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
@@ -63,7 +63,7 @@ def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) ->
         "rank": int(np.median([m.rank for m in weights.modules.values()])),
         "tensor_sha256": artifact.tensor_sha256,
     }
-    return Read(entry, factor_all(weights, denoiser(weights)), weights.base_family)
+    return Read(entry, held(factor_all(weights, denoiser(weights))), weights.base_family)
 
 
 def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[str, str]]:
@@ -145,7 +145,7 @@ def require_one_shape(read: list[Read]) -> None:
     shapes: dict[str, tuple[int, int]] = {}
     for one in read:
         for path, f in one.factored.items():
-            own = (f.left.shape[0], f.right.shape[1])
+            own = f.shape
             if shapes.setdefault(path, own) != own:
                 raise ReferenceSetError(
                     f"{one.entry['file']} has shape {own} in {path}; other references have {shapes[path]}.",

@@ -102,7 +102,7 @@ def _unfit(one: Read, manifest: dict[str, Any], bases: Bases, known: set[str]) -
         return "it adapts no module that the set looks at"
     for path in shared:
         f = one.factored[path]
-        own, expected = (f.left.shape[0], f.right.shape[1]), (len(bases.out[path]), len(bases.into[path]))
+        own, expected = f.shape, (len(bases.out[path]), len(bases.into[path]))
         if own != expected:
             return f"it has shape {own} in {path}, and the set has {expected}"
     return None

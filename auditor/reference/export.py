@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import Settings
-from auditor.embedding.features import Bases, Factored, factor_all, features, sketch_bases
+from auditor.embedding.features import Bases, Factored, factor_all, features, held, sketch_bases
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
@@ -84,7 +84,7 @@ def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Facto
             advice="Give the folder of LoRAs that `audit refs import` read.",
         )
     weights = load_lora(path)
-    return factor_all(weights, [p for p in denoiser(weights) if p in bases.out])
+    return held(factor_all(weights, [p for p in denoiser(weights) if p in bases.out]))
 
 
 def sketched(rows: list[dict[str, Factored]], bases: Bases) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from auditor.lora import load_lora
 from auditor.lora.inspect import inspect
 from auditor.lora.provenance import provenance
 
-FIELDS = {"path", "sha256", "tensor_sha256", "autov1", "autov2", "autov3", "bytes", "container", "dialect", "trainer",
+FIELDS = {"path", "sha256", "tensor_sha256", "autov1", "autov2", "autov3", "sshs_legacy_hash",
+          "bytes", "container", "dialect",
+          "trainer",
           "algorithm", "base_family", "base_grounds", "modules", "parts", "rank", "scale", "dtypes", "zero_modules",
           "unread", "truncated", "spectrum", "blocks", "declared", "warnings"}  # fmt: skip
 
@@ -23,6 +26,27 @@ FIELDS = {"path", "sha256", "tensor_sha256", "autov1", "autov2", "autov3", "byte
 def write(tmp_path: Path, metadata: dict[str, str] | None = None, alpha: float | None = 2.0) -> Path:
     tensors = writing.kohya(writing.make(writing.mini_paths()), alpha)
     return writing.save(tmp_path / "a.safetensors", tensors, metadata)
+
+
+def test_kohyas_legacy_hash_is_that_of_its_definition(tmp_path: Path) -> None:
+    """The window of the file as the reference writer makes it with the training metadata alone, whatever else is in."""
+    numpy_writer = pytest.importorskip("safetensors.numpy")
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    rng = np.random.default_rng(0)
+    tensors = {
+        f"{name}.lora_up.weight": rng.standard_normal((2**15, 16)).astype(np.float32),
+        f"{name}.lora_down.weight": rng.standard_normal((16, 2**15)).astype(np.float32),
+    }
+    kept = {"ss_seed": "1", "ss_training_comment": 'ü "x"\n'}
+    window = numpy_writer.save(tensors, kept)[0x100000:0x110000]
+    expected = hashlib.sha256(window).hexdigest()[:8]
+    for stored, told in ((expected, False), ("0" * 8, True), ("e3b0c442", False)):
+        declared = {**kept, "modelspec.title": "t" * 999, "sshs_legacy_hash": stored}
+        (tmp_path / "a.safetensors").write_bytes(numpy_writer.save(tensors, declared))
+        seen = inspect(tmp_path / "a.safetensors")
+        assert seen["sshs_legacy_hash"] == expected != seen["autov1"]
+        assert told == any("sshs_legacy_hash" in warning for warning in seen["warnings"])
+    assert inspect(tmp_path / "a.safetensors", header_only=True)["sshs_legacy_hash"] is None
 
 
 def test_header_and_weights_agree(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from auditor.lora import LoraWeights, load_lora
 from auditor.lora.dtypes import E4M3
 from auditor.lora.relation import compare
 from auditor.lora.resaved import rounded
+from auditor.lora.weights import LoraModule
 
 SHAPES = {f"unet.{block}.attentions.0.{leaf}": (96, 80) for block in ("mid_block", "up_blocks.1", "down_blocks.0")
           for leaf in ("proj_in", "proj_out")}  # fmt: skip
@@ -162,3 +163,23 @@ def test_what_lies_beside_is_compared_when_nothing_else_is_there(tmp_path: Path)
     assert compare(made[0], made[1]).relation == "same_update"
     assert compare(made[0], made[2]).relation != "same_update"
     assert compare(made[0], weights(tmp_path, writing.make(SHAPES))).relation in ("not_comparable", "no_effect")
+
+
+@pytest.mark.parametrize("rank", [8, 32, 64])
+@pytest.mark.parametrize("order", ["the larger first", "the smaller first"])
+def test_half_of_a_flat_spectrum_is_a_resize_and_no_merge(rank: int, order: str) -> None:
+    """Where all singular values are nearly one size, half of them keep a cosine of √½ only, as a merge of two would."""
+    whole, half = {}, {}
+    for number in range(4):
+        path, rng = f"unet.mid_block.attentions.{number}.proj_in", np.random.default_rng([number, rank])
+        left, right = (np.linalg.qr(rng.standard_normal((320, rank)))[0] for _ in range(2))
+        sizes = np.sort(1 + 1e-2 * rng.standard_normal(rank))[::-1]
+        up, down = (left * sizes).astype(np.float32), right.T.astype(np.float32)
+        whole[path] = LoraModule(path, up, down, 1.0)
+        kept = slice(0, rank // 2)
+        cut = [side.astype(np.float16).astype(np.float32) for side in (up[:, kept], down[kept])]
+        half[path] = LoraModule(path, cut[0], cut[1], 1.0)
+    both = [LoraWeights(modules, "kohya", ("lora",), "sd1") for modules in (whole, half)]
+    found = compare(*(both if order == "the larger first" else both[::-1]))
+    assert found.relation == "resized"
+    assert found.figures["cos_delta_w"] == pytest.approx(0.5**0.5, abs=0.02)
