@@ -339,7 +339,7 @@ LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""Patience with a Ray on a busy machine.  Ray's workers are niced by 15 unless told otherwise, and starve beside tests."""
+"""Patience with a Ray on a busy machine; its workers, niced by 15 unless told otherwise, starve beside other tests."""
 RAY = """
 import sys
 from pathlib import Path
