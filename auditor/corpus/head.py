@@ -27,7 +27,7 @@ from auditor.lora.weights import LoraModule, LoraWeights
 PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
 """Roles of modules whose ΔW has the outer sizes of its two factors."""
 BUFFER = 256 * 2**10
-"""Bytes that are hashed at a time: they stay in the processor's cache, where 4 MiB fresh ones are fetched from memory."""
+"""Bytes that are hashed at a time: they stay in the processor's cache, which megabytes would not."""
 READ_AGAIN = "Scan it again when nothing writes to it."
 
 
@@ -99,7 +99,7 @@ def tensors_from(path: str) -> tuple[int, int]:
 
 
 def sha256_from(path: str, begin: int, size: int) -> str:
-    """SHA-256 of the bytes from `begin` to `size`, through one small buffer.  Raises MalformedFile if there are fewer."""
+    """SHA-256 of the bytes from `begin` to `size`, through one small buffer.  Raises MalformedFile where they end."""
     descriptor, _ = open_regular(path)
     with open(descriptor, "rb", buffering=0) as stream:
         digest, at, room = hashlib.sha256(), stream.seek(begin), memoryview(bytearray(BUFFER))
