@@ -131,7 +131,13 @@ def main() -> None:
                 )
         n *= 10
     if len(sys.argv) > 4:
-        draw(Path(sys.argv[4]), f"Ten nearest of n embeddings, d = {d}, {THREADS} threads", "files", "CPU ms of a query", ran)
+        draw(
+            Path(sys.argv[4]),
+            f"Ten nearest of n embeddings, d = {d}, {THREADS} threads",
+            "files",
+            "CPU ms of a query",
+            ran,
+        )
 
 
 if __name__ == "__main__":
