@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -22,13 +23,13 @@ import pyarrow.parquet as pq
 from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
-from auditor.corpus.head import tensor_digest
+from auditor.corpus.head import digests, sha256_from, tensor_digest
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
 from auditor.corpus.scan import columns_for, parts_folder, scan
 from auditor.corpus.store import settings_of
-from auditor.errors import UsageError
+from auditor.errors import MalformedFile, UsageError
 from auditor.lora import read_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,6 +234,14 @@ def test_rows_survive_the_journal_as_they_are():
 def test_the_tensor_digest_is_the_one_of_an_audit(world, name):
     artifact = read_artifact(world / name)
     assert tensor_digest(str(world / name)) == (artifact.size, artifact.tensor_sha256)
+    assert digests(str(world / name)) == (artifact.size, artifact.sha256, artifact.tensor_sha256)
+
+
+def test_a_file_that_shrinks_while_it_is_hashed_is_told(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"0123456789")
+    assert sha256_from(str(tmp_path / "x.safetensors"), 4, 10) == hashlib.sha256(b"456789").hexdigest()
+    with pytest.raises(MalformedFile, match="ends at byte 10"):
+        sha256_from(str(tmp_path / "x.safetensors"), 4, 11)
 
 
 # ---------------------------------------------------------------------------------------------- names
