@@ -10,7 +10,7 @@ from pathlib import Path
 Series = Mapping[str, Sequence[tuple[float, float]]]
 """Name → (size, cost) pairs."""
 COLOURS = ("#1b6ca8", "#b5482a", "#3c7d3c", "#7a5195", "#8a6d1d", "#4a4a4a")
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 420, 70, 40, 190, 50
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 420, 70, 40, 215, 50
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
