@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from auditor.embedding.backend import (
     Floats,
+    Labels,
+    Normaliser,
     artist_weights,
     centroids,
     cosines,
@@ -26,13 +29,30 @@ from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
 from auditor.reference.set import ReferenceSet, View, sub_columns
 from auditor.result import ArtistScore, OpenSet, StyleMap
-from auditor.statistics.conformal import conformal_p, holm, p_floor
+from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
 from auditor.statistics.mixture import shares, taken_out
 
+Made = TypeVar("Made")
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
+KEPT = 500  # things that are kept of a view: some 10 kB each, but for the sub-networks' matrices
 MOST_PARTS = 5  # artists that are looked for in one file
+
+
+def kept(view: View, key: Hashable, make: Callable[[], Made]) -> Made:
+    """What `make` gives for this view, made once: no suspect changes it, and a scan asks for it with every file.
+
+    Only the last `KEPT` are kept, since what is left without some artists is a thing of its own for each choice.
+    """
+    had: dict[Hashable, Any] = view.__dict__.setdefault("_kept", {})
+    found: Made | None = had.pop(key, None)
+    if found is None:
+        found = make()
+    had[key] = found  # at the end: the oldest stand first
+    if len(had) > KEPT:
+        had.pop(next(iter(had)), None)
+    return found
 
 
 def scores_of(view: View, point: Floats) -> Floats:
@@ -95,11 +115,14 @@ def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[
 
 def per_artist_p(view: View, scores: Floats) -> Floats:
     """p-value (C,) of each artist.  H0: the suspect is of another artist, exchangeable with the impostors' files."""
-    raw = np.ones(len(scores))
-    for a, score in enumerate(scores):
-        others = view.artist != a
-        raw[a] = conformal_p(score, view.null_scores[others, a], view.artist[others])[0]
-    return raw
+    nulls = kept(view, "impostors of each artist", lambda: [impostors_of(view, a) for a in range(len(scores))])
+    return np.array([null(score)[0] for null, score in zip(nulls, scores, strict=True)])
+
+
+def impostors_of(view: View, a: int) -> ConformalNull:
+    """The scores with artist `a` of all files that are not by `a`."""
+    others = view.artist != a
+    return ConformalNull.of(view.null_scores[others, a], view.artist[others])
 
 
 def exclusion_p(view: View, scores: Floats) -> Floats:
@@ -130,7 +153,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     """Every artist of the set, closest first; p-values Holm-adjusted over artists."""
     point = view.projection(vector)
     scores = scores_of(view, point)
-    low, high = score_spread(view)
+    low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
     adjusted = stepwise(against, scores, float(conformal_p(scores.max(), view.null_statistic, view.artist)[0]))
     ratio = view.calibration.log10_lr(scores)
@@ -173,21 +196,26 @@ def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
 def nearest_references(reference: ReferenceSet, view: View, point: Floats) -> list[str]:
     """File name of each artist's closest reference."""
     closeness = unit(view.points) @ unit(point)[0]
-    files = [reference.manifest["references"][r]["file"] for r in view.rows]
-    best = [np.flatnonzero(view.artist == a)[np.argmax(closeness[view.artist == a])] for a in range(len(view.centres))]
-    return [files[i] for i in best]
+    own = kept(view, "rows", lambda: [np.flatnonzero(view.artist == a) for a in range(len(view.centres))])
+    best = (view.rows[rows[np.argmax(closeness[rows])]] for rows in own)
+    return [reference.manifest["references"][r]["file"] for r in best]
 
 
 def subnetwork_scores(view: View, vector: Floats) -> dict[str, Floats]:
     """t-normalised scores (C,) from one sub-network's modules alone; (D,) features of the suspect."""
     found = {}
-    everyone = np.ones(len(view.artist), bool)
-    for name, points in view.parts.items():
-        mine = sub_columns(view.bases, name)
-        own = (vector - view.projection.mean)[mine] @ view.projection.matrix[mine]
-        centres = centroids(points, view.artist, len(view.centres), everyone)
+    for name in view.parts:
+        mine, matrix, centres = kept(view, ("sub-network", name), partial(_subnetwork, view, name))
+        own = (vector - view.projection.mean)[mine] @ matrix
         found[name] = t_norm(cosines(own[None], centres))[0]
     return found
+
+
+def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Which features (D,) are a sub-network's, their rows of the projection, and the artists' directions in them."""
+    mine = sub_columns(view.bases, name)
+    everyone = np.ones(len(view.artist), bool)
+    return mine, view.projection.matrix[mine], centroids(view.parts[name], view.artist, len(view.centres), everyone)
 
 
 def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view: View) -> dict[str, dict[str, Any]]:
@@ -221,13 +249,8 @@ class RecipeModel:
 
 def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeModel:
     """The control `name` of a view; made once for a set, since no suspect changes it."""
-    kept = reference.__dict__.setdefault("_recipe_models", {})
-    key = (view.name, name)
-    if key not in kept:
-        columns = [reference.modules.index(p) for p in view.bases.paths]
-        kept[key] = fit_recipe(reference.controls[name][view.rows][:, columns], view)
-    model: RecipeModel = kept[key]
-    return model
+    columns = [reference.modules.index(p) for p in view.bases.paths]
+    return kept(view, ("recipe", name), lambda: fit_recipe(reference.controls[name][view.rows][:, columns], view))
 
 
 def fit_recipe(known: Floats, view: View) -> RecipeModel:
@@ -307,12 +330,18 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     if not found:
         scores = view.normaliser(cosine)[0]
         return int(np.argmax(scores)), float(conformal_p(scores.max(), view.null_statistic, view.artist)[0])
-    kept = np.setdiff1d(np.arange(len(gram)), found)
-    rows = np.isin(view.artist, kept)
-    null, artist = taken_out(view.null[rows], gram, found)[:, kept], np.searchsorted(kept, view.artist[rows])
-    scores = fit_normaliser(null, artist)(taken_out(cosine, gram, found)[:, kept])[0]
+    left = np.setdiff1d(np.arange(len(gram)), found)
+    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
+    scores = normaliser(taken_out(cosine, gram, found)[:, left])[0]
+    return int(left[np.argmax(scores)]), float(null(scores.max())[0])
+
+
+def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Normaliser, ConformalNull]:
+    """How references of the artists `left` score without the directions `found`: the null of `strongest_left`."""
+    rows = np.isin(view.artist, left)
+    null, artist = taken_out(view.null[rows], gram, found)[:, left], np.searchsorted(left, view.artist[rows])
     statistic = np.nanmax(impostor_scores(null, artist), axis=1)
-    return int(kept[np.argmax(scores)]), float(conformal_p(scores.max(), statistic, artist)[0])
+    return fit_normaliser(null, artist), ConformalNull.of(statistic, artist)
 
 
 def strengths(view: View, point: Floats, found: list[int]) -> Floats:

@@ -1,6 +1,6 @@
 """The open-set test's interval against scipy.stats.permutation_test, 10⁴ … 10⁶ resamples; prints a table.
 
-    python benchmarks/permutation.py
+    python benchmarks/permutation.py [FIGURE.svg]
 
 Both draw resamples of 56 artists and take the share that reaches an observed value.  Ours resamples shares of files per
 artist (a bootstrap over artists, as the report's interval); scipy permutes labels of two samples of the same sizes.
@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from loglog import draw
 from scipy.stats import permutation_test
 
 from auditor import ReferenceSet
@@ -45,6 +46,7 @@ def main() -> None:
     def difference(a, b, axis):
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
+    ran: dict[str, list[tuple[float, float]]] = {"audit, bootstrap over artists": [], "scipy permutation_test": []}
     print(f"{'resamples':>10}{'audit s':>10}{'MiB':>8}{'scipy s':>10}{'MiB':>8}{'scipy ÷ audit':>15}")
     for n in (10_000, 100_000, 1_000_000):
         ours, mine = cost(lambda n=n: p_interval(view, observed, n, 0))
@@ -55,6 +57,10 @@ def main() -> None:
             )
         )
         print(f"{n:>10}{ours:10.3f}{mine:8.0f}{theirs:10.3f}{their:8.0f}{theirs / ours:15.1f}")
+        for rows, seconds in zip(ran.values(), (ours, theirs), strict=True):
+            rows.append((n, seconds))
+    if len(sys.argv) > 1:
+        draw(Path(sys.argv[1]), "Resampling", "resamples", "CPU seconds", ran)
 
 
 if __name__ == "__main__":

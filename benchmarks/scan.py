@@ -1,10 +1,11 @@
 """How far is a scan from merely reading and hashing its files?  Prints a table: kinds of files, cost against size.
 
-    python benchmarks/scan.py [FOLDER…]
+    python benchmarks/scan.py [FOLDER…] [FIGURE.svg]
 
 Work of one worker, in CPU seconds, so that other work on the machine does not count.  Kinds: files of the set's base
 (audited in full), of another base and copies (settled by header and hash), files that are no weights.
-Each kind at three sizes.  With FOLDERs: a whole `audit scan` of each, beside reading and hashing the same files.
+Each kind at three sizes.  Then whole commands, on made heaps and on the FOLDERs, beside reading and hashing the same
+files.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
+
+import numpy as np  # noqa: E402
+from loglog import draw  # noqa: E402
+
 MIB = 2**20
 
 
@@ -113,8 +116,22 @@ def parts() -> None:
     print("rate, copy, sketch: share of the rate of reading and one SHA-256; as a copy; with --duplicates")
 
 
-def whole(folder: str) -> None:
-    """A scan as users run it."""
+def market(folder: Path, count: int, modules: int, rank: int) -> Path:
+    """A heap as marketplaces are: of ten files eight of another base, one of the set's base, one a copy."""
+    from auditor import ReferenceSet
+
+    own, other = ReferenceSet.load().shapes, xl_shapes(modules)
+    for i in range(count):
+        path = folder / f"{i:05d}.safetensors"
+        if i % 10 == 9:
+            path.write_bytes((folder / f"{i - 1:05d}.safetensors").read_bytes())
+        else:
+            written(path, own if i % 10 == 0 else other, 16 if i % 10 == 0 else rank, i)
+    return folder
+
+
+def whole(folder: str) -> tuple[int, float]:
+    """A scan as users run it, by one worker; (files, its CPU seconds)."""
     from auditor.corpus.names import below
 
     files = list(below(folder))
@@ -123,17 +140,41 @@ def whole(folder: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         out = f"{place}/out.parquet"
-        subprocess.run([sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q"], cwd=ROOT, check=False)
+        command = [sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q", "--workers", "1"]
+        subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wall = time.perf_counter() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         stored = os.path.getsize(out) / len(files)
-    print(f"{folder}: {len(files)} files, {size:.0f} MiB; reading and hashing {base:.2f} s CPU; scan {cpu:.1f} s CPU,")
-    print(f"{wall:.1f} s wall, {1000 * cpu / len(files):.0f} ms CPU a file, {stored:.0f} bytes a row,", end=" ")
-    print(f"largest process {after.ru_maxrss / 1024:.0f} MiB")
+    figures = (len(files), size, base, cpu, wall, len(files) / cpu, size / cpu)
+    print(f"{Path(folder).name[:25]:26}" + "".join(f"{value:9.4g}" for value in figures), end="")
+    print(f"{base / cpu:9.0%}{stored:9.0f}{after.ru_maxrss / 1024:9.0f}", flush=True)
+    return len(files), cpu
+
+
+def wholes(names: list[str], figure: str | None) -> None:
+    """Whole scans: of made heaps in growing sizes, of one with larger files, and of the folders named."""
+    columns = ("files", "MiB", "hash s", "CPU s", "wall s", "files/s", "MiB/s", "rate", "bytes/row", "peak MiB")
+    print(f"\n{'audit scan, one worker':26}" + "".join(f"{c:>9}" for c in columns))
+    grown = []
+    for count, modules, rank in ((10, 32, 8), (50, 32, 8), (250, 32, 8), (30, 64, 32)):
+        with tempfile.TemporaryDirectory(prefix=f"{count}-rank{rank}-") as folder:
+            row = whole(str(market(Path(folder), count, modules, rank)))
+        grown += [row] if rank == 8 else []
+    for name in names:
+        whole(name)
+    print("files/s and MiB/s: for each second of CPU, that is per core; rate: share of the rate of reading and hashing")
+    if figure:
+        draw(
+            Path(figure),
+            "audit scan, one worker, whole command",
+            "files (2.7 MiB each)",
+            "CPU seconds",
+            {"scan": grown},
+        )
 
 
 if __name__ == "__main__":
     parts()
-    for name in sys.argv[1:]:
-        whole(name)
+    words = sys.argv[1:]
+    wholes([w for w in words if not w.endswith(".svg")], next((w for w in words if w.endswith(".svg")), None))

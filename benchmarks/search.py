@@ -1,9 +1,11 @@
 """Exact search among 10⁴ … 10⁶ embeddings, beside numpy's whole product, faiss and usearch; prints a table.
 
-    python benchmarks/search.py [DIMENSION] [LARGEST] [LARGEST GRAPH]
+    python benchmarks/search.py [DIMENSION] [LARGEST] [LARGEST GRAPH] [FIGURE.svg]
 
-Milliseconds of wall (least of several) and CPU, k = 10.  The corpus is mapped from disk, as `audit search` has it.
-Recall of the graph is counted after its hits were re-scored.  faiss and usearch are left out where not installed.
+Milliseconds of wall (least of many) and CPU, k = 10, THREADS of the environment (else the cores there are).  The
+corpus is mapped from disk, as `audit search` has it.  `array` is the corpus, `extra` what one query allocates beside it
+(as far as numpy makes it).  Contenders are asked in turn, so that other work on the machine slows all of them.  Recall
+of the graph is after re-scoring.  faiss and usearch are left out where not installed.
 """
 
 from __future__ import annotations
@@ -12,29 +14,42 @@ import os
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-THREADS = os.cpu_count() or 1
+THREADS = int(os.environ.get("THREADS", os.cpu_count() or 1))
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import numpy as np  # noqa: E402
+from loglog import draw  # noqa: E402
 
 from auditor.corpus.index import nearest  # noqa: E402
 
-K, QUERIES = 10, 12
+K, QUERIES = 10, 40
 GRAPH = int(float(sys.argv[3])) if len(sys.argv) > 3 else 100_000  # largest corpus that a graph is built for
 
 
-def cost(work, queries) -> tuple[float, float]:
-    """(least wall, mean CPU) milliseconds of a query."""
-    least, cpu = 1e9, time.process_time()
+def costs(works, queries) -> dict[str, tuple[float, float]]:
+    """Name → (least wall, mean CPU) milliseconds of a query; every query goes to each in turn."""
+    least, cpu = dict.fromkeys(works, 1e9), dict.fromkeys(works, 0.0)
     for query in queries:
-        started = time.perf_counter()
-        work(query)
-        least = min(least, time.perf_counter() - started)
-    return 1000 * least, 1000 * (time.process_time() - cpu) / len(queries)
+        for name, work in works.items():
+            before, started = time.process_time(), time.perf_counter()
+            work(query)
+            least[name] = min(least[name], time.perf_counter() - started)
+            cpu[name] += time.process_time() - before
+    return {name: (1000 * least[name], 1000 * cpu[name] / len(queries)) for name in works}
+
+
+def extra(work, query) -> float:
+    """MiB that a query allocates."""
+    tracemalloc.start()
+    work(query)
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    return peak
 
 
 def whole(points, query):
@@ -53,16 +68,23 @@ def contenders(points, folder) -> dict:
     try:
         import faiss
 
+        faiss.omp_set_num_threads(THREADS)
         flat = faiss.IndexFlatIP(points.shape[1])
         flat.add(np.asarray(points))
         found["faiss, flat"] = (lambda q: flat.search(q[None], K)[1][0], 0.0)
     except ImportError:
         pass
     try:
+        from usearch.index import Index, MetricKind, search
+
+        held = np.asarray(points)
+
+        def flat_usearch(query):
+            return np.asarray(search(held, query, K, MetricKind.IP, exact=True, threads=THREADS).keys, np.intp)
+
+        found["usearch, flat"] = (flat_usearch, 0.0)
         if len(points) > GRAPH:
             return found
-        from usearch.index import Index
-
         started = time.perf_counter()
         graph = Index(ndim=points.shape[1], metric="ip", dtype="f16")
         graph.add(np.arange(len(points)), np.asarray(points), threads=THREADS)
@@ -83,7 +105,9 @@ def main() -> None:
     d = int(sys.argv[1]) if len(sys.argv) > 1 else 55
     largest = int(float(sys.argv[2])) if len(sys.argv) > 2 else 1_000_000
     print(f"d = {d}, k = {K}, {THREADS} threads")
-    print(f"{'':24}{'files':>10}{'wall ms':>9}{'CPU ms':>9}{'× audit':>9}{'recall':>8}{'build s':>9}{'MiB':>7}")
+    columns = ("wall ms", "× audit", "CPU ms", "× audit", "recall", "build s", "array", "extra")
+    print(f"{'':24}{'files':>10}" + "".join(f"{c:>9}" for c in columns))
+    ran: dict[str, list[tuple[float, float]]] = {}
     n = 10_000
     while n <= largest:
         with tempfile.TemporaryDirectory() as folder:
@@ -94,14 +118,26 @@ def main() -> None:
             mapped = np.load(f"{folder}/x.npy", mmap_mode="r")
             queries = points[rng.integers(0, n, QUERIES)] + 0.3 * rng.standard_normal((QUERIES, d), np.float32)
             truth = [set(whole(points, q).tolist()) for q in queries]
-            first = 0.0
-            for name, (work, built) in contenders(mapped, folder).items():
+            asked = contenders(mapped, folder)
+            took = costs({name: work for name, (work, _) in asked.items()}, queries)
+            first = took["audit, exact"]
+            for name, (work, built) in asked.items():
                 recall = np.mean([len(truth[i] & set(np.asarray(work(q)).tolist())) / K for i, q in enumerate(queries)])
-                wall, cpu = cost(work, queries)
-                first = first or cpu
-                figures = f"{wall:9.2f}{cpu:9.2f}{cpu / first:9.2f}{recall:8.3f}{built:9.1f}"
-                print(f"{name:24}{n:>10}{figures}{points.nbytes / 2**20:7.0f}", flush=True)
+                wall, cpu = took[name]
+                ran.setdefault(name, []).append((n, cpu))
+                figures = f"{wall:9.2f}{wall / first[0]:9.2f}{cpu:9.2f}{cpu / first[1]:9.2f}{recall:9.3f}{built:9.1f}"
+                print(
+                    f"{name:24}{n:>10}{figures}{points.nbytes / 2**20:9.0f}{extra(work, queries[0]):9.1f}", flush=True
+                )
         n *= 10
+    if len(sys.argv) > 4:
+        draw(
+            Path(sys.argv[4]),
+            f"Ten nearest of n embeddings, d = {d}, {THREADS} threads",
+            "files",
+            "CPU ms of a query",
+            ran,
+        )
 
 
 if __name__ == "__main__":

@@ -14,16 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.errors import MalformedFile
 from auditor.lora.config import MAX_BYTES, SIDECAR
 from auditor.lora.container import Container, open_regular, read_exactly
-from auditor.lora.hashes import BLOCK, MAX_FILE, read_artifact
+from auditor.lora.hashes import MAX_FILE, read_artifact
 from auditor.lora.reader import split_module
 from auditor.lora.safetensors import MAX_HEADER, Entry, header_length
 from auditor.lora.structure import describe
+from auditor.lora.text import shown
 from auditor.lora.weights import LoraModule, LoraWeights
 
 PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
 """Roles of modules whose ΔW has the outer sizes of its two factors."""
+BUFFER = 256 * 2**10
+"""Bytes that are hashed at a time: they stay in the processor's cache, which megabytes would not."""
+READ_AGAIN = "Scan it again when nothing writes to it."
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,11 @@ class Head:
         return hashlib.sha256(f"{tensor_sha256}|{self.table}".encode()).hexdigest()
 
 
-def read_head(container: Container) -> Head:
-    """The head of an open file.  Raises MalformedFile where two tensors claim one place."""
+def read_head(container: Container, own: str | None = None) -> Head:
+    """The head of an open file.  Raises MalformedFile where two tensors claim one place.
+
+    No outline is made of files of the base family `own`: their tensors are read in any case.
+    """
     first = min((entry.begin for entry in container.entries.values()), default=0)
     table = hashlib.sha256(container.metadata.get("lora_adapter_metadata", "").encode("utf-8", "replace"))
     for name, entry in sorted(container.entries.items()):
@@ -54,7 +62,7 @@ def read_head(container: Container) -> Head:
     table.update(_sidecar(container.path))
     before = container.read_bytes(0, first) if container.kind == "safetensors" else b""
     header = hashlib.sha256(before).hexdigest()
-    return Head(header, table.hexdigest(), container.metadata, outline(container))
+    return Head(header, table.hexdigest(), container.metadata, outline(container, own))
 
 
 def tensor_digest(path: str) -> tuple[int, str]:
@@ -62,19 +70,48 @@ def tensor_digest(path: str) -> tuple[int, str]:
 
     Raises MalformedFile as `read_artifact` does.
     """
+    size, begin = tensors_from(path)
+    return (size, sha256_from(path, begin, size)) if size <= MAX_FILE else (size, read_artifact(path).tensor_sha256)
+
+
+def digests(path: str) -> tuple[int, str, str]:
+    """(bytes, SHA-256 of the file, SHA-256 of its tensor section) of a file that cannot be read as weights.
+
+    Where no header can be told from tensors the two are one, and one pass makes both.  Raises MalformedFile.
+    """
+    size, begin = tensors_from(path)
+    if begin or size > MAX_FILE:
+        artifact = read_artifact(path)
+        return artifact.size, artifact.sha256, artifact.tensor_sha256
+    digest = sha256_from(path, 0, size)
+    return size, digest, digest
+
+
+def tensors_from(path: str) -> tuple[int, int]:
+    """(bytes of the file, offset of its tensor section as `read_artifact` takes it).  Raises MalformedFile."""
     descriptor, size = open_regular(path)
     try:
-        if size > MAX_FILE:
-            return size, read_artifact(path).tensor_sha256  # which refuses it
         head = read_exactly(descriptor, 0, min(size, 512), path)
-        length = header_length(head, size)
-        begin = 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
-        digest = hashlib.sha256()
-        for at in range(begin, size, BLOCK):
-            digest.update(read_exactly(descriptor, at, min(BLOCK, size - at), path))
-        return size, digest.hexdigest()
     finally:
         os.close(descriptor)
+    length = header_length(head, size)
+    return size, 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
+
+
+def sha256_from(path: str, begin: int, size: int) -> str:
+    """SHA-256 of the bytes from `begin` to `size`, through one small buffer.  Raises MalformedFile where they end."""
+    descriptor, _ = open_regular(path)
+    with open(descriptor, "rb", buffering=0) as stream:
+        digest, at, room = hashlib.sha256(), stream.seek(begin), memoryview(bytearray(BUFFER))
+        try:
+            while at < size and (count := stream.readinto(room[: size - at])):
+                digest.update(room[:count])
+                at += count
+        except OSError as error:
+            raise MalformedFile(f"{shown(path)} cannot be read: {error.strerror}.", advice=READ_AGAIN) from error
+    if at < size:
+        raise MalformedFile(f"{shown(path)} ends at byte {at}, before the end of its data.", advice=READ_AGAIN)
+    return digest.hexdigest()
 
 
 def _sidecar(path: str) -> bytes:
@@ -86,9 +123,14 @@ def _sidecar(path: str) -> bytes:
         return b"unreadable"
 
 
-def outline(container: Container) -> LoraWeights | None:
-    """The file's modules by their shapes alone; None unless every module is a plain LoRA with fitting factors."""
+def outline(container: Container, own: str | None = None) -> LoraWeights | None:
+    """The file's modules by their shapes alone.
+
+    None unless every module is a plain LoRA with fitting factors, and for files of the base family `own`.
+    """
     structure = describe(container)
+    if structure.base.family == own:
+        return None
     modules: dict[str, LoraModule] = {}
     for path, named in sorted(structure.modules.items()):
         module = _shape(path, {role: container.entries[name] for role, name in named.roles.items()})

@@ -163,11 +163,12 @@ def largest(values: Floats32, k: int) -> NDArray[np.intp]:
     Only the k runs with the largest maxima can hold one of the k largest values, so the others are never sorted.
     """
     whole = len(values) // RUN * RUN
-    pool = np.arange(len(values))
     if whole > 4 * k * RUN:
         runs = np.argpartition(values[:whole].reshape(-1, RUN).max(1), -k)[-k:]
         inside = (runs[:, None] * RUN + np.arange(RUN)).ravel()
         pool = np.concatenate([inside, np.arange(whole, len(values))])
+    else:
+        pool = np.arange(len(values))
     return pool[np.argpartition(values[pool], -k)[-k:]] if len(pool) > k else pool
 
 

@@ -7,6 +7,8 @@ others are audited once more, with the same outcome.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -21,7 +23,7 @@ from auditor.lora.text import shown
 WINDOW = 100_000
 """Names handed to Ray at once."""
 BATCH = 64
-"""Names of one call of an actor."""
+"""Most names of one call of an actor."""
 
 
 class RayScanner:
@@ -51,6 +53,7 @@ def ray_rows(names: Iterator[str], options: Options, workers: int, limits: Limit
     """Rows of `names` as they finish, on the cluster that `ray.init` finds (RAY_ADDRESS) or on this machine."""
     from auditor.corpus.journal import decode
 
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray that we start tells nobody of it
     ray = need("ray", "ray", "the engine ray")
     data = need("ray.data", "ray", "the engine ray")
     if not ray.is_initialized():
@@ -62,11 +65,13 @@ def ray_rows(names: Iterator[str], options: Options, workers: int, limits: Limit
                 advice="Check RAY_ADDRESS, or use --engine local.",
             ) from error
     while window := [name.encode("utf-8", "surrogateescape") for name in islice(names, WINDOW)]:
-        made = data.from_items([{"name": name} for name in window]).map_batches(
+        share = min(BATCH, math.ceil(len(window) / workers))  # a short list is for all actors, too
+        items = data.from_items([{"name": name} for name in window], override_num_blocks=math.ceil(len(window) / share))
+        made = items.map_batches(
             RayScanner,
             fn_constructor_args=(options, limits),
-            batch_size=BATCH,
-            concurrency=workers,
+            batch_size=None,  # a block is a batch: its rows are in the journal as soon as it is done
+            compute=data.ActorPoolStrategy(size=workers),
             num_cpus=1,
         )
         for item in made.iter_rows():

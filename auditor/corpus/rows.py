@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from auditor.audit import ALPHA, RESAMPLES, Placed, check
-from auditor.corpus.head import Head, read_head, tensor_digest
+from auditor.corpus.head import Head, digests, read_head, tensor_digest
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
 from auditor.embedding.backend import Floats, unit
@@ -61,6 +61,7 @@ class Scanner:
         self.options = options
         self.reference = ReferenceSet.load(options.refs)
         self.reference.require_features(options.features)
+        self.family: str = self.reference.manifest["base"]["family"]
 
     def __call__(self, name: str, known: Known) -> Row:
         """The row of one file; a file that cannot be audited has its reason in it."""
@@ -76,9 +77,11 @@ class Scanner:
         """Head and hashes, then only as much of the tensors as the row needs."""
         try:
             with open_container(path) as container:
-                head = read_head(container)
+                head = read_head(container, self.family)
         except NotAuditable:
-            row |= hashes(read_artifact(path))  # a damaged file has its hashes all the same
+            row |= dict(
+                zip(("bytes", "sha256", "tensor_sha256"), digests(path), strict=True)
+            )  # these it has all the same
             raise
         row |= claims(head) | {"header_sha256": head.header_sha256}
         foreign = self._foreign(row["path"], head)
@@ -107,7 +110,7 @@ class Scanner:
 
     def _foreign(self, name: str, head: Head) -> Row | None:
         """What `audit check` says of a file whose header alone shows another base; None for any other file."""
-        if head.outline is None or head.outline.base_family == self.reference.manifest["base"]["family"]:
+        if head.outline is None or head.outline.base_family == self.family:
             return None
         try:
             in_scope(head.outline, self.reference)

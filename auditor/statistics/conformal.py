@@ -7,6 +7,9 @@ of its files that reach the observed value (Phipson & Smyth 2010 for the +1; MET
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,17 +25,42 @@ def conformal_p(observed: ArrayLike, null: ArrayLike, group: ArrayLike) -> Float
     [1/(C+1), 1] with C groups; ties count as extreme; a NaN observation gives 1 (nothing was seen against H0).
     Raises ValueError on an empty null or a NaN in it.
     """
-    seen, values, labels = np.atleast_1d(np.asarray(observed, float)), np.asarray(null, float), np.asarray(group)
+    return ConformalNull.of(null, group)(observed)
+
+
+@dataclass(frozen=True)
+class ConformalNull:
+    """A null made ready for many observations: its values in order, and what reaches each of them."""
+
+    values: Floats
+    """(n,) ascending."""
+    tail: Floats
+    """(n + 1,) weight of the values ≥ the k-th smallest; a group weighs 1."""
+    groups: int
+
+    @classmethod
+    def of(cls, null: ArrayLike, group: ArrayLike) -> ConformalNull:
+        """From values (n,) and labels (n,), as for `conformal_p`.  Raises ValueError as it does."""
+        values, labels = np.asarray(null, float), np.asarray(group)
+        _refuse_empty(values, labels)
+        _, member, size = np.unique(labels, return_inverse=True, return_counts=True)
+        order = np.argsort(values)
+        weight = (1.0 / size[member])[order]
+        return cls(values[order], np.append(np.cumsum(weight[::-1])[::-1], 0.0), len(size))
+
+    def __call__(self, observed: ArrayLike) -> Floats:
+        """p-value (m,) of each observation, H0 and ties as for `conformal_p`."""
+        seen = np.atleast_1d(np.asarray(observed, float))
+        first = np.searchsorted(self.values, np.where(np.isnan(seen), -np.inf, seen), side="left")
+        # rounded: sums of shares such as 1/3 must not push a p-value of exactly α over it
+        reached = np.round(np.minimum(self.tail[first], self.groups), 12)
+        return np.asarray((1.0 + reached) / (self.groups + 1.0))
+
+
+def _refuse_empty(values: Floats, labels: NDArray[Any]) -> None:
+    """A null needs values, and a label for each."""
     if values.size == 0 or values.shape != labels.shape or not np.isfinite(values).all():
         raise ValueError("the null needs at least one finite value and one group label for each")
-    _, member, size = np.unique(labels, return_inverse=True, return_counts=True)
-    weight = 1.0 / size[member]
-    order = np.argsort(values)
-    tail = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)  # weight of values ≥ the k-th smallest
-    first = np.searchsorted(values[order], np.where(np.isnan(seen), -np.inf, seen), side="left")
-    # rounded: sums of shares such as 1/3 must not push a p-value of exactly α over it
-    reached = np.round(np.minimum(tail[first], len(size)), 12)
-    return np.asarray((1.0 + reached) / (len(size) + 1.0))
 
 
 def p_floor(groups: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import mini_set
@@ -14,8 +15,10 @@ from auditor.embedding.features import factor_all
 from auditor.embedding.sketches import fingerprint
 from auditor.evidence import (
     COPY,
+    KEPT,
     copy_of,
     exclusion_p,
+    kept,
     mixture,
     nearest_references,
     open_set,
@@ -101,6 +104,19 @@ def test_a_score_moves_both_ways_when_a_file_is_trained_again(reference: Referen
         low, high = score_spread(view)
         assert low < 0 < high
         assert high - low < 2 * np.nanstd(view.null_scores) * 1.65 * 1.5
+
+
+def test_what_is_kept_of_a_view_is_made_once_and_does_not_grow(reference: ReferenceSet) -> None:
+    view, made = replace(reference.views["all"]), []
+
+    def make(key: int) -> int:
+        made.append(key)
+        return key
+
+    for key in [*range(KEPT), 0, KEPT, 0, 1]:  # 1 is the oldest when there is one too many
+        assert kept(view, key, lambda key=key: make(key)) == key
+    assert made == [*range(KEPT), KEPT, 1]
+    assert len(view.__dict__["_kept"]) == KEPT
 
 
 @pytest.mark.parametrize("observed", [-9.0, 1.0, 1.6, 9.0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 
 from auditor.statistics.mixture import shares, taken_out
 
@@ -22,6 +23,14 @@ def test_shares_of_a_sum_are_found(parts: list[float], seed: int) -> None:
     point = weights @ given_
     given_[2] = np.nan  # a direction that is not there
     np.testing.assert_allclose(shares(given_, point), weights, atol=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_shares_are_those_of_the_general_solver(seed: int, count: int) -> None:
+    """Whether or not plain least squares has negative coefficients; the answer is unique."""
+    rng = np.random.default_rng(seed)
+    given_, point = rng.standard_normal((count, 12)), rng.standard_normal(12)
+    np.testing.assert_allclose(shares(given_, point), nnls(given_.T, point)[0], rtol=1e-9, atol=1e-12)
 
 
 def test_a_direction_against_the_point_has_no_share() -> None:

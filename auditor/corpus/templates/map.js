@@ -20,7 +20,8 @@
   const hulls = data.hulls.map((h) => ({ k: h.k, at: unpack(h.p) }));
   const suspects = data.suspects.map((s) => ({ ...s, at: unpack(s.p) }));
   const on = { corpus: true, references: true, hulls: true, centroids: true };
-  let colours = {}, zoom = 1, cx = 0.5, cy = 0.5, wide = 0, high = 0, unit = 1, marked = new Set(), pending = false;
+  let colours = {}, zoom = 1, cx = 0.5, cy = 0.5, wide = 0, high = 0, unit = 1, marked = new Set(), pending = false, moving = 0;
+  const WHILE_MOVING = 15000;
 
   const palette = () => {
     const style = getComputedStyle(document.documentElement);
@@ -38,10 +39,10 @@
   };
   const px = (x) => wide / 2 + (x - cx) * unit * data.ratio * zoom;
   const py = (y) => high / 2 - (y - cy) * unit * zoom;
-  const dots = (at, size, colour, alpha, pick) => {
+  const dots = (at, size, colour, alpha, pick, every = 1) => {
     brush.globalAlpha = alpha;
     brush.fillStyle = colour;
-    for (let i = 0; i < at.length; i += 2) {
+    for (let i = 0; i < at.length; i += 2 * every) {
       if (pick && !pick(i / 2)) continue;
       const x = px(at[i]), y = py(at[i + 1]);
       if (x > -9 && y > -9 && x < wide + 9 && y < high + 9) brush.fillRect(x - size / 2, y - size / 2, size, size);
@@ -77,11 +78,18 @@
     pending = true;
     requestAnimationFrame(paint);
   };
+  // While the map moves, a share of a large corpus is drawn, so that it follows the hand; all of it once it rests.
+  const move = () => {
+    clearTimeout(moving);
+    moving = setTimeout(() => { moving = 0; draw(); }, 400);
+    draw();
+  };
   const paint = () => {
     pending = false;
     brush.fillStyle = colours.card;
     brush.fillRect(0, 0, wide, high);
-    if (on.corpus) dots(layers.corpus.at, zoom > 4 ? 3 : 1.6, colours.corpus, 0.55);
+    const every = moving ? Math.ceil(layers.corpus.at.length / (2 * WHILE_MOVING)) : 1;
+    if (on.corpus) dots(layers.corpus.at, zoom > 4 ? 3 : 1.6, colours.corpus, 0.55, null, every);
     if (on.hulls) for (const h of hulls) {
       outline(h.at);
       brush.globalAlpha = 0.07; brush.fillStyle = colours.g[h.k]; brush.fill();
@@ -144,7 +152,7 @@
     cx += ((x - wide / 2) / (unit * data.ratio)) * share;
     cy -= ((y - high / 2) / unit) * share;
     zoom = next;
-    draw();
+    move();
   };
   let held = null;
   canvas.addEventListener("pointerdown", (e) => { held = [e.clientX, e.clientY, cx, cy]; canvas.setPointerCapture(e.pointerId); tip.hidden = true; });
@@ -155,7 +163,7 @@
     if (!held) return point(e);
     cx = held[2] - (e.clientX - held[0]) / (unit * data.ratio * zoom);
     cy = held[3] + (e.clientY - held[1]) / (unit * zoom);
-    draw();
+    move();
   });
   canvas.addEventListener("wheel", (e) => {
     e.preventDefault();
@@ -164,7 +172,7 @@
   }, { passive: false });
   canvas.addEventListener("keydown", (e) => {
     const step = 0.08 / zoom, moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
-    if (moves[e.key]) { cx += moves[e.key][0]; cy += moves[e.key][1]; draw(); }
+    if (moves[e.key]) { cx += moves[e.key][0]; cy += moves[e.key][1]; move(); }
     else if (e.key === "+" || e.key === "=") zoomAt(1.3, wide / 2, high / 2);
     else if (e.key === "-") zoomAt(1 / 1.3, wide / 2, high / 2);
     else return;
