@@ -21,7 +21,7 @@ ORDER = (*FIRST, *(recipe.name for recipe in SUSPECT), *THEN, *(recipe.name for 
 
 def default_jobs(images: Path, seed: int) -> list[Job]:
     """References of both halves for every artist of the set; suspects of other recipes for all, outsiders included;
-    suspects of far recipes for outsiders and every third artist."""
+    suspects of far recipes for outsiders and every seventh artist."""
     pictures = read_pictures(images)
     recipes = [recipe for recipe in REFERENCE if recipe.name in ORDER]
     jobs = [j for j in plan(pictures, recipes, seed) if j.artist not in OUTSIDERS]
@@ -32,7 +32,7 @@ def default_jobs(images: Path, seed: int) -> list[Job]:
         if job.artist in OUTSIDERS or SUSPECT[turn].name == job.recipe:
             jobs.append(job)
     for job in plan(pictures, FAR, seed, tag="suspect"):
-        if job.artist in OUTSIDERS or (job.half == "a" and artists.index(job.artist) % 3 == 0):
+        if job.artist in OUTSIDERS or (job.half == "a" and artists.index(job.artist) % 7 == 0):
             jobs.append(job)
     return sorted(jobs, key=lambda job: ORDER.index(job.recipe))
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from auditor.lora import LoraWeights, load_lora
 from auditor.lora.algebra import canonical
@@ -19,6 +19,7 @@ CHOSEN = [
     ("04-outsider-hals-kohya-r6", "frans-hals", "a", "suspect-r6-all"),
     ("05-outsider-kunisada-diffusers-r12-attention", "utagawa-kunisada", "a", "suspect-r12-attn"),
 ]
+COPIED = "joseph-wright/joseph-wright--ref-a-diffusers-r8-all.safetensors"
 MERGED = [("valentin-serov", "b", "suspect-r6-all"), ("canaletto", "a", "suspect-r6-all")]
 
 
@@ -47,6 +48,14 @@ def resave(source: Path, target: Path) -> None:
     save_file(tensors, target, {"format": "pt"})
 
 
+def rescale(source: Path, target: Path, strength: float) -> None:
+    """A file in diffusers keys with its update multiplied by `strength`: a copy that no file hash recognises."""
+    tensors = load_file(source)
+    for name in [n for n in tensors if ".lora_B." in n or ".lora.up." in n]:
+        tensors[name] = (tensors[name] * np.float16(strength)).astype(np.float16)
+    save_file(tensors, target, {"format": "pt"})
+
+
 def find(loras: Path, artist: str, half: str, recipe: str) -> Path:
     """The validation LoRA of an artist."""
     return loras / artist / f"{artist}--suspect-{half}-{recipe}.safetensors"
@@ -69,6 +78,7 @@ def main() -> None:
     write_examples(loras, output, CHOSEN)
     kohya = output / f"{CHOSEN[0][0]}.safetensors"
     resave(kohya, output / "06-resave-of-01-peft.safetensors")
+    rescale(loras / COPIED, output / "08-rescaled-copy-of-a-reference.safetensors", 0.7)
     a, b = (load_lora(find(loras, artist, half, recipe)) for artist, half, recipe in MERGED)
     save_file(merge(a, b, 0.5, 8), output / "07-merge-of-01-and-02-r8.safetensors", {"format": "pt"})
 
