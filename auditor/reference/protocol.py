@@ -34,7 +34,7 @@ class Fold:
     works: NDArray[np.str_]
     """(m,) 'same', 'other' or 'outsider'."""
     recipe: NDArray[np.str_]
-    """(m,) 'reference', 'other', or 'far': trained far longer or shorter than anybody would."""
+    """(m,) 'reference', 'other', or 'far': trained as nobody would."""
 
     @property
     def reference_artist(self) -> Labels:

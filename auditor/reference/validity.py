@@ -224,7 +224,7 @@ def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
         "other works, other recipe": pooled.where("other", "other"),
         "other works, reference recipe": pooled.where("other", "reference"),
         "same works, other recipe": pooled.where("same", "other"),
-        "other works, trained far too long or short": pooled.where("other", "far"),
+        "other works, trained far too short": pooled.where("other", "far"),
         "other works, other recipe, whole set for all others": half_out.where("half-out", "other"),
         "artists outside the set": outside.rows(outside.name != RANDOM),
         "artists outside the split-half sets": trained.where("outsider"),

@@ -14,7 +14,7 @@ captions, crops.  They stand in the TOML files beside this one, a file per famil
 
 ``role = "reference"`` recipes make reference sets; ``role = "suspect"`` recipes differ from all of them and only make
 validation suspects, so that a card's figures are figures on files of another make.  ``role = "far"`` makes suspects
-that no sensible reference resembles (far too long, far too short): nobody may be accused for how a file was trained.
+that no sensible reference resembles (trained far too short): nobody may be accused for how a file was trained.
 """
 
 from __future__ import annotations
