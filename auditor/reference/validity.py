@@ -219,12 +219,12 @@ def hardest(conditions: dict[str, Pool]) -> str:
 def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
     """What kinds of suspect the card tells apart."""
     untrained, outside = pooled.name == RANDOM, half_out.where("outsider")
-    trained = pooled.rows(~untrained)
+    trained, far = pooled.rows(~untrained), pooled.where("other", "far")
     return {
         "other works, other recipe": pooled.where("other", "other"),
         "other works, reference recipe": pooled.where("other", "reference"),
         "same works, other recipe": pooled.where("same", "other"),
-        "other works, trained far too short": pooled.where("other", "far"),
+        **({"other works, trained far too short": far} if len(far.name) else {}),
         "other works, other recipe, whole set for all others": half_out.where("half-out", "other"),
         "artists outside the set": outside.rows(outside.name != RANDOM),
         "artists outside the split-half sets": trained.where("outsider"),
