@@ -8,6 +8,7 @@ the candidate that was best on the *other* folds' suspects, so that no figure of
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ def flattened_covariance(f: Factored, out: np.ndarray) -> np.ndarray:
     return triangle(seen @ seen.T / np.linalg.norm(np.sqrt(f.singular)))
 
 
-def sided(side: str, feature: object) -> Matrix:
+def sided(side: str, feature: Callable[[Factored, np.ndarray], np.ndarray]) -> Matrix:
     """Features of one side of every module, in directions fitted on the fold's references only."""
 
     def build(fold: Fold, modules: list[str]) -> tuple[np.ndarray, list[slice]]:
@@ -58,7 +59,7 @@ def sided(side: str, feature: object) -> Matrix:
             basis = common_directions(pieces, DIRECTIONS, 0)
             width = basis.shape[1] * (basis.shape[1] + 1) // 2
             rows = [one.factored.get(path) for one in everyone]
-            parts.append(np.stack([np.zeros(width) if f is None else feature(f, basis) for f in rows]))  # type: ignore[operator]
+            parts.append(np.stack([np.zeros(width) if f is None else feature(f, basis) for f in rows]))
             blocks.append(slice(start, start + width))
             start += width
         return np.concatenate(parts, 1), blocks

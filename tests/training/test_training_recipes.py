@@ -9,7 +9,7 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.training import recipes
-from auditor.training.recipes import BY_NAME, REFERENCE, SHIPPED, SUSPECT, Recipe
+from auditor.training.recipes import BY_NAME, FAR, REFERENCE, SHIPPED, SUSPECT, Recipe
 
 # name, dialect, rank, alpha, learning rate, steps, targets, initial, schedule, caption, crops, batch, min_snr, offset
 BOTH, STEADY, UNIFORM = "attention+ff", "constant", "kaiming"
@@ -36,6 +36,13 @@ def test_reference_recipes_come_in_the_order_that_plans_were_drawn_in() -> None:
     names = [row[0] for row in TRAINED_WITH]
     assert [recipe.name for recipe in REFERENCE][:6] == names[:6]
     assert {recipe.name for recipe in SUSPECT} >= set(names[6:])
+
+
+def test_far_recipes_are_known_by_their_names_and_make_no_references() -> None:
+    """Files carry their recipe's name only, and the card keeps what begins with 'far-' apart."""
+    assert FAR
+    assert all(recipe.name.startswith("far-") for recipe in FAR)
+    assert not any(recipe.name.startswith("far-") for recipe in SHIPPED if recipe.role != "far")
 
 
 def test_every_family_has_references_and_a_suspect_of_another_make() -> None:
