@@ -51,6 +51,7 @@ reference-set: .venv-train/.ready
 	.venv-train/bin/python -m auditor.training.default_set --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras
 	.venv-train/bin/audit refs import $(BUILD)/loras -o reference_sets/default
 	.venv-train/bin/audit refs calibrate reference_sets/default
+	.venv-train/bin/python benchmarks/foreign.py --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras
 	.venv-train/bin/audit refs evaluate reference_sets/default --loras $(BUILD)/loras
 
 clean:

@@ -20,6 +20,7 @@ from auditor.embedding.backend import (
     cosines,
     fit_normaliser,
     impostor_scores,
+    lead,
     t_norm,
     unit,
 )
@@ -64,33 +65,34 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
-    left out of the whole fit.  Statistic: the best normalised score over artists.  `names` of the artists, if given,
-    go into the result, so that readers can compute p again from it.
+    left out of the whole fit.  Statistic: the lead of the best normalised score over the next (`lead`).  `names` of the
+    artists, if given, go into the result, so that readers can compute p again from it.
     """
-    observed = float(np.max(scores_of(view, point)))
+    scores = scores_of(view, point)
+    observed = float(lead(scores[None])[0])
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
     groups = len(np.unique(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
     interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
     owners = [int(a) for a in view.artist] if names else []
-    member, unmatched = float(member_p(view, observed)[0]), outsiders_no_match(view, alpha)
+    member, unmatched = float(member_p(view, scores.max())[0]), outsiders_no_match(view, alpha)
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
     return OpenSet(*figures, limit, list(names), owners)
 
 
-def member_p(view: View, statistic: ArrayLike) -> Floats:
+def member_p(view: View, best: ArrayLike) -> Floats:
     """p-value (m,) of best scores (m,); small means too low for any artist of the set.
 
     H0: the suspect comes from an artist of the set, and is exchangeable with references whose own half of the works
     was left out, whoever of the artists it is.  Statistic: the best normalised score over artists, so that one test
     answers for all of them: where a member's own score is low, a neighbour's is usually the best.
     """
-    return conformal_p(-np.asarray(statistic, float), -view.member_statistic, view.artist)
+    return conformal_p(-np.asarray(best, float), -view.member_best, view.artist)
 
 
 def outsiders_no_match(view: View, alpha: float) -> float:
     """Share of LoRAs by outside artists that `member_p` tells from the set's own at α; artists weigh equally."""
-    told = member_p(view, view.null_statistic) <= alpha
+    told = member_p(view, view.null_best) <= alpha
     return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 
 
@@ -155,8 +157,9 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
-    adjusted = stepwise(against, scores, float(conformal_p(scores.max(), view.null_statistic, view.artist)[0]))
-    ratio = view.calibration.log10_lr(scores)
+    statistic = float(lead(scores[None])[0])
+    adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
+    ratio = view.calibration.log10_lr(scores, statistic)
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, vector)
     order = np.argsort(-scores, kind="stable")
@@ -205,17 +208,17 @@ def subnetwork_scores(view: View, vector: Floats) -> dict[str, Floats]:
     """t-normalised scores (C,) from one sub-network's modules alone; (D,) features of the suspect."""
     found = {}
     for name in view.parts:
-        mine, matrix, centres = kept(view, ("sub-network", name), partial(_subnetwork, view, name))
-        own = (vector - view.projection.mean)[mine] @ matrix
-        found[name] = t_norm(cosines(own[None], centres))[0]
+        mine, centres = kept(view, ("sub-network", name), partial(_subnetwork, view, name))
+        own = view.projection.part(vector[None], mine)
+        found[name] = t_norm(cosines(own, centres))[0]
     return found
 
 
-def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Which features (D,) are a sub-network's, their rows of the projection, and the artists' directions in them."""
+def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats]:
+    """Which features (D,) are a sub-network's, and the artists' directions in them."""
     mine = sub_columns(view.bases, name)
     everyone = np.ones(len(view.artist), bool)
-    return mine, view.projection.matrix[mine], centroids(view.parts[name], view.artist, len(view.centres), everyone)
+    return mine, centroids(view.parts[name], view.artist, len(view.centres), everyone)
 
 
 def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view: View) -> dict[str, dict[str, Any]]:
@@ -329,19 +332,19 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         scores = view.normaliser(cosine)[0]
-        return int(np.argmax(scores)), float(conformal_p(scores.max(), view.null_statistic, view.artist)[0])
+        statistic = float(lead(scores[None])[0])
+        return int(np.argmax(scores)), float(conformal_p(statistic, view.null_statistic, view.artist)[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
     normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
     scores = normaliser(taken_out(cosine, gram, found)[:, left])[0]
-    return int(left[np.argmax(scores)]), float(null(scores.max())[0])
+    return int(left[np.argmax(scores)]), float(null(lead(scores[None])[0])[0])
 
 
 def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Normaliser, ConformalNull]:
     """How references of the artists `left` score without the directions `found`: the null of `strongest_left`."""
     rows = np.isin(view.artist, left)
     null, artist = taken_out(view.null[rows], gram, found)[:, left], np.searchsorted(left, view.artist[rows])
-    statistic = np.nanmax(impostor_scores(null, artist), axis=1)
-    return fit_normaliser(null, artist), ConformalNull.of(statistic, artist)
+    return fit_normaliser(null, artist), ConformalNull.of(lead(impostor_scores(null, artist)), artist)
 
 
 def strengths(view: View, point: Floats, found: list[int]) -> Floats:

@@ -18,7 +18,7 @@ from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.reference.set import SCHEMA
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
-DIRECTIONS = 16
+DIRECTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,12 @@ def require_one_rank(read: list[Read]) -> None:
 def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
     """Everything that changes a number of the features, in one name."""
     return f"{'+'.join(kinds)}/k{k}/seed{seed}/v1"
+
+
+def kinds_and_directions(name: str) -> tuple[tuple[str, ...], int]:
+    """Kinds of features and directions a side, from a name that `feature_name` gave."""
+    kinds, directions = name.split("/")[:2]
+    return tuple(kinds.split("+")), int(directions.removeprefix("k"))
 
 
 def write_features(

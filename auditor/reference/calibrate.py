@@ -12,23 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import (
+    STEPS,
     Fit,
     Grams,
     Labels,
     Projection,
     Settings,
-    artist_weights,
     fit,
+    in_steps,
+    lead,
     leave_out,
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
 from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns
-from auditor.statistics.likelihood import LogisticCalibration, fit_logistic
+from auditor.statistics.ranked import SILENT, RankedCalibration, RankedTrials, fit_ranked, without_best
 
 Floats = NDArray[np.float64]
 SETTINGS = Settings()
-UNCALIBRATED = LogisticCalibration(0.0, 0.0, 0.0)
 VIEWS = {
     "all": r"",
     "attention": r"\.attn[12]\.",
@@ -90,7 +91,7 @@ def calibrate_view(
     grams = Grams(x, columns, artist, parts, everything)
     fitted = fit(grams, everything, settings)
     bases, x, matrix = used_part(bases, x, fitted)
-    projection = Projection(half(fitted.weight @ x), half(matrix))
+    projection = Projection(half(fitted.weight @ x), *in_steps(matrix))
     null = np.full((len(x), int(artist.max()) + 1), np.nan)
     for left in leave_out(grams, artist, settings):
         null[left.rows] = left.points @ left.centres.T
@@ -98,17 +99,40 @@ def calibrate_view(
     for left in leave_out(grams, parts, settings):
         genuine[left.rows] = left.points @ left.centres.T
     points, parts_points = projection(x), part_points(bases, projection, x)
-    view = View(name, bases, projection, points, rows, artist, null, genuine, UNCALIBRATED, parts_points)
-    weight = artist_weights(artist, everything)
-    # H2 is an outside artist's file at its closest to anybody: an artist is looked at because it came first
-    trials = view.genuine_scores, view.null_statistic, null.shape[1], weight, weight
-    return replace(view, calibration=fit_logistic(*trials).within_experience(*trials))
+    view = View(name, bases, projection, points, rows, artist, null, genuine, SILENT, parts_points)
+    return replace(view, calibration=ratios_of(view, left_one_by_one(grams, artist, settings)))
+
+
+def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
+    """Cosines (n, C) of every reference with the artists, it alone left out of its artist's: same works, other seed.
+
+    One file of every artist is left out at a time, the others of its artist stay.
+    """
+    turn = np.empty(len(artist), np.intp)
+    for a in np.unique(artist):
+        turn[artist == a] = np.arange(np.sum(artist == a))
+    cosine = np.full((len(artist), int(artist.max()) + 1), np.nan)
+    for left in leave_out(grams, turn, settings):
+        cosine[left.rows] = left.points @ left.centres.T
+    return cosine
+
+
+def ratios_of(view: View, alone: Floats) -> RankedCalibration:
+    """Likelihood ratios of a view.  H1 counts files on other works of the artist and on the very works that references
+    were trained on in equal parts; alone: cosines of the latter.  H2: files of artists outside the set."""
+    kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
+    own = np.concatenate([scores[np.arange(len(scores)), view.artist] for scores in kinds])
+    artist = np.tile(view.artist, len(kinds))
+    first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
+    inside = np.concatenate([lead(scores) for scores in kinds])
+    outside, behind = np.tile(view.null_statistic, len(kinds)), np.tile(without_best(view.null_scores), (len(kinds), 1))
+    return fit_ranked(RankedTrials(own, first, inside, outside, behind, artist), view.null.shape[1])
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:
     """Coordinates (n, d) of the references from one sub-network's modules alone."""
     masks = {name: sub_columns(bases, name) for name in SUBNETWORKS}
-    return {name: (x - projection.mean)[:, m] @ projection.matrix[m] for name, m in masks.items() if m.any()}
+    return {name: projection.part(x, m) for name, m in masks.items() if m.any()}
 
 
 def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floats]:
@@ -121,7 +145,7 @@ def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floa
     kept = [path for path, weight in weights.items() if weight > 0]
     columns = np.concatenate([np.full(bases.width(path), path in set(kept)) for path in bases.paths])
     matrix = scale[:, None] * (x.T @ fitted.coefficients)
-    largest = np.abs(matrix).max()  # cosines do not mind a common factor, half precision does
+    largest = np.abs(matrix).max() / STEPS  # cosines do not mind a common factor, half precision does
     return bases.only(kept), x[:, columns], matrix[columns] / largest
 
 

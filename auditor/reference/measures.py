@@ -17,7 +17,6 @@ from auditor.statistics.likelihood import (
     cllr,
     cllr_min,
     cross_entropy,
-    disjoint_ratios,
     elub,
     even,
     pav,
@@ -34,6 +33,7 @@ from auditor.statistics.metrics import (
     over_groups,
     silhouette,
 )
+from auditor.statistics.ranked import RankedTrials, disjoint_ratios, without_best
 
 ALPHA = 0.05
 STRICT = 0.02
@@ -92,11 +92,13 @@ def hard_negatives(pooled: Pool, artists: list[str], genre: Mapping[str, str]) -
 def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: int = 500) -> dict[str, Any]:
     """Cllr trio with intervals over artists, bounds, and the curves of forensic reports.
 
-    H1: the score with the suspect's own artist; H2: the best score of a suspect whose artist is not in the set.  Every
+    H1: the suspect's own artist; H2: the artist that comes first for a suspect whose artist is not in the set.  Every
     ratio comes from a calibration that saw no trial of its artist.
     """
     t = pooled.trials
-    same, different = disjoint_ratios(t.own_score, t.impostor, pooled.name, pooled.name)
+    behind = without_best(t.other_scores)
+    trials = RankedTrials(t.own_score, t.own_rank == 1, t.genuine, t.impostor, behind, pooled.name)
+    same, different = disjoint_ratios(trials)
 
     def cost(of: Callable[..., float]) -> dict[str, Any]:
         def on(i: NDArray[np.intp]) -> float:

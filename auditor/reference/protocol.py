@@ -18,7 +18,7 @@ from auditor.embedding.backend import Floats, Labels, Settings
 from auditor.embedding.features import KINDS, Factored, factor, features, fit_bases
 from auditor.embedding.sketches import controls
 from auditor.lora.weights import LoraModule
-from auditor.reference.build import DIRECTIONS, Read, read_folder
+from auditor.reference.build import DIRECTIONS, Read, kinds_and_directions, read_folder
 from auditor.reference.calibrate import ENOUGH, VIEWS, view_modules
 from auditor.reference.set import SUBNETWORKS
 from auditor.reference.trials import Trials, run_half_out_trials, run_trials
@@ -34,7 +34,7 @@ class Fold:
     works: NDArray[np.str_]
     """(m,) 'same', 'other' or 'outsider'."""
     recipe: NDArray[np.str_]
-    """(m,) 'reference', 'other', or 'far': trained as nobody would."""
+    """(m,) 'reference', 'other', 'foreign': by another trainer, or 'far': trained as nobody would."""
 
     @property
     def reference_artist(self) -> Labels:
@@ -54,10 +54,11 @@ def is_reference(one: Read) -> bool:
 
 
 def kind_of_recipe(one: Read) -> str:
-    """'reference', 'other' or 'far', see `Fold`."""
+    """'reference', 'other', 'foreign' or 'far', see `Fold`."""
     if is_reference(one):
         return "reference"
-    return "far" if str(one.entry["recipe"]).startswith("far-") else "other"
+    first = str(one.entry["recipe"]).split("-")[0]
+    return first if first in ("far", "foreign") else "other"
 
 
 def make_fold(corpus: Sequence[Read], half: str, crossed: bool = True) -> Fold:
@@ -87,6 +88,12 @@ def embedding_matrix(kinds: tuple[str, ...] = KINDS, k: int = DIRECTIONS) -> Mat
         return rows, [block for _, _, block in bases.blocks()]
 
     return build
+
+
+def features_of(name: str, kinds: tuple[str, ...] | None = None) -> Matrix:
+    """The features that a set's manifest names; kinds: others instead, in as many directions."""
+    own, k = kinds_and_directions(name)
+    return embedding_matrix(kinds or own, k)
 
 
 def control_matrix(name: str) -> Matrix:

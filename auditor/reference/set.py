@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Labels, Normaliser, Projection, centroids, fit_normaliser, impostor_scores, unit
+from auditor.embedding.backend import (
+    Labels,
+    Normaliser,
+    Projection,
+    centroids,
+    fit_normaliser,
+    impostor_scores,
+    lead,
+    unit,
+)
 from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
-from auditor.statistics.likelihood import LogisticCalibration
+from auditor.statistics.ranked import RankedCalibration
 
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
@@ -48,7 +57,7 @@ class View:
     """(n, C) cosines with the own artist left out of the fit; own column NaN."""
     genuine: Floats
     """(n, C) cosines with the own part (half of the works) left out of the fit."""
-    calibration: LogisticCalibration
+    calibration: RankedCalibration
     parts: dict[str, Floats]
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
@@ -69,11 +78,16 @@ class View:
 
     @cached_property
     def null_statistic(self) -> Floats:
-        """The best normalised score of each reference among other artists (n,): the null of the open-set test."""
+        """The lead of the best other artist for each reference (n,), see `lead`: the null of the open-set test."""
+        return lead(self.null_scores)
+
+    @cached_property
+    def null_best(self) -> Floats:
+        """The best normalised score of each reference among other artists (n,)."""
         return np.asarray(np.nanmax(self.null_scores, axis=1))
 
     @cached_property
-    def member_statistic(self) -> Floats:
+    def member_best(self) -> Floats:
         """The best normalised score of each reference among all artists (n,), its own part left out."""
         return np.asarray(np.nanmax(self.normaliser(self.genuine), axis=1))
 
@@ -125,7 +139,7 @@ class ReferenceSet:
             arrays = read_arrays(folder / "arrays.npz")
             views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
             fingerprints = arrays["fingerprints"].astype(np.float32)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
             raise ReferenceSetError(
                 f"The arrays of the reference set {folder} cannot be read: {problem}.",
                 advice="Install the set again, or rebuild it with `audit refs calibrate`.",
@@ -181,13 +195,13 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]
     return View(
         name,
         unpack_bases(spec, get),
-        Projection(get("mean"), get("matrix")),
+        Projection(get("mean"), get("scale"), arrays[f"{name}/steps"]),
         get("points"),
         arrays[f"{name}/rows"].astype(np.intp),
         arrays[f"{name}/artist"].astype(np.intp),
         get("null"),
         get("genuine"),
-        LogisticCalibration(*spec["calibration"]),
+        RankedCalibration.of_stored(spec["calibration"]),
         {part: get(f"part/{part}") for part in spec["parts"]},
     )
 
@@ -218,15 +232,16 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "modules": view.bases.paths,
         "kinds": list(view.bases.kinds),
         "parts": sorted(view.parts),
-        "calibration": list(astuple(view.calibration)),
+        "calibration": view.calibration.stored(),
     }
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
-    half |= {"matrix": view.projection.matrix, "mean": view.projection.mean, "points": view.points}
+    half |= {"mean": view.projection.mean, "scale": view.projection.scale, "points": view.points}
     more, stored = pack_bases(view.bases)
     spec |= more
     half |= stored
     arrays: dict[str, NDArray[Any]] = {f"{view.name}/{k}": v.astype(np.float16) for k, v in half.items()}
     arrays |= {f"{view.name}/{k}": v.astype(np.float32) for k, v in (("null", view.null), ("genuine", view.genuine))}
+    arrays[f"{view.name}/steps"] = view.projection.steps
     arrays |= {f"{view.name}/rows": view.rows.astype(np.int32), f"{view.name}/artist": view.artist.astype(np.int32)}
     return spec, arrays
 

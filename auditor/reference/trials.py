@@ -21,6 +21,7 @@ from auditor.embedding.backend import (
     fit,
     fit_normaliser,
     impostor_scores,
+    lead,
     unit,
 )
 from auditor.statistics.conformal import conformal_p
@@ -120,10 +121,11 @@ def run_half_out_trials(
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
     """Cosines → normalised scores, statistics, p-values."""
     normaliser = fit_normaliser(null, reference_artist)
-    null_statistic = np.nanmax(impostor_scores(null, reference_artist), 1)
+    null_statistic = lead(impostor_scores(null, reference_artist))
     scores = normaliser(inside)
     outsider = suspect_artist < 0
-    genuine, p_genuine = scores.max(1), conformal_p(scores.max(1), null_statistic, reference_artist)
+    genuine = lead(scores)
+    p_genuine = conformal_p(genuine, null_statistic, reference_artist)
     others = np.full_like(without, np.nan)
     impostor, p_impostor, accused = np.zeros(len(without)), np.zeros(len(without)), np.zeros(len(without), np.intp)
     for a in np.unique(suspect_artist):
@@ -134,8 +136,8 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
             normal = fit_normaliser(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows])
         seen = normal(without[np.ix_(rows, kept)])
         others[np.ix_(rows, kept)] = seen
-        impostor[rows], accused[rows] = seen.max(1), np.flatnonzero(kept)[seen.argmax(1)]
-        reduced = np.nanmax(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]), 1)
+        impostor[rows], accused[rows] = lead(seen), np.flatnonzero(kept)[seen.argmax(1)]
+        reduced = lead(impostor_scores(null[np.ix_(fit_rows, kept)], reference_artist[fit_rows]))
         p_impostor[rows] = conformal_p(impostor[rows], reduced, reference_artist[fit_rows])
     own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Settings
+from auditor.embedding.backend import Settings, lead
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_genres
 from auditor.reference.calibrate import SETTINGS
@@ -35,7 +35,7 @@ from auditor.reference.protocol import (
     Matrix,
     Pool,
     control_matrix,
-    embedding_matrix,
+    features_of,
     few_references,
     half_out_pool,
     is_reference,
@@ -77,12 +77,12 @@ def evaluate(
     require_enough(artists, {r.entry["part"] for r in corpus if is_reference(r)})
     rng = np.random.default_rng(seed)
     corpus += never_trained(corpus, rng)
-    pooled = pool(corpus, embedding_matrix(), settings, crossed=True)
+    pooled = pool(corpus, features_of(manifest["features"]), settings, crossed=True)
     genre = {name: str(known.get("genre", "")) for name, known in read_genres(Path(loras)).items()}
     card = build_card(pooled, corpus, artists, manifest, settings, genre, rng)
     card |= structure(ReferenceSet.load(place), rng)
     write_card(place, card)
-    card["ablations"] = ablations(corpus, settings, rng, thorough, baselines or {})
+    card["ablations"] = ablations(corpus, manifest["features"], settings, rng, thorough, baselines or {})
     write_card(place, card)
     return card
 
@@ -132,12 +132,12 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     """A view's references as suspects: genuine without their half of the works, impostor without their artist."""
     scores = view.normaliser(view.genuine)
     own = scores[np.arange(len(scores)), view.artist]
-    best = np.nanmax(scores, 1)
+    statistic = lead(scores)
     trials = Trials(
         artist=view.artist,
-        genuine=best,
+        genuine=statistic,
         named=np.nanargmax(scores, 1),
-        p_genuine=conformal_p(best, view.null_statistic, view.artist),
+        p_genuine=conformal_p(statistic, view.null_statistic, view.artist),
         impostor=view.null_statistic,
         p_impostor=view_p(view),
         own_score=own,
@@ -176,14 +176,12 @@ def build_card(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """All conditions and counts; ablations come later."""
-    conditions = conditions_of(pooled, half_out_pool(corpus, embedding_matrix(), settings))
+    conditions = conditions_of(pooled, half_out_pool(corpus, features_of(manifest["features"]), settings))
     name_of_headline = hardest(conditions)
     headline = conditions[name_of_headline]
     measured = {name: figures(c, rng) for name, c in conditions.items()}
     both = {name_of_headline, "same works, other recipe"}
-    ratios = {
-        name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)
-    }
+    ratios = {name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)}
     negatives = hard_negatives(headline, artists, genre)
     counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
     return {
@@ -219,12 +217,17 @@ def hardest(conditions: dict[str, Pool]) -> str:
 def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
     """What kinds of suspect the card tells apart."""
     untrained, outside = pooled.name == RANDOM, half_out.where("outsider")
-    trained, far = pooled.rows(~untrained), pooled.where("other", "far")
+    trained = pooled.rows(~untrained)
+    rare = {
+        "other works, foreign trainer": pooled.where("other", "foreign"),
+        "same works, foreign trainer": pooled.where("same", "foreign"),
+        "other works, trained far too short": pooled.where("other", "far"),
+    }
     return {
         "other works, other recipe": pooled.where("other", "other"),
         "other works, reference recipe": pooled.where("other", "reference"),
         "same works, other recipe": pooled.where("same", "other"),
-        **({"other works, trained far too short": far} if len(far.name) else {}),
+        **{name: some for name, some in rare.items() if len(some.name)},
         "other works, other recipe, whole set for all others": half_out.where("half-out", "other"),
         "artists outside the set": outside.rows(outside.name != RANDOM),
         "artists outside the split-half sets": trained.where("outsider"),
@@ -253,6 +256,7 @@ def certificate(artists: int, counts: dict[str, Any]) -> dict[str, Any]:
 
 def ablations(
     corpus: Sequence[Read],
+    features: str,
     settings: Settings,
     rng: np.random.Generator,
     thorough: bool,
@@ -263,12 +267,13 @@ def ablations(
     corpus = [r for r in corpus if r.entry["artist"] != RANDOM]
     alone = all(map(is_reference, corpus))  # no validation suspects: the other half's references are tried
     recipe, tried = ("reference" if alone else "other"), partial(pool, crossed=alone)
+    default, of_kind = features_of(features), partial(features_of, features)
     table = {
-        "default": tried(corpus, embedding_matrix(), settings),
-        "output covariance only": tried(corpus, embedding_matrix(("root-gram",)), settings),
-        "update ΔW only": tried(corpus, embedding_matrix(("delta",)), settings),
-        "no within-artist calibration": tried(corpus, embedding_matrix(), plain),
-        "all blocks weighted alike": tried(corpus, embedding_matrix(), even),
+        "default": tried(corpus, default, settings),
+        "output covariance only": tried(corpus, of_kind(("root-gram",)), settings),
+        "update ΔW only": tried(corpus, of_kind(("delta",)), settings),
+        "no within-artist calibration": tried(corpus, default, plain),
+        "all blocks weighted alike": tried(corpus, default, even),
         "control: rank only": tried(corpus, control_matrix("rank_only"), plain),
         "control: norm only": tried(corpus, control_matrix("norm_only"), plain),
         "control: spectrum only": tried(corpus, control_matrix("spectrum_only"), plain),
@@ -276,21 +281,26 @@ def ablations(
     for name, matrix in baselines.items():
         table[name] = tried(corpus, matrix, settings)
     if thorough:
-        table["output covariance without the root"] = tried(corpus, embedding_matrix(("gram",)), settings)
+        table["output covariance without the root"] = tried(corpus, of_kind(("gram",)), settings)
         for name in SUBNETWORKS:
-            table[f"{name} only"] = tried(corpus, embedding_matrix(), settings, (name,))
+            table[f"{name} only"] = tried(corpus, default, settings, (name,))
         for count in (1, 2, 3):
             fewer = few_references(corpus, count)
-            table[f"{count} references an artist"] = tried(fewer, embedding_matrix(), settings)
+            table[f"{count} references an artist"] = tried(fewer, default, settings)
     measured = {name: figures(pooled.where("other", recipe), rng, 200) for name, pooled in table.items()}
-    return measured | equal_rank(corpus, settings, rng)
+    return measured | equal_rank(corpus, features, settings, rng)
 
 
-def equal_rank(corpus: Sequence[Read], settings: Settings, rng: np.random.Generator, rank: int = 16) -> dict[str, Any]:
+def equal_rank(
+    corpus: Sequence[Read], features: str, settings: Settings, rng: np.random.Generator, rank: int = 16
+) -> dict[str, Any]:
     """The paper's raw A and B need one rank: both kinds of features on references of that rank alone."""
     same_rank = [r for r in corpus if is_reference(r) and r.entry["rank"] == rank]
     measured: dict[str, Any] = {}
-    for name, matrix in (("the paper's raw A and B", embedding_matrix(("paper",))), ("default", embedding_matrix())):
+    for name, matrix in (
+        ("the paper's raw A and B", features_of(features, ("paper",))),
+        ("default", features_of(features)),
+    ):
         if {"a", "b"} <= {r.entry["part"] for r in same_rank}:
             pooled = pool(same_rank, matrix, settings, ("all",), crossed=True).where("other", "reference")
             measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)

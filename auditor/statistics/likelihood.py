@@ -76,22 +76,25 @@ def fit_logistic(
     behind the scores; no LR beyond it can be supported by so few.
     """
     from scipy.optimize import minimize  # slow to import, and an audit only reads calibrations
+    from scipy.special import expit
 
     high, low = np.asarray(same, float), np.asarray(different, float)
     w_high = np.broadcast_to(np.asarray(weight_same, float), high.shape)
     w_low = np.broadcast_to(np.asarray(weight_different, float), low.shape)
     w_high, w_low = w_high / w_high.sum(), w_low / w_low.sum()
-    centre, spread = float(low.mean()), float(low.std() + 1e-12)
+    centre, spread = float(low.mean()), float(np.std(np.concatenate([high, low]))) or 1.0
 
-    def cost(theta: Floats) -> float:
-        a, b = theta
-        slope = np.exp(b)
-        miss = np.logaddexp(0, -(a + slope * (high - centre) / spread))
-        alarm = np.logaddexp(0, a + slope * (low - centre) / spread)
-        return float(w_high @ miss + w_low @ alarm + 1e-3 * slope**2 / high.size)
+    def cost(theta: Floats) -> tuple[float, Floats]:
+        level, slope = theta
+        z_high, z_low = (level + slope * (x - centre) / spread for x in (high, low))
+        value = w_high @ np.logaddexp(0, -z_high) + w_low @ np.logaddexp(0, z_low) + 1e-3 * slope**2 / high.size
+        pull, push = w_high * expit(-z_high), w_low * expit(z_low)
+        tilt = push @ (low - centre) / spread - pull @ (high - centre) / spread + 2e-3 * slope / high.size
+        return float(value), np.array([push.sum() - pull.sum(), tilt])
 
-    best = minimize(cost, np.array([-1.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
-    slope = float(np.exp(best.x[1]) / spread)
+    # convex: whatever it starts from, there is one best pair
+    best = minimize(cost, np.array([0.0, 1.0]), jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)])
+    slope = float(best.x[1] / spread)
     natural = np.log(10)
     return LogisticCalibration(float(best.x[0] - slope * centre) / natural, slope / natural, float(np.log10(sources)))
 
@@ -207,36 +210,6 @@ def cross_entropy(
     miss = np.logaddexp(0, -natural * high[None] - odds[:, None]) @ w_high
     alarm = np.logaddexp(0, natural * low[None] + odds[:, None]) @ w_low
     return np.asarray((chance * miss + (1 - chance) * alarm) / np.log(2))
-
-
-def disjoint_ratios(
-    same: ArrayLike,
-    different: ArrayLike,
-    source_same: ArrayLike,
-    source_different: ArrayLike,
-    folds: int = 5,
-) -> tuple[Floats, Floats]:
-    """log10 LRs of trials by calibrations that never saw the trial's source (artist); sources weigh equally.
-
-    source_same, source_different: the artist whose file was tried.  Artists are dealt to folds in sorted order; each
-    fold is judged by a calibration of all others, with the bounds that these others support.
-    """
-    high, low = np.asarray(same, float), np.asarray(different, float)
-    who_high, who_low = np.asarray(source_same), np.asarray(source_different)
-    names = np.unique(np.concatenate([who_high, who_low]))
-    found_high, found_low = np.full(high.size, np.nan), np.full(low.size, np.nan)
-    for k in range(min(folds, names.size)):
-        mine = names[k::folds]
-        judged_high, judged_low = np.isin(who_high, mine), np.isin(who_low, mine)
-        if judged_high.all() or judged_low.all():
-            continue
-        weights = even(who_high[~judged_high]), even(who_low[~judged_low])
-        known = high[~judged_high], low[~judged_low]
-        sources = min(np.unique(who_high[~judged_high]).size, np.unique(who_low[~judged_low]).size)
-        model = fit_logistic(*known, sources, *weights).within_experience(*known, sources, *weights)
-        found_high[judged_high] = model.log10_lr(high[judged_high])
-        found_low[judged_low] = model.log10_lr(low[judged_low])
-    return found_high, found_low
 
 
 def even(sources: ArrayLike) -> Floats:

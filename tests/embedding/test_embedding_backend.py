@@ -10,6 +10,7 @@ import pytest
 from worlds import columns_of, grams_of
 
 from auditor.embedding.backend import (
+    STEPS,
     Grams,
     Projection,
     Settings,
@@ -19,6 +20,7 @@ from auditor.embedding.backend import (
     fit,
     fit_normaliser,
     impostor_scores,
+    in_steps,
     leave_out,
     t_norm,
     unit,
@@ -94,7 +96,7 @@ def test_projection_of_features_gives_the_fitted_coordinates(settings: Settings)
     kept = kept_rows(artist)
     fitted = fit(grams_of(x, artist, BLOCKS), kept, settings)
     scale = np.repeat(fitted.blocks, WIDTH // BLOCKS)
-    projection = Projection(fitted.weight @ x, scale[:, None] * (x.T @ fitted.coefficients))
+    projection = Projection(fitted.weight @ x, scale, x.T @ fitted.coefficients)
     size = np.abs(fitted.points).max()
     np.testing.assert_allclose(projection(x), fitted.points, atol=2e-3 * size)
     np.testing.assert_allclose(projection(x[3]), fitted.points[3:4], atol=2e-3 * size)
@@ -171,7 +173,7 @@ def test_leaving_an_artist_out_is_a_set_without_that_artist(settings: Settings, 
         everything = np.ones(rest.sum(), bool)
         alone = fit(grams_of(x[rest], artist[rest], blocks), everything, settings)
         scale = np.repeat(alone.blocks, WIDTH // blocks)
-        projection = Projection(alone.weight @ x[rest], scale[:, None] * (x[rest].T @ alone.coefficients))
+        projection = Projection(alone.weight @ x[rest], scale, x[rest].T @ alone.coefficients)
         centres = centroids(alone.points, artist[rest], ARTISTS, everything)
         assert np.isnan(left.centres[a]).all()
         np.testing.assert_allclose(left.points @ left.centres.T, cosines(projection(x[left.rows]), centres), atol=atol)
@@ -365,3 +367,21 @@ def test_a_single_artist_is_refused() -> None:
     x, artist = np.random.default_rng(0).standard_normal((4, 5)), np.zeros(4, np.intp)
     with pytest.raises(ReferenceSetError, match="one artist"):
         fit(Grams(x, [slice(0, 5)], artist, artist, np.ones(4, bool)), np.ones(4, bool), Settings())
+
+
+def test_a_projection_in_steps_turns_the_embedding_by_less_than_anyone_can_see() -> None:
+    """Rounded to one byte an entry, rows and columns of very different size; a row of nothing stays nothing."""
+    x, artist = world()
+    fitted = fit(grams_of(x, artist, BLOCKS), np.ones(len(x), bool), Settings())
+    matrix = x.T @ fitted.coefficients
+    matrix /= np.abs(matrix).max()
+    matrix[5] = 0.0
+    scale, steps = in_steps(matrix)
+    assert steps.dtype == np.int8
+    np.testing.assert_allclose(scale[:, None] * steps, matrix, atol=1.01 * np.abs(matrix).max(1).max() / (2 * STEPS))
+    assert not steps[5].any()
+    mean, ones = fitted.weight @ x, np.ones(len(matrix))
+    exact, coarse = Projection(mean, ones, matrix), Projection(mean, scale, steps)
+    assert (np.sum(unit(exact(x)) * unit(coarse(x)), axis=1) > 0.999).all()
+    half = np.arange(len(matrix)) < len(matrix) // 2
+    np.testing.assert_allclose(coarse.part(x, half) + coarse.part(x, ~half), coarse(x), rtol=1e-9)

@@ -15,7 +15,6 @@ from auditor.statistics.likelihood import (
     cllr,
     cllr_min,
     cross_entropy,
-    disjoint_ratios,
     elub,
     even,
     fit_logistic,
@@ -255,34 +254,6 @@ def test_tippett_lines_and_cross_entropy_at_their_ends() -> None:
     silent = cross_entropy([0.0], [0.0], [-1.0, 0.0, 1.0])
     chance = np.array([1, 10, 10]) / np.array([11, 20, 11])
     np.testing.assert_allclose(silent, -(chance * np.log2(chance) + (1 - chance) * np.log2(1 - chance)))
-
-
-# --- no trial is judged by a calibration that saw its artist --------------------------------------------------------
-
-
-def test_an_artists_own_trials_do_not_change_its_ratios() -> None:
-    rng = np.random.default_rng(0)
-    artist = np.repeat(np.arange(10), 4)
-    same, different = rng.normal(1, 1, 40), rng.normal(-1, 1, 40)
-    plain = disjoint_ratios(same, different, artist, artist)
-    moved = [np.where(artist == 3, x - 20, x) for x in (same, different)]
-    changed = disjoint_ratios(*moved, artist, artist)
-    peers = np.isin(artist % 5, [3])  # artists 3 and 8 are dealt to one fold
-    for one, other in zip(plain, changed, strict=True):
-        assert np.isfinite(one).all()
-        assert (one[~peers] != other[~peers]).any()
-        np.testing.assert_array_equal(one[artist == 8], other[artist == 8])
-
-
-def test_disjoint_ratios_of_useless_scores_cost_no_less_than_silence() -> None:
-    """Calibrated on the answers themselves they would; the honest ones cost about 1 bit."""
-    rng = np.random.default_rng(5)
-    artist = np.repeat(np.arange(30), 2)
-    costs = []
-    for _ in range(10):
-        ratios = disjoint_ratios(rng.standard_normal(60), rng.standard_normal(60), artist, artist)
-        costs.append(cllr(*ratios))
-    assert 0.99 < np.mean(costs) < 1.1
 
 
 def test_even_weights_let_every_source_count_once() -> None:
