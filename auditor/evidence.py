@@ -18,6 +18,7 @@ from auditor.embedding.backend import (
     artist_weights,
     centroids,
     cosines,
+    distinct,
     fit_normaliser,
     impostor_scores,
     t_norm,
@@ -70,7 +71,7 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     """
     observed = float(np.max(scores_of(view, point)))
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
-    groups = len(np.unique(view.artist))
+    groups = len(distinct(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
     interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
     owners = [int(a) for a in view.artist] if names else []
@@ -97,7 +98,7 @@ def outsiders_no_match(view: View, alpha: float) -> float:
 
 def threshold(view: View, alpha: float) -> float | None:
     """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
-    values = np.unique(view.null_statistic)
+    values = np.sort(view.null_statistic)
     beyond = values[conformal_p(np.nextafter(values, np.inf), view.null_statistic, view.artist) <= alpha]
     return float(beyond[0]) if len(beyond) else None
 
@@ -142,7 +143,7 @@ def score_spread(view: View) -> tuple[float, float]:
     for the mean being estimated.  Other pictures, seeds and recipes are in it; a stranger's recipe may move more.
     """
     moves = []
-    for a in np.unique(view.artist):
+    for a in distinct(view.artist):
         rows = view.null_scores[view.artist == a][:, np.arange(len(view.centres)) != a]
         if len(rows) > 1:
             moves.append(((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1))).ravel())

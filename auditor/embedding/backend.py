@@ -118,6 +118,11 @@ def unit(x: Floats) -> Floats:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300))
 
 
+def distinct(labels: Labels) -> Labels:
+    """Labels that occur, ascending.  (`numpy.unique` would import masked arrays for it: 14 ms of a cold start.)"""
+    return np.flatnonzero(np.bincount(labels))
+
+
 def artist_weights(artist: Labels, kept: NDArray[np.bool_]) -> Floats:
     """Weights (N,) of kept files: artists equal, files of an artist equal, sum 1; left-out files 0."""
     weight = np.zeros(len(artist))
@@ -187,7 +192,7 @@ def centroids(points: Floats, artist: Labels, artists: int, kept: NDArray[np.boo
     """
     directions = unit(points)
     means = np.full((artists, points.shape[1]), np.nan)
-    for a in np.unique(artist[kept]):
+    for a in distinct(artist[kept]):
         means[a] = directions[kept & (artist == a)].mean(0)
     return means
 
@@ -264,7 +269,7 @@ def impostor_scores(null: Floats, artist: Labels) -> Floats:
     scores = t_norm(null)
     seen, filled = ~np.isnan(scores), np.nan_to_num(scores)
     result = np.full_like(null, np.nan)
-    for a in np.unique(artist):
+    for a in distinct(artist):
         own = artist == a
         normaliser = normaliser_of(filled[~own], seen[~own], artist[~own])
         result[own] = (scores[own] - normaliser.centre) / normaliser.spread

@@ -298,7 +298,7 @@ def split(flat: Floats, paths: Sequence[str], shapes: Sequence[Sequence[int]]) -
 def pack_bases(bases: Bases) -> tuple[dict[str, Any], dict[str, Floats]]:
     """What unpacks to `bases`: entries of the view's spec, and arrays; a sketch needs no arrays.
 
-    The modules of a side lie in one array one behind the other: two hundred small ones take longer to open than to read.
+    The modules of a side lie in one array one behind the other: two hundred small ones open slower than they read.
     """
     if bases.sketch is None:
         sides = {"out": [bases.out[p] for p in bases.paths], "in": [bases.into[p] for p in bases.paths]}

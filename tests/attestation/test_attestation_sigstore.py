@@ -111,4 +111,5 @@ def test_the_commands(signed: Signed, audit_file: Path, tmp_path: Path, monkeypa
     assert found.exit_code == 0, found.output
     assert [c["passed"] for c in json.loads(found.stdout)["checks"]] == [True, True]
     assert PREDICATE_TYPE in found.stdout
-    assert run.invoke(command_line(), ["verify", str(out), "--identity", "x@y", "--trusted-root", str(signed.root)]).exit_code == 1
+    other = ["verify", str(out), "--identity", "x@y", "--trusted-root", str(signed.root)]
+    assert run.invoke(command_line(), other).exit_code == 1
