@@ -61,7 +61,7 @@ def main(
 
 
 def command_line(only: str | None = None) -> typer.Typer:
-    """The program with all commands, or with the one that was asked for: to make the others takes as long as imports."""
+    """The program with all commands, or with the one asked for: to make the others takes as long as to import."""
     app = typer.Typer(
         name="audit",
         help=main.__doc__,

@@ -2,9 +2,10 @@
 
 A vector is multiplied by a random matrix; the places of the largest products, with their signs, are its keys, and two
 vectors are looked at when they share a key in some table (Andoni et al., "Practical and optimal LSH for angular
-distance", 2015; several places a vector: multi-probe, Lv et al. 2007).  Of those, BITS sign bits drop the unrelated, and
-the rest gets its exact cosine.  A bucket is read once, each member with the next `REACH`, so the work is the number of
-vectors times a constant; what is missed is a question of the cosine (docs/scale.md gives the shares).
+distance", 2015; several places a vector: multi-probe, Lv et al. 2007).  Of those, BITS signs drop the unrelated, and
+the rest gets its exact cosine.  Keys get longer with the number of vectors, so that a bucket never holds many, and a
+member is looked at with the next `REACH` only: the work is the number of vectors times a constant.  What is missed
+depends on the cosine (docs/scale.md gives the shares).
 """
 
 from __future__ import annotations

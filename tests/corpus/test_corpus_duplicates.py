@@ -146,7 +146,7 @@ def test_hashing_looks_at_pairs_in_proportion_to_the_files(monkeypatch):
         x = np.random.default_rng(count).standard_normal((count, 512), np.float32)
         nearby.near(x / np.linalg.norm(x, axis=1, keepdims=True), 0.3, 16, tables=2)
         shares.append(sum(looked) / count)
-    assert 1 < shares[0]
+    assert shares[0] > 1
     assert shares[1] < 4 * shares[0]
 
 
