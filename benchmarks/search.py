@@ -105,6 +105,7 @@ def lance(points, folder) -> dict:
     try:
         import lancedb
         import pyarrow as pa
+        from lancedb.index import HnswSq
     except ImportError:
         return {}
     values = pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(points).ravel()), points.shape[1])
@@ -119,7 +120,7 @@ def lance(points, folder) -> dict:
 
     started = time.perf_counter()
     indexed = lancedb.connect(folder).create_table("y", table.to_arrow())
-    indexed.create_index(metric="dot", vector_column_name="vector", index_type="IVF_HNSW_SQ")
+    indexed.create_index("vector", config=HnswSq(distance_type="dot"))
     built = time.perf_counter() - started
     return {"LanceDB, flat": (lambda q: asked(q, K), 0.0), "LanceDB, re-scored": (rescored, built)}
 
