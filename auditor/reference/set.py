@@ -304,9 +304,9 @@ def pack_bases(bases: Bases) -> tuple[dict[str, Any], dict[str, Floats]]:
         sides = {"out": [bases.out[p] for p in bases.paths], "in": [bases.into[p] for p in bases.paths]}
         shapes = {side: [list(b.shape) for b in have] for side, have in sides.items()}
         return {"shapes": shapes}, {side: np.concatenate([b.ravel() for b in have]) for side, have in sides.items()}
-    shapes = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
+    drawn = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
     k = next(iter(bases.out.values())).shape[1]
-    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": shapes}}, {}
+    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": drawn}}, {}
 
 
 def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
