@@ -18,6 +18,7 @@ from auditor.embedding.backend import (
     artist_weights,
     centroids,
     cosines,
+    distinct,
     fit_normaliser,
     impostor_scores,
     lead,
@@ -37,6 +38,7 @@ from auditor.statistics.mixture import shares, taken_out
 Made = TypeVar("Made")
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
+ROWS = 16  # references compared with all artists at a time: the differences stay in the processor's cache
 KEPT = 500  # things that are kept of a view: some 10 kB each, but for the sub-networks' matrices
 MOST_PARTS = 5  # artists that are looked for in one file
 
@@ -71,7 +73,7 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     scores = scores_of(view, point)
     observed = float(lead(scores[None])[0])
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
-    groups = len(np.unique(view.artist))
+    groups = len(distinct(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
     interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
     owners = [int(a) for a in view.artist] if names else []
@@ -98,7 +100,7 @@ def outsiders_no_match(view: View, alpha: float) -> float:
 
 def threshold(view: View, alpha: float) -> float | None:
     """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
-    values = np.unique(view.null_statistic)
+    values = np.sort(view.null_statistic)
     beyond = values[conformal_p(np.nextafter(values, np.inf), view.null_statistic, view.artist) <= alpha]
     return float(beyond[0]) if len(beyond) else None
 
@@ -143,7 +145,7 @@ def score_spread(view: View) -> tuple[float, float]:
     for the mean being estimated.  Other pictures, seeds and recipes are in it; a stranger's recipe may move more.
     """
     moves = []
-    for a in np.unique(view.artist):
+    for a in distinct(view.artist):
         rows = view.null_scores[view.artist == a][:, np.arange(len(view.centres)) != a]
         if len(rows) > 1:
             moves.append(((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1))).ravel())
@@ -263,7 +265,10 @@ def fit_recipe(known: Floats, view: View) -> RecipeModel:
     spread = np.sqrt(weight @ (known - mean) ** 2) + 1e-9
     z = (known - mean) / spread
     centres = np.stack([z[view.artist == a].mean(0) for a in range(len(view.centres))])
-    null = -np.linalg.norm(z[:, None, :] - centres[None], axis=2) / np.sqrt(z.shape[1])
+    null = np.empty((len(z), len(centres)))
+    for begin in range(0, len(z), ROWS):
+        apart = z[begin : begin + ROWS, None, :] - centres[None]
+        null[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
     null[np.arange(len(z)), view.artist] = np.nan
     return RecipeModel(mean, spread, centres, np.nanmax(null, 1))
 

@@ -55,13 +55,12 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
 def choose_view(paths: Collection[str], reference: ReferenceSet) -> View:
     """The view with most modules among those that the file adapts (nearly) completely; else the best covered one."""
 
-    def covered(view: View) -> float:
-        return float(np.mean([p in paths for p in view.bases.paths]))
-
-    complete = [v for v in reference.views.values() if covered(v) >= ENOUGH]
+    views = reference.views
+    covered = {name: float(np.mean([p in paths for p in views.modules(name)])) for name in views}
+    complete = [name for name in views if covered[name] >= ENOUGH]
     if complete:
-        return max(complete, key=lambda v: len(v.bases.paths))
-    return max(reference.views.values(), key=lambda v: (covered(v), len(v.bases.paths)))
+        return views[max(complete, key=lambda name: len(views.modules(name)))]
+    return views[max(views, key=lambda name: (covered[name], len(views.modules(name))))]
 
 
 def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Coverage:

@@ -1,9 +1,11 @@
 """What does a cold and a warm `audit check` cost beside Python's own start and `sha256sum`?  Prints tables with ratios.
 
     python benchmarks/check.py [FILE…]
+    python benchmarks/check.py --growth [FIGURE.svg]        cold, against the size of the file
 
-CPU seconds (user + system, of the process and its children) are what to compare: wall seconds tell of the machine's
-other work as well.  Commands are interleaved, so that a busy machine slows all of them.
+Compiled modules are made once before anything is measured, as installing makes them.  CPU seconds (user + system, of
+the process and its children) are what to compare: wall seconds tell of the machine's other work as well.  Commands are
+interleaved, so that a busy machine slows all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 
 RUNS = 5
+GROWTH_RUNS = 2
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "01-serov-kohya-r6.safetensors"
 
@@ -74,9 +77,42 @@ for name, seconds in names.items():
 """
 
 
+def growth(figure: Path) -> None:
+    """Cold checks against size, beside sha256sum; log-log."""
+    from loglog import draw
+    from scan import written, xl_shapes
+
+    from auditor import ReferenceSet
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    own = ReferenceSet.load().shapes
+    with tempfile.TemporaryDirectory() as folder:
+        made = [("the set's base", own, rank) for rank in (4, 32, 256)]
+        made += [("another base", xl_shapes(128), rank) for rank in (1, 8, 64)]
+        for kind, shapes, rank in made:
+            file = str(written(Path(folder) / f"{len(shapes)}-{rank}.safetensors", shapes, rank, 0))
+            size = os.path.getsize(file) / 2**20
+            audit = [measure([sys.executable, "-m", "auditor.cli", "check", file]) for _ in range(GROWTH_RUNS)]
+            hashed = [measure(["sha256sum", file])[0] for _ in range(GROWTH_RUNS)]
+            cost, sha, peak = min(a[0] for a in audit), max(min(hashed), 1e-3), max(a[2] for a in audit)
+            series.setdefault(f"check, {kind}", []).append((size, cost))
+            series.setdefault("sha256sum", []).append((size, sha))
+            print(
+                f"{kind:15} rank {rank:3} {size:7.1f} MiB: check {cost:.2f} s CPU, sha256sum {sha:.3f}, {peak:.0f} MiB"
+            )
+    series["sha256sum"].sort()
+    draw(figure, "audit check, cold", "MiB", "CPU seconds", series)
+
+
 def main() -> None:
     """Every file, cold and warm."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.path.insert(0, str(ROOT))
+    measure([sys.executable, "-m", "auditor.cli", "check", str(EXAMPLE)])
+    if "--growth" in sys.argv:
+        growth(Path([*sys.argv, str(ROOT / "docs" / "figures" / "check.svg")][2]))
+        return
     with tempfile.TemporaryDirectory() as folder:
         for file in sys.argv[1:] or [str(EXAMPLE)]:
             cold(os.path.abspath(file), folder)

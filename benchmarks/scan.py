@@ -1,6 +1,7 @@
 """How far is a scan from merely reading and hashing its files?  Prints a table: kinds of files, cost against size.
 
     python benchmarks/scan.py [FOLDER…] [FIGURE.svg]
+    python benchmarks/scan.py --pieces          where the time of a file in scope goes
 
 Work of one worker, in CPU seconds, so that other work on the machine does not count.  Kinds: files of the set's base
 (audited in full), of another base and copies (settled by header and hash), files that are no weights.
@@ -116,6 +117,52 @@ def parts() -> None:
     print("rate, copy, sketch: share of the rate of reading and one SHA-256; as a copy; with --duplicates")
 
 
+def least(work, runs: int = 5) -> float:
+    """CPU milliseconds of the quickest of several runs, after one to get warm."""
+    work()
+    found = []
+    for _ in range(runs):
+        started = time.process_time()
+        work()
+        found.append(1000 * (time.process_time() - started))
+    return min(found)
+
+
+def pieces() -> None:
+    """The steps of one audit, by rank."""
+    from auditor import ReferenceSet, check, load_lora, read_artifact
+    from auditor.embedding.features import factor_all, features
+    from auditor.embedding.sketches import fingerprint
+    from auditor.evidence import artist_scores, control_scores, mixture, open_set, style_map
+    from auditor.scope import choose_view, in_scope
+
+    reference = ReferenceSet.load()
+    with tempfile.TemporaryDirectory() as folder:
+        for rank in (4, 16, 64):
+            path = written(Path(folder) / f"{rank}.safetensors", reference.shapes, rank, 0)
+            weights = load_lora(path)
+            paths = in_scope(weights, reference)
+            view, factored = choose_view(paths, reference), factor_all(weights, paths)
+            seen = {p: f for p, f in factored.items() if p in view.bases.out}
+            vector = features(seen, view.bases)[0]
+            point = view.projection(vector)
+            steps = {
+                "one SHA-256": lambda path=path: read_and_hash(str(path)),
+                "digests": lambda path=path: read_artifact(path),
+                "read": lambda path=path: load_lora(path),
+                "decompose": lambda weights=weights, paths=paths: factor_all(weights, paths),
+                "features": lambda seen=seen, view=view: view.projection(features(seen, view.bases)[0]),
+                "fingerprint": lambda factored=factored: fingerprint(factored),
+                "scores": lambda factored=factored, view=view, vector=vector, point=point: (
+                    open_set(view, point, 0.05, 1000, 0, reference.artists), artist_scores(reference, view, vector),
+                    control_scores(reference, factored, view), mixture(reference, view, point, 0.05),
+                    style_map(reference, view, point),
+                ),
+                "whole": lambda path=path: check(path, reference),
+            }  # fmt: skip
+            print(f"rank {rank:3}: " + ", ".join(f"{name} {least(work):.1f}" for name, work in steps.items()))
+
+
 def market(folder: Path, count: int, modules: int, rank: int) -> Path:
     """A heap as marketplaces are: of ten files eight of another base, one of the set's base, one a copy."""
     from auditor import ReferenceSet
@@ -174,7 +221,15 @@ def wholes(names: list[str], figure: str | None) -> None:
         )
 
 
-if __name__ == "__main__":
-    parts()
+def main() -> None:
+    """Kinds of files and whole commands, or the steps of one audit."""
     words = sys.argv[1:]
+    if "--pieces" in words:
+        pieces()
+        return
+    parts()
     wholes([w for w in words if not w.endswith(".svg")], next((w for w in words if w.endswith(".svg")), None))
+
+
+if __name__ == "__main__":
+    main()

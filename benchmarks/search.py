@@ -5,7 +5,7 @@
 Milliseconds of wall (least of many) and CPU, k = 10, THREADS of the environment (else the cores there are).  The
 corpus is mapped from disk, as `audit search` has it.  `array` is the corpus, `extra` what one query allocates beside it
 (as far as numpy makes it).  Contenders are asked in turn, so that other work on the machine slows all of them.  Recall
-of the graph is after re-scoring.  faiss and usearch are left out where not installed.
+of an index is after re-scoring.  faiss, usearch and LanceDB are left out where not installed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,32 @@ def contenders(points, folder) -> dict:
         found["usearch, re-scored"] = (through, built)
     except ImportError:
         pass
-    return found
+    return found | lance(points, folder)
+
+
+def lance(points, folder) -> dict:
+    """LanceDB's own scan and its index of quantised vectors, if it is installed; its threads are its own."""
+    try:
+        import lancedb
+        import pyarrow as pa
+        from lancedb.index import HnswSq
+    except ImportError:
+        return {}
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(points).ravel()), points.shape[1])
+    table = lancedb.connect(folder).create_table("x", pa.table({"id": np.arange(len(points)), "vector": values}))
+
+    def asked(query, count):
+        return table.search(query).distance_type("dot").limit(count).select(["id"]).to_arrow()["id"].to_numpy()
+
+    def rescored(query):
+        keys = np.sort(indexed.search(query).limit(4 * K).nprobes(20).select(["id"]).to_arrow()["id"].to_numpy())
+        return keys[nearest(points[keys], query, K)[0]]
+
+    started = time.perf_counter()
+    indexed = lancedb.connect(folder).create_table("y", table.to_arrow())
+    indexed.create_index("vector", config=HnswSq(distance_type="dot"))
+    built = time.perf_counter() - started
+    return {"LanceDB, flat": (lambda q: asked(q, K), 0.0), "LanceDB, re-scored": (rescored, built)}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -17,34 +18,28 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from auditor._version import __version__
-from auditor.cli.anatomy import compare, inspect
-from auditor.cli.attest import attest, reproduce, verify
-from auditor.cli.check import check
-from auditor.cli.exhibit import exhibit
-from auditor.cli.map import style_map
 from auditor.cli.output import complain
-from auditor.cli.refs import refs
-from auditor.cli.report import report
-from auditor.cli.scan import scan
-from auditor.cli.search import search
-from auditor.cli.serve import serve
 from auditor.errors import AuditorError
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="audit",
-    help="Whose style does this LoRA carry, and how sure may anyone be?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings=SETTINGS,
-)
-for command in (check, inspect, compare, scan, search, report, exhibit, attest, verify, reproduce, serve):
-    app.command(context_settings=SETTINGS)(command)
-app.command("map", context_settings=SETTINGS)(style_map)
-app.add_typer(refs, name="refs")
+COMMANDS = {
+    "check": "check",
+    "inspect": "anatomy",
+    "compare": "anatomy",
+    "scan": "scan",
+    "search": "search",
+    "report": "report",
+    "exhibit": "exhibit",
+    "attest": "attest",
+    "verify": "attest",
+    "reproduce": "attest",
+    "serve": "serve",
+    "map": "map",
+}
+"""Command → its module in `auditor.cli`, in the order of the help; `refs` comes last and has commands of its own."""
+REFS = "refs"
 
 _UsageFault: Any = typer.BadParameter.__mro__[1]
 """The command-line parser's own base of wrong options and arguments."""
@@ -57,13 +52,32 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     """Whose style does this LoRA carry, and how sure may anyone be?"""
+
+
+def command_line(only: str | None = None) -> typer.Typer:
+    """The program with all commands, or with the one asked for: to make the others takes as long as to import."""
+    app = typer.Typer(
+        name="audit",
+        help=main.__doc__,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings=SETTINGS,
+    )
+    app.callback()(main)
+    for name, module in COMMANDS.items():
+        if only in (None, name):
+            command = getattr(import_module(f"auditor.cli.{module}"), "style_map" if name == "map" else name)
+            app.command(name, context_settings=SETTINGS)(command)
+    if only in (None, REFS):
+        app.add_typer(import_module("auditor.cli.refs").refs, name=REFS)
+    return app
 
 
 def run() -> None:
@@ -77,7 +91,8 @@ def run() -> None:
 def guarded(arguments: list[str]) -> int:
     """The exit code of `audit` with `arguments`; every failure is told in one paragraph on stderr."""
     try:
-        code = int(app(arguments, prog_name="audit", standalone_mode=False) or 0)
+        asked = arguments[0] if arguments and arguments[0] in (*COMMANDS, REFS) else None
+        code = int(command_line(asked)(arguments, prog_name="audit", standalone_mode=False) or 0)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         return code

@@ -1,23 +1,30 @@
-"""The two streams: documents and results on stdout, everything else on stderr."""
+"""The two streams: documents and results on stdout, everything else on stderr.
+
+rich is imported where something is said to people: a document on stdout needs none of it.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def screen() -> Console:
     """Stdout, for people; colours only on a terminal without NO_COLOR."""
+    from rich.console import Console
+
     return Console(highlight=False)
 
 
 def aside() -> Console:
     """Stderr, for people."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
@@ -30,11 +37,15 @@ def show(value: object) -> str:
 
 def complain(message: str) -> None:
     """One paragraph on stderr; whatever a file put into it is made visible."""
+    from rich.text import Text
+
     aside().print(Text.assemble(("audit: ", "bold red"), show(message)), soft_wrap=True)
 
 
 def remark(message: str) -> None:
     """A line on stderr about what was done."""
+    from rich.text import Text
+
     aside().print(Text(show(message), style="dim"), soft_wrap=True)
 
 
@@ -52,6 +63,8 @@ def emit_json(value: object) -> None:
 
 def print_pairs(values: Mapping[str, Any]) -> None:
     """A nested value for people, one `name: value` a line."""
+    from rich.text import Text
+
     console = screen()
     for depth, name, value in _lines(values, 0):
         label = (f"{show(name)}: ", "bold") if name else "- "

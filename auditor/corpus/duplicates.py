@@ -3,10 +3,10 @@
     hashes ─► copies          sketches ─► candidates (nearest few above a cosine) ─► `auditor.lora.relation.compare` ─►
     pairs, groups
 
-Candidates are a file's nearest NEIGHBOURS sketches above LEAST: found by exact products up to EXACT files, by a
-navigable graph (usearch) beyond, so the work is the files' number times a constant.  Hyperplane hashing was tried and
-dropped: at linear cost it finds half of the pairs with cosine .7 (docs/scale.md).  What is reported was compared in
-full, by weights.
+Candidates are a file's nearest NEIGHBOURS sketches above LEAST: found by exact products up to EXACT files, by hashing
+(`auditor.corpus.nearby`) beyond, so the work is the number of files and of candidates, times a constant.  Hashing sees
+low cosines less often; the lesser source of a merge is therefore looked for again in what the greater one leaves of it,
+for sketches are linear and the rest is that source alone.  What is reported was compared in full, by weights.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.corpus.extras import need
 from auditor.corpus.names import fetched
+from auditor.corpus.nearby import Places, inner, near
 from auditor.corpus.sketch import SIZE
 from auditor.corpus.store import Row, parquet, read_rows, write_pairs
 from auditor.corpus.workers import Limits, Lost, Pool
@@ -35,11 +35,21 @@ LEAST = 0.2
 """Least cosine of sketches of a candidate: unrelated files have 0 ± .044, files of one run at least .28."""
 NEIGHBOURS = 16
 """Candidates a file at most; groups of more are held together through their members."""
-EXACT = 200_000
-"""Files up to which products of all pairs are quicker than building and asking a graph (docs/scale.md)."""
+EXACT = 50_000
+"""Files up to which products of all pairs are quicker than hashing (docs/scale.md)."""
+COPY = 0.97
+"""Cosine of sketches from which a file is no merge of two."""
+SOURCE = 0.5
+"""Least cosine of a merge with its greatest source: two equal ones have .71, three .58."""
+LEFT = 0.6
+"""Least cosine of what that source leaves of it with another source."""
+LEFT_TABLES = 8
+"""Tables for these: two sources leave a cosine near 1."""
 EXPLAINED = 0.9
 """Share of a file that two others must make together for a merge."""
 BLOCK = 2048
+CELLS = 8_000_000
+"""Products that are held at a time."""
 RELATED = ("same_file", "same_tensors", "same_update", "resized", "same_run", "merge")
 CACHE = 4
 """Files that a comparing worker keeps in memory."""
@@ -122,15 +132,16 @@ def candidates(sketches: NDArray[np.float32], exact: int = EXACT) -> list[tuple[
     """(i, j, cosine) with i < j, sorted: each file's nearest few above LEAST."""
     norms = np.linalg.norm(sketches, axis=1, keepdims=True)
     unit = np.divide(sketches, norms, out=np.zeros_like(sketches), where=norms > 0)
-    nearest = _by_products(unit) if len(unit) <= exact else _by_graph(unit)
+    nearest = _by_products(unit) if len(unit) <= exact else _by_keys(unit)
     found = {(min(i, j), max(i, j)): cos for i, j, cos in nearest if i != j and cos >= LEAST}
     return [(i, j, cos) for (i, j), cos in sorted(found.items())]
 
 
 def _by_products(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
     """All pairs, block by block."""
-    for start in range(0, len(unit), BLOCK):
-        cosines = unit[start : start + BLOCK] @ unit.T
+    block = max(1, min(BLOCK, CELLS // len(unit)))
+    for start in range(0, len(unit), block):
+        cosines = unit[start : start + block] @ unit.T
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -1.0
         if len(unit) > NEIGHBOURS:
@@ -142,18 +153,25 @@ def _by_products(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
             yield start + int(r), int(top[r, c]), float(values[r, c])
 
 
-def _by_graph(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
-    """Nearest neighbours through a navigable graph; the cosines are then computed anew."""
-    index = need("usearch.index", "scale", f"looking for near-duplicates among more than {EXACT:,} files").Index(
-        ndim=SIZE, metric="ip", dtype="f16", connectivity=16, expansion_add=64, expansion_search=64
-    )
-    index.add(np.arange(len(unit)), unit, threads=1)  # one thread: the same graph every time
-    for start in range(0, len(unit), BLOCK):
-        block = unit[start : start + BLOCK]
-        keys = np.asarray(index.search(block, NEIGHBOURS + 1, threads=1).keys, np.int64)
-        cosines = np.einsum("id,ikd->ik", block, unit[keys])
-        for r, c in zip(*np.nonzero(cosines >= LEAST), strict=True):
-            yield start + int(r), int(keys[r, c]), float(cosines[r, c])
+def _by_keys(unit: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
+    """Pairs that meet by their hashes, and the other sources of what may be merges."""
+    i, j, cosines = near(unit, LEAST, NEIGHBOURS)
+    yield from zip(i.tolist(), j.tolist(), cosines.tolist(), strict=True)
+    files, rests = _rests(unit, np.concatenate([i, j]), np.concatenate([j, i]), np.tile(cosines, 2))
+    source, asked, _ = near(unit, LEFT, NEIGHBOURS, rests, LEFT_TABLES)
+    file = files[asked - len(unit)]
+    yield from zip(file.tolist(), source.tolist(), inner(unit, file, source).tolist(), strict=True)
+
+
+def _rests(
+    unit: NDArray[np.float32], one: Places, other: Places, cosines: NDArray[np.float32]
+) -> tuple[Places, NDArray[np.float32]]:
+    """(files, unit vectors): what the nearest relative of each file that is no copy leaves of it."""
+    may_be = np.flatnonzero((cosines >= SOURCE) & (cosines < COPY))
+    order = may_be[np.lexsort((-cosines[may_be], one[may_be]))]
+    best = order[np.flatnonzero(np.diff(one[order], prepend=-1))]
+    rest = unit[one[best]] - cosines[best, None] * unit[other[best]]
+    return one[best], rest / np.linalg.norm(rest, axis=1, keepdims=True)
 
 
 class Comparer:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ BLOCK = 2**20
 """Rows of one product."""
 RUN = 512
 """Values whose maximum is taken before any are sorted."""
-GEMM = 8192
-"""Rows that all sampled files are compared with at a time: 32 MB of cosines."""
+GEMM = 2048
+"""Rows that all sampled files are compared with at a time: 8 MB of cosines."""
+BATCH = 16_384
+"""Rows that are read from Parquet at a time."""
 NULL = 1000
 """Corpus files whose nearest neighbour makes the null."""
 COPY = 0.9999
@@ -99,26 +101,41 @@ def build(path: Path, folder: Path, key: dict[str, Any], seed: int) -> None:
 
 
 def _write_view(path: Path, folder: Path, view: str, seed: int) -> None:
-    """Coordinates of the rows that have them, their numbers, and the null; nothing for a view that no file has."""
-    blocks, rows, creators, start = [], [], [], 0
-    with parquet().ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=[f"at_{view}", "creator"], batch_size=65_536):
-            column = batch.column(f"at_{view}")
+    """Coordinates of the rows that have them, their numbers, and the null; nothing for a view that no file has.
+
+    Coordinates go to disk batch by batch: what is held does not grow with them.
+    """
+    place, rows, start, width = folder / f"{view}.npy", [np.zeros(0, np.int64)], 0, 0
+    with parquet().ParquetFile(path) as file, place.open("w+b") as out:
+        for batch in file.iter_batches(columns=[f"at_{view}"], batch_size=BATCH):
+            column = batch.column(0)
             there = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
-            width = column.type.list_size
+            if not width:
+                width = column.type.list_size
+                _begin(out, file.metadata.num_rows, width)
             values = column.values.slice(column.offset * width, len(column) * width).to_numpy(zero_copy_only=False)
-            blocks.append(values.reshape(len(column), width)[there].astype(np.float32))
+            out.write(np.ascontiguousarray(values.reshape(len(column), width)[there], np.float32).data)
             rows.append(start + np.flatnonzero(there))
-            creators += [name for name, here in zip(batch.column("creator").to_pylist(), there, strict=True) if here]
             start += len(column)
-    points = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
-    if not len(points):
+        numbers = np.concatenate(rows)
+        out.seek(0)
+        _begin(out, len(numbers), width)
+    if not len(numbers):
+        place.unlink()
         return
-    np.save(folder / f"{view}.npy", points)
-    np.save(folder / f"{view}.rows.npy", np.concatenate(rows).astype(np.int64))
+    np.save(folder / f"{view}.rows.npy", numbers)
+    points = np.load(place, mmap_mode="r", allow_pickle=False)
     sampled = np.sort(np.random.default_rng(seed).permutation(len(points))[:NULL])
-    groups = [hash_of(creators[i]) if creators[i] else -int(i) - 1 for i in sampled]
+    with parquet().ParquetFile(path) as file:
+        creators = file.read(["creator"]).column(0).take(numbers[sampled]).to_pylist()
+    groups = [hash_of(name) if name else -int(i) - 1 for i, name in zip(sampled, creators, strict=True)]
     np.savez(folder / f"{view}.null.npz", cosines=nearest_cosines(points, sampled), groups=np.array(groups, np.int64))
+
+
+def _begin(out: BinaryIO, count: int, width: int) -> None:
+    """The header of an array (count, width) of float32; it is as long for any count, so it can be written again."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+    np.lib.format.write_array_header_1_0(out, header)
 
 
 def hash_of(name: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
 
 PARTS = {"ff": "feed-forward", "self_attention": "self-attention", "cross_attention": "cross-attention"}
+BLOCK = 16_384
 MOST = 200_000
 """Corpus files that are drawn; of more, a seeded sample."""
 
@@ -98,8 +100,8 @@ def style_map(
         unit(placed.point if view is placed.view else coordinates_in(view, placed))[0] for _, placed, _ in suspects
     ]
     many, names, total = corpus_points(reference, view, corpus, seed)
-    stacked = np.vstack([own, many, *(point[None] for point in asked)])
-    flat, explained = pca(stacked, view) if projection == "pca" else (umap(stacked, seed), None)
+    pieces = [own, many, np.reshape(asked, (len(asked), own.shape[1]))]
+    flat, explained = pca(pieces, view) if projection == "pca" else (umap(np.vstack(pieces), seed), None)
     first, last = len(own), len(own) + len(many)
     placed_at = flat[:first]
     centroids = np.array([placed_at[view.artist == a].mean(0) for a in range(len(reference.artists))])
@@ -121,8 +123,10 @@ def common_view(reference: ReferenceSet, placed: Sequence[Placed]) -> View:
     return next((view for view in order if all(covers(view, one) for one in placed)), order[0])
 
 
-def corpus_points(reference: ReferenceSet, view: View, corpus: Path | None, seed: int) -> tuple[Floats, list[str], int]:
-    """(points (m, d), names, files there are) of a scanned corpus; empty without one."""
+def corpus_points(
+    reference: ReferenceSet, view: View, corpus: Path | None, seed: int
+) -> tuple[NDArray[Any], list[str], int]:
+    """(points (m, d), mapped where all are drawn; names; files there are) of a scanned corpus; empty without one."""
     if corpus is None:
         return np.zeros((0, view.points.shape[1])), [], 0
     from auditor.corpus.index import open_corpus
@@ -131,19 +135,25 @@ def corpus_points(reference: ReferenceSet, view: View, corpus: Path | None, seed
 
     matching(reference, settings_of(corpus), corpus)
     known = open_corpus(corpus, view.name)
-    kept = np.sort(np.random.default_rng(seed).permutation(len(known.points))[:MOST])
+    total = len(known.points)
+    kept = np.sort(np.random.default_rng(seed).permutation(total)[:MOST])
     with parquet().ParquetFile(corpus) as file:
         paths = file.read(["path"]).column("path").take(known.rows[kept]).to_pylist()
-    return known.points[kept].astype(np.float64), paths, len(known.points)
+    return known.points if len(kept) == total else known.points[kept], paths, total
 
 
-def pca(points: Floats, view: View) -> tuple[Floats, float]:
-    """(points (n, 2), share of variance) on the principal axes of the artists' mean directions, signs fixed."""
+def pca(pieces: Sequence[NDArray[Any]], view: View) -> tuple[Floats, float]:
+    """(points (n, 2), share of variance) on the principal axes of the artists' mean directions, signs fixed.
+
+    pieces: (n₁, d), (n₂, d) …, one below the other; worked on in blocks, for a corpus may be mapped from disk.
+    """
     centres = unit(view.centres)
     mean = centres.mean(0)
     _, s, vt = np.linalg.svd(centres - mean, full_matrices=False)
     axes = vt[:2] * np.sign(vt[:2][np.arange(2), np.abs(vt[:2]).argmax(1)])[:, None]
-    return (points - mean) @ axes.T, float((s[:2] ** 2).sum() / (s**2).sum())
+    blocks = (piece[start : start + BLOCK] for piece in pieces for start in range(0, len(piece), BLOCK))
+    flat = np.concatenate([(block.astype(np.float64) - mean) @ axes.T for block in blocks])
+    return flat, float((s[:2] ** 2).sum() / (s**2).sum())
 
 
 def umap(points: Floats, seed: int) -> Floats:

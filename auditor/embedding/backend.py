@@ -140,6 +140,11 @@ def unit(x: Floats) -> Floats:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-300))
 
 
+def distinct(labels: Labels) -> Labels:
+    """Labels that occur, ascending.  (`numpy.unique` would import masked arrays for it: 14 ms of a cold start.)"""
+    return np.flatnonzero(np.bincount(labels))
+
+
 def artist_weights(artist: Labels, kept: NDArray[np.bool_]) -> Floats:
     """Weights (N,) of kept files: artists equal, files of an artist equal, sum 1; left-out files 0."""
     weight = np.zeros(len(artist))
@@ -209,7 +214,7 @@ def centroids(points: Floats, artist: Labels, artists: int, kept: NDArray[np.boo
     """
     directions = unit(points)
     means = np.full((artists, points.shape[1]), np.nan)
-    for a in np.unique(artist[kept]):
+    for a in distinct(artist[kept]):
         means[a] = directions[kept & (artist == a)].mean(0)
     return means
 
@@ -284,11 +289,15 @@ class Normaliser:
 def fit_normaliser(null: Floats, artist: Labels) -> Normaliser:
     """From the leave-artist-out cosines (N, C); every impostor artist counts equally."""
     scores = t_norm(null)
-    weight = artist_weights(artist, np.ones(len(artist), bool))[:, None] * ~np.isnan(scores)
+    return normaliser_of(np.nan_to_num(scores), ~np.isnan(scores), artist)
+
+
+def normaliser_of(scores: Floats, seen: NDArray[np.bool_], artist: Labels) -> Normaliser:
+    """`fit_normaliser` from t-normalised scores (N, C), 0 where `seen` (N, C) says that there is none."""
+    weight = artist_weights(artist, np.ones(len(artist), bool))[:, None] * seen
     weight = weight / weight.sum(0)
-    filled = np.nan_to_num(scores)
-    centre = (weight * filled).sum(0)
-    spread = np.sqrt((weight * (filled - centre) ** 2).sum(0))
+    centre = (weight * scores).sum(0)
+    spread = np.sqrt((weight * (scores - centre) ** 2).sum(0))
     return Normaliser(centre, np.maximum(spread, 1e-12))
 
 
@@ -298,10 +307,11 @@ def impostor_scores(null: Floats, artist: Labels) -> Floats:
     A suspect is not among the impostors that normalise it.  Left in, an extreme file widens the very spread that it
     is measured with, the null shrinks, and strangers are accused: with 28 artists 24 % at a claimed 10 %.
     """
-    scores = np.full_like(null, np.nan)
-    for a in np.unique(artist):
+    scores = t_norm(null)
+    seen, filled = ~np.isnan(scores), np.nan_to_num(scores)
+    result = np.full_like(null, np.nan)
+    for a in distinct(artist):
         own = artist == a
-        normaliser = fit_normaliser(null[~own], artist[~own])
-        with np.errstate(invalid="ignore"):
-            scores[own] = normaliser(null[own])
-    return scores
+        normaliser = normaliser_of(filled[~own], seen[~own], artist[~own])
+        result[own] = (scores[own] - normaliser.centre) / normaliser.spread
+    return result

@@ -12,6 +12,7 @@ import stat
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from types import TracebackType
 
@@ -144,7 +145,7 @@ class Container:
                 return False
         return True
 
-    @property
+    @cached_property
     def large(self) -> bool:
         """Whether `read_ahead` leaves the file to be read tensor by tensor, and its factors are to be kept packed."""
         return 4 * sum(math.prod(entry.shape) for entry in self.entries.values()) > MAX_AHEAD

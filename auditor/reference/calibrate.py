@@ -25,7 +25,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
-from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns
+from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns, write_arrays
 from auditor.statistics.ranked import SILENT, RankedCalibration, RankedTrials, fit_ranked, without_best
 
 Floats = NDArray[np.float64]
@@ -202,7 +202,7 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
     for name, view in views.items():
         specs[name], more = pack_view(view)
         kept |= more
-    np.savez_compressed(place / "arrays.npz", **kept)  # type: ignore[arg-type]
+    write_arrays(place / "arrays.npz", kept)
     manifest["modules"] = {p: [len(arrays[f"out/{p}"]), len(arrays[f"in/{p}"])] for p in module_paths(arrays)}
     manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
     manifest["digest"] = digest_of(place, manifest)

@@ -23,7 +23,7 @@ from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
 from auditor.reference.build import denoiser
 from auditor.reference.calibrate import build_views
-from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view
+from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view, write_arrays
 
 SKETCH = 24
 """Random directions a layer: as many numbers as audits of the shipped base need to lose nothing measurable."""
@@ -61,7 +61,7 @@ def export_sketch(
     for name, view in views.items():
         manifest["views"][name], more = pack_view(view)
         kept |= more
-    np.savez_compressed(target / "arrays.npz", **kept)  # type: ignore[arg-type]
+    write_arrays(target / "arrays.npz", kept)
     manifest["digest"] = digest_of(target, manifest)
     (target / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return {"folder": str(target), "features": manifest["features"], "views": list(views), "sketch": True}

@@ -7,10 +7,13 @@ coordinates, and the held-out scores from which p-values and likelihood ratios a
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +39,8 @@ from auditor.statistics.ranked import RankedCalibration
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
+REQUIRED = ("mean", "matrix", "points", "rows", "artist", "null", "genuine")
+"""Arrays that every view has."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
@@ -98,13 +103,48 @@ class View:
         return np.asarray(scores[np.arange(len(self.artist)), self.artist])
 
 
+class Views(Mapping[str, View]):
+    """The views of a set by name, each unpacked when it is first asked for: an audit looks through one of them."""
+
+    def __init__(self, specs: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path) -> None:
+        """specs: the manifest's entries; arrays: of all views; folder: for messages.
+
+        Raises KeyError where an array is missing.
+        """
+        self.specs, self._arrays, self._folder = specs, arrays, folder
+        self._unpacked: dict[str, View] = {}
+        missing = [f"{name}/{key}" for name in specs for key in REQUIRED if f"{name}/{key}" not in arrays]
+        if missing:
+            raise KeyError(missing[0])
+
+    def __getitem__(self, name: str) -> View:
+        """One view.  Raises KeyError, and ReferenceSetError where its arrays are damaged."""
+        if name not in self._unpacked:
+            spec = self.specs[name]
+            with readable(self._folder):
+                self._unpacked[name] = unpack_view(name, spec, self._arrays)
+        return self._unpacked[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, in the order of the manifest."""
+        return iter(self.specs)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.specs)
+
+    def modules(self, name: str) -> list[str]:
+        """Module paths of a view, sorted, as in its bases; the view is not unpacked for them."""
+        return list(self.specs[name]["modules"])
+
+
 @dataclass(frozen=True)
 class ReferenceSet:
     """References by artist on one base, with their calibration."""
 
     folder: Path
     manifest: dict[str, Any]
-    views: dict[str, View]
+    views: Views
     fingerprints: NDArray[np.float32]
     """(N, 256) seeded linear sketch of each reference's ΔW: recognises copies, says nothing about style."""
     controls: dict[str, Floats]
@@ -135,16 +175,11 @@ class ReferenceSet:
             raise ReferenceSetError(
                 f"The reference set in {folder} is not calibrated.", advice="Run `audit refs calibrate` on it."
             )
-        try:
-            arrays = read_arrays(folder / "arrays.npz")
-            views = {name: unpack_view(name, spec, arrays) for name, spec in manifest["views"].items()}
+        with readable(folder):
+            arrays = Arrays(folder / "arrays.npz")
+            views = Views(manifest["views"], arrays, folder)
             fingerprints = arrays["fingerprints"].astype(np.float32)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as problem:
-            raise ReferenceSetError(
-                f"The arrays of the reference set {folder} cannot be read: {problem}.",
-                advice="Install the set again, or rebuild it with `audit refs calibrate`.",
-            ) from problem
-        controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
+            controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
         return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
@@ -180,13 +215,57 @@ def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
     return np.repeat(mine, [bases.width(path) for path in bases.paths])
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz file; never unpickles.  The file is closed whatever happens."""
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as packed:
-        return {key: packed[key] for key in packed.files}
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """A block that reads arrays of the set in `folder`: whatever is wrong with them is a ReferenceSetError."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as problem:
+        raise ReferenceSetError(
+            f"The arrays of the reference set {folder} cannot be read: {problem}.",
+            advice="Install the set again, or rebuild it with `audit refs calibrate`.",
+        ) from problem
 
 
-def unpack_view(name: str, spec: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> View:
+class Arrays(Mapping[str, NDArray[Any]]):
+    """The arrays of an .npz file by name, each decoded anew when it is asked for; nothing is ever unpickled.
+
+    The file's bytes are held and the file is closed, so that it may be replaced meanwhile.  Raises OSError, ValueError
+    and zipfile.BadZipFile where it is no such file; a damaged array does when it is asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file."""
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
+            raise ValueError("this is no archive of arrays")
+        content.seek(0)
+        self._packed = np.load(content, allow_pickle=False)
+        self._names = frozenset(self._packed.files)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """One array.  Raises KeyError."""
+        return np.asarray(self._packed[name])
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an array; it is not decoded."""
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, in the order of the file."""
+        return iter(self._packed.files)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._names)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays.npz, not compressed: half-precision numbers shrink by 8 %, and every audit would undo it first."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> View:
     """A view from its manifest entry and arrays; half-precision arrays come back as float64."""
 
     def get(key: str) -> Floats:
@@ -212,18 +291,36 @@ def unpack_bases(spec: dict[str, Any], get: Callable[[str], Floats]) -> Bases:
     if sketch is not None:
         shapes = {path: (int(rows), int(across)) for path, (rows, across) in sketch["shapes"].items()}
         return sketch_bases(shapes, int(sketch["k"]), int(sketch["seed"]))
-    out = {path: get(f"out/{path}") for path in spec["modules"]}
-    into = {path: get(f"in/{path}") for path in spec["modules"]}
-    return Bases(out, into, tuple(spec["kinds"]))
+    sides = []
+    for side in ("out", "in"):
+        if "shapes" in spec:
+            sides.append(split(get(side), spec["modules"], spec["shapes"][side]))
+        else:  # sets made before all modules shared an array
+            sides.append({path: get(f"{side}/{path}") for path in spec["modules"]})
+    return Bases(sides[0], sides[1], tuple(spec["kinds"]))
+
+
+def split(flat: Floats, paths: Sequence[str], shapes: Sequence[Sequence[int]]) -> dict[str, Floats]:
+    """The matrices, (n, k) each, that lie one behind the other in `flat`.  Raises ValueError where they do not fit."""
+    ends = np.cumsum([rows * k for rows, k in shapes])
+    if flat.shape != (ends[-1],) or len(paths) != len(shapes):
+        raise ValueError(f"{flat.size} numbers are not the bases of {len(paths)} modules")
+    pieces = np.split(flat, ends[:-1])
+    return {p: piece.reshape(rows, k) for p, piece, (rows, k) in zip(paths, pieces, shapes, strict=True)}
 
 
 def pack_bases(bases: Bases) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """What unpacks to `bases`: entries of the view's spec, and arrays; a sketch needs no arrays."""
+    """What unpacks to `bases`: entries of the view's spec, and arrays; a sketch needs no arrays.
+
+    The modules of a side lie in one array one behind the other: two hundred small ones open slower than they read.
+    """
     if bases.sketch is None:
-        return {}, {f"out/{p}": b for p, b in bases.out.items()} | {f"in/{p}": b for p, b in bases.into.items()}
-    shapes = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
+        sides = {"out": [bases.out[p] for p in bases.paths], "in": [bases.into[p] for p in bases.paths]}
+        shapes = {side: [list(b.shape) for b in have] for side, have in sides.items()}
+        return {"shapes": shapes}, {side: np.concatenate([b.ravel() for b in have]) for side, have in sides.items()}
+    drawn = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
     k = next(iter(bases.out.values())).shape[1]
-    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": shapes}}, {}
+    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": drawn}}, {}
 
 
 def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -320,5 +417,5 @@ def describe(folder: str | Path | None) -> dict[str, Any]:
     counts = np.bincount(loaded.artist_of, minlength=len(loaded.artists))
     shown = {k: v for k, v in loaded.manifest.items() if k not in ("references", "views", "artists")}
     shown["artists"] = [a | {"references": int(n)} for a, n in zip(loaded.manifest["artists"], counts, strict=True)]
-    shown["views"] = {name: len(view.bases.paths) for name, view in loaded.views.items()}
+    shown["views"] = {name: len(loaded.views.modules(name)) for name in loaded.views}
     return shown | {"folder": str(loaded.folder), "validity": loaded.validity()}

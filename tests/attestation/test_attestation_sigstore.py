@@ -17,7 +17,7 @@ from auditor.attestation import PREDICATE_TYPE, Signer, is_bundle, sign_keyless,
 from auditor.attestation.keyless import TOKEN
 from auditor.attestation.statement import written
 from auditor.attestation.verify import parse
-from auditor.cli.main import app
+from auditor.cli.main import command_line
 from auditor.errors import AttestationError, UsageError
 
 WHO = "reviewer@marketplace.example"
@@ -105,10 +105,11 @@ def test_the_commands(signed: Signed, audit_file: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv(TOKEN, fake_sigstore.token(WHO))
     out, run = tmp_path / "signed.json", CliRunner()
     asked = ["attest", str(audit_file), "--sigstore", "--trust-config", str(signed.config), "-o", str(out)]
-    assert run.invoke(app, asked).exit_code == 0
+    assert run.invoke(command_line(), asked).exit_code == 0
     checked = ["verify", str(out), "--identity", WHO, "--issuer", fake_sigstore.ISSUER, "--json"]
-    found = run.invoke(app, [*checked, "--trusted-root", str(signed.root)])
+    found = run.invoke(command_line(), [*checked, "--trusted-root", str(signed.root)])
     assert found.exit_code == 0, found.output
     assert [c["passed"] for c in json.loads(found.stdout)["checks"]] == [True, True]
     assert PREDICATE_TYPE in found.stdout
-    assert run.invoke(app, ["verify", str(out), "--identity", "x@y", "--trusted-root", str(signed.root)]).exit_code == 1
+    other = ["verify", str(out), "--identity", "x@y", "--trusted-root", str(signed.root)]
+    assert run.invoke(command_line(), other).exit_code == 1

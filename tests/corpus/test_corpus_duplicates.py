@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from auditor.corpus import duplicates
+from auditor.corpus import duplicates, nearby
 from auditor.corpus.duplicates import Groups, candidates, pairs, pairs_file
 from auditor.corpus.names import expand
 from auditor.corpus.rows import Options
@@ -105,16 +105,61 @@ def test_candidates_are_all_pairs_above_the_least_cosine(monkeypatch):
     assert len(expected) > 25
 
 
-def test_the_graph_finds_the_same_candidates():
-    pytest.importorskip("usearch")
+def test_hashing_finds_the_same_candidates_from_cosine_a_half_on():
     x = planted()
-    assert [(i, j) for i, j, _ in candidates(x, exact=0)] == [(i, j) for i, j, _ in candidates(x)]
+    exact = {(i, j): c for i, j, c in candidates(x) if c > 0.5}
+    hashed = {(i, j): c for i, j, c in candidates(x, exact=0)}
+    assert len(exact) > 12
+    assert exact.keys() <= hashed.keys()
+    assert all(abs(hashed[pair] - c) < 1e-5 for pair, c in exact.items())
+    assert candidates(x, exact=0) == candidates(x, exact=0)
+
+
+def test_hashing_finds_the_lesser_source_in_what_the_greater_one_leaves(monkeypatch):
+    """A cosine that hashing itself hardly sees: about 0.3 with the second source of a merge."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((300, 512)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    for i in range(0, 90, 3):
+        x[i + 2] = 0.8 * x[i] + 0.27 * x[i + 1]
+    lesser = {(i + 1, i + 2) for i in range(0, 90, 3)}
+    assert lesser <= {(i, j) for i, j, c in candidates(x, exact=0) if c < 0.45}
+    monkeypatch.setattr(duplicates, "_rests", lambda unit, *_: (np.zeros(0, np.int64), unit[:0]))
+    assert len(lesser & {(i, j) for i, j, _ in candidates(x, exact=0)}) < len(lesser)
+
+
+def test_hashing_looks_at_pairs_in_proportion_to_the_files(monkeypatch):
+    """Not in proportion to the pairs: sixteen times as many files, and each is looked at with hardly more of them."""
+    monkeypatch.setattr(nearby, "CROWD", 8.0)
+    looked: list[int] = []
+    meetings = nearby.meetings
+
+    def counted(*given):
+        for one, other in meetings(*given):
+            looked.append(len(one))
+            yield one, other
+
+    monkeypatch.setattr(nearby, "meetings", counted)
+    shares = []
+    for count in (2_000, 32_000):
+        looked.clear()
+        x = np.random.default_rng(count).standard_normal((count, 512), np.float32)
+        nearby.near(x / np.linalg.norm(x, axis=1, keepdims=True), 0.3, 16, tables=2)
+        shares.append(sum(looked) / count)
+    assert shares[0] > 1
+    assert shares[1] < 4 * shares[0]
 
 
 def test_candidates_stay_linear_in_one_large_family():
     x = np.tile(np.eye(1, 512, dtype=np.float32), (500, 1))
-    found = candidates(x + np.random.default_rng(0).standard_normal(x.shape).astype(np.float32) * 1e-3)
-    assert len(found) <= 500 * duplicates.NEIGHBOURS
+    alike = x + np.random.default_rng(0).standard_normal(x.shape).astype(np.float32) * 1e-3
+    for exact in (duplicates.EXACT, 0):
+        found = candidates(alike, exact)
+        assert 500 <= len(found) <= 500 * duplicates.NEIGHBOURS
+        groups = Groups()
+        for i, j, _ in found:
+            groups.join(str(i), str(j))
+        assert set(groups.numbered().values()) == {0}
 
 
 def test_groups_are_connected_components():

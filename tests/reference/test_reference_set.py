@@ -112,8 +112,43 @@ def test_a_damaged_set_is_a_clear_error(copy: Path, damage: object) -> None:
 
 def test_an_array_that_is_a_pickle_is_not_opened(copy: Path) -> None:
     change_arrays(copy, all__points=lambda a: np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ReferenceSetError):
-        ReferenceSet.load(copy)
+    with pytest.raises(ReferenceSetError, match="cannot be read"):
+        _ = ReferenceSet.load(copy).views["all"]
+
+
+def test_a_view_is_unpacked_when_it_is_looked_through(copy: Path) -> None:
+    """An audit uses one view: the other is not waited for, and damage in it is told when it is asked for."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    change_arrays(copy, attention__points=lambda a: np.array([{"a": 1}], dtype=object))
+    views = ReferenceSet.load(copy).views
+    assert views.modules("attention") == manifest["views"]["attention"]["modules"]
+    assert views["all"] is views["all"]
+    assert views.modules("all") == views["all"].bases.paths
+    with pytest.raises(ReferenceSetError, match="cannot be read"):
+        _ = views["attention"]
+
+
+def test_bases_of_older_sets_are_read_module_by_module(copy: Path) -> None:
+    given = ReferenceSet.load(copy).views["all"].bases
+    apart = {f"all/{side}/{p}": b.astype(np.float16) for side, have in (("out", given.out), ("in", given.into))
+             for p, b in have.items()}  # fmt: skip
+    with np.load(copy / "arrays.npz") as packed:
+        rest = {key: packed[key] for key in packed.files if key not in ("all/out", "all/in")}
+    np.savez_compressed(copy / "arrays.npz", **rest, **apart)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["views"]["all"]["shapes"]
+    change_manifest(copy, views=manifest["views"])
+    read = ReferenceSet.load(copy).views["all"].bases
+    assert read.paths == given.paths
+    for path in given.paths:
+        np.testing.assert_array_equal(read.out[path], given.out[path])
+        np.testing.assert_array_equal(read.into[path], given.into[path])
+
+
+def test_bases_that_do_not_fit_their_modules_are_refused(copy: Path) -> None:
+    change_arrays(copy, all__out=lambda a: a[:-1])
+    with pytest.raises(ReferenceSetError, match="are not the bases"):
+        _ = ReferenceSet.load(copy).views["all"]
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
