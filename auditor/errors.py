@@ -1,15 +1,15 @@
 """Every error that this project raises on purpose.  Each says what is wrong, where, and what to do.
 
-    AuditorError                 exit 1   the tool failed
-    ├── UsageError               exit 2   wrong option or argument
-    ├── ReferenceSetError        exit 1   a reference set is missing, damaged or of another version
-    ├── TrainingError            exit 1   training of references could not go on
-    ├── AttestationError         exit 1   a statement is malformed, or its signature cannot be made or checked
-    └── NotAuditable             exit 3   this file cannot be audited; others of the batch still are
-        ├── MalformedFile        exit 3   the bytes are not a well-formed file of weights (truncated, lying header, …)
-        ├── SourceError          exit 3   a file on the network cannot be had
-        ├── NotALora             exit 3   well-formed, but no LoRA of an image model (a checkpoint, a language model, …)
-        └── OutOfScope           exit 3   a LoRA, but not of the reference set's base
+AuditorError                 exit 1   the tool failed
+├── UsageError               exit 2   wrong option or argument
+├── ReferenceSetError        exit 1   a reference set is missing, damaged or of another version
+├── TrainingError            exit 1   training of references could not go on
+├── AttestationError         exit 1   a statement is malformed, or its signature cannot be made or checked
+└── NotAuditable             exit 3   this file cannot be audited; others of the batch still are
+    ├── MalformedFile        exit 3   the bytes are not a well-formed file of weights (truncated, lying header, …)
+    ├── SourceError          exit 3   a file on the network cannot be had
+    ├── NotALora             exit 3   well-formed, but no LoRA of an image model (a checkpoint, a language model, …)
+    └── OutOfScope           exit 3   a LoRA, but not of the reference set's base
 """
 
 from __future__ import annotations

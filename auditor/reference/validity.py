@@ -181,9 +181,7 @@ def build_card(
     headline = conditions[name_of_headline]
     measured = {name: figures(c, rng) for name, c in conditions.items()}
     both = {name_of_headline, "same works, other recipe"}
-    ratios = {
-        name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)
-    }
+    ratios = {name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)}
     negatives = hard_negatives(headline, artists, genre)
     counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
     return {

@@ -46,18 +46,22 @@ class Line:
 
 def render_card(card: Fields) -> str:
     """The page of one card."""
-    return _environment().get_template("card.html.jinja").render(
-        name=show(card["set"], 120),
-        features=show(card["features"], 120),
-        card=card,
-        verdict=card.get("certificate"),
-        headline_of=show(card.get("headline_of", "other works, other recipe"), 120),
-        headline=[figure_row(k, v) for k, v in card["headline"].items()],
-        tables=tables(card),
-        plots=plots(card),
-        structure=structure_rows(card),
-        measured=[measured_table(found) for found in card.get("measured", {}).values()],
-        ratios=[(name, ratio_rows(found)) for name, found in card.get("likelihood", {}).items()],
+    return (
+        _environment()
+        .get_template("card.html.jinja")
+        .render(
+            name=show(card["set"], 120),
+            features=show(card["features"], 120),
+            card=card,
+            verdict=card.get("certificate"),
+            headline_of=show(card.get("headline_of", "other works, other recipe"), 120),
+            headline=[figure_row(k, v) for k, v in card["headline"].items()],
+            tables=tables(card),
+            plots=plots(card),
+            structure=structure_rows(card),
+            measured=[measured_table(found) for found in card.get("measured", {}).values()],
+            ratios=[(name, ratio_rows(found)) for name, found in card.get("likelihood", {}).items()],
+        )
     )
 
 
@@ -198,9 +202,7 @@ def ratio_plots(key: str, ratios: Fields) -> list[tuple[str, str, Markup]]:
     ]  # fmt: skip
 
 
-def plot(
-    key: str, lines: Sequence[Line], span: tuple[float, float, float, float], axes: tuple[str, str]
-) -> Markup:
+def plot(key: str, lines: Sequence[Line], span: tuple[float, float, float, float], axes: tuple[str, str]) -> Markup:
     """A small plot with axes and a legend; span = x from, to, y from, to.  Lines are cut at its edges."""
     x_scale = Scale(span[0], span[1], LEFT, WIDE - 10)
     y_scale = Scale(span[2], span[3], HIGH - BOTTOM, 10 + 16 * len(lines))

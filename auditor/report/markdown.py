@@ -121,7 +121,8 @@ def _controls(v: View) -> list[str]:
         heads = [say(k) for k in ("col.control", "col.names", "col.p", "col.reading")]
         parts += [f"### {say('h.controls')}", _table(heads, rows), text(v.controls_text)]
     if v.coverage:
-        parts += [f"### {say('h.coverage')}", text(v.coverage.text)]
+        parts += [f"### {say('h.coverage')}", text(v.coverage.text), text(v.known)]
+        parts += [text(v.known_unread)] if v.known_unread else []
     if v.audited and v.validity:
         heads = [say(k) for k in ("col.figure", "col.value", "col.range", "col.of")]
         rows = [[text(r.name), text(r.value), text(r.interval), text(r.of)] for r in v.validity]

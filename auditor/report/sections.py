@@ -222,6 +222,9 @@ def _coverage(v: View) -> Iterator[Block]:
         yield Block("text", v.coverage.text)
         if v.coverage.low:
             yield Block("callout", say("coverage.low"))
+        yield Block("text", v.known)
+        if v.known_unread:
+            yield Block("callout", v.known_unread)
 
 
 def _validity(v: View) -> Iterator[Block]:

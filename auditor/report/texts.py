@@ -156,6 +156,7 @@ TEXTS: Final[dict[str, str]] = {
     "col.share": "Share",
     "h.derivative": "Known file behind this one",
     "derivative.of": "Known file",
+    "derivative.sha256": "SHA-256 of the known file",
     "derivative.relation": "Relation",
     # controls
     "h.controls": "Controls",
@@ -187,6 +188,13 @@ TEXTS: Final[dict[str, str]] = {
     "the suspect has {suspect} modules in all.",
     "coverage.low": "Less than half of what the set compares is present. Read every figure with that in mind.",
     "coverage.title": "Share of the reference modules that the suspect covers",
+    "known.none": "No folder of known files was given, so copies were looked for among the set’s references only.",
+    "known.lead": "The file was also compared, weight by weight, with the known files in “{folder}” that could be read "
+    "({n}).",
+    "known.origin": "It goes back to one of them.",
+    "known.no.origin": "It goes back to none of them.",
+    "known.unread": "Known files that could not be read ({n}) were not compared: {names}",
+    "known.more": "{n} more",
     # validity
     "h.validity": "How good this reference set is",
     "validity.lead": "Measured on LoRAs that the set had not seen, split by artist and by work.",
@@ -230,12 +238,17 @@ TEXTS: Final[dict[str, str]] = {
     "h.limits": "Limits",
     "h.method": "Method in brief",
     "h.reproduce": "How to reproduce",
-    "reproduce.lead": "The same file, the same reference set and the same seed give the same figures, byte for byte.",
+    "reproduce.lead": "The same file, reference set, options and seed give the same figures, byte for byte. The "
+    "command “audit reproduce AUDIT.json FILE” runs this again from the audit’s data and says which input differs, if "
+    "one does.",
     "row.seed": "Seed",
     "row.alpha": "Level α",
     "row.policy": "SHA-256 of the policy",
+    "row.known": "Known files compared",
+    "row.known.digest": "Digest of the known files",
     "row.baseline": "SHA-256 of its baseline",
     "policy.unnamed": "POLICY.toml",
+    "known.unnamed": "KNOWN",
     "row.resamples": "Resamples",
     "row.made": "Made",
     "row.tool": "Tool",

@@ -26,6 +26,7 @@ MOST_ROWS = 120
 MOST_NULL = 5000
 """Values of the null that a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
+MOST_UNREAD = 10
 DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
 SIZES = {"artists": "artists", "references": "references", "background": "background_artists"}
@@ -237,6 +238,9 @@ class View:
     controls_text: str
     controls_alarm: bool
     coverage: CoverageView | None
+    known: str
+    """With which known files the suspect was compared."""
+    known_unread: str
     validity: tuple[ValidityRow, ...]
     identity: tuple[Row, ...]
     """What was audited against what, for page one of a paged document."""
@@ -364,6 +368,8 @@ def build(audit: Fields) -> View:
         controls_text=text,
         controls_alarm=alarm,
         coverage=_coverage(audit["coverage"]),
+        known=_known_text(audit),
+        known_unread=_known_unread(audit["options"].get("known")),
         validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
         identity=_identity(suspect, audit["reference_set"]),
         suspect=_suspect(suspect),
@@ -605,8 +611,10 @@ def _derivative(found: Fields | None) -> tuple[Row, ...]:
         Row(show(k.replace("_", " "), 80), number(v, 4) if isinstance(v, float) else show(v, 200))
         for k, v in (found.get("figures") or {}).items()
     )
-    known = Row(say("derivative.of"), show(found["of"], 400), code=True)
-    return (known, Row(say("derivative.relation"), show(str(found["relation"]).replace("_", " "), 80)), *figures)
+    known = [Row(say("derivative.of"), show(found["of"], 400), code=True)]
+    if found.get("sha256"):
+        known.append(Row(say("derivative.sha256"), show(found["sha256"], 80), code=True))
+    return (*known, Row(say("derivative.relation"), show(str(found["relation"]).replace("_", " "), 80)), *figures)
 
 
 def _controls(audit: Fields) -> tuple[ControlRow, ...]:
@@ -654,6 +662,26 @@ def _coverage(coverage: Fields | None) -> CoverageView | None:
     }
     low = coverage["fraction"] < LOW_COVERAGE
     return CoverageView(coverage["fraction"], say("coverage.lead", **names), names["fraction"], low)
+
+
+def _known_text(audit: Fields) -> str:
+    """With which known files the suspect was compared, and whether it goes back to one of them."""
+    known, derivative = audit["options"].get("known"), audit["derivative"]
+    if not known:
+        return say("known.none")
+    lead = say("known.lead", folder=show(known.get("folder") or say("known.unnamed"), 120), n=count(known["count"]))
+    own = bool(derivative and derivative.get("sha256"))
+    return f"{lead} {say('known.origin' if own else 'known.no.origin')}"
+
+
+def _known_unread(known: Fields | None) -> str:
+    """Which known files could not be read; '' where all could."""
+    unread = (known or {}).get("unread_count", 0)
+    if not known or not unread:
+        return ""
+    names = [show(name, 80) for name in known["unread"][:MOST_UNREAD]]
+    more = [say("known.more", n=count(unread - len(names)))] if unread > len(names) else []
+    return say("known.unread", n=count(unread), names=", ".join([*names, *more]))
 
 
 def _validity(key: str, figure: Any) -> ValidityRow:
@@ -750,10 +778,19 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
+        *_known_rows(audit["options"].get("known")),
         *_policy_rows(audit["options"].get("policy")),
         Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
         Row(say("row.made"), show(audit["created_at"], 80)),
     )
+
+
+def _known_rows(known: Fields | None) -> tuple[Row, ...]:
+    """How many known files were compared, and the digest over them."""
+    if not known:
+        return ()
+    digest = Row(say("row.known.digest"), _known(known["digest"]), code=True)
+    return (Row(say("row.known"), count(known["count"])), digest)
 
 
 def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
@@ -770,6 +807,8 @@ def command(audit: Fields) -> tuple[str, ...]:
     pieces = [["audit", "check", str(audit["suspect"]["path"])]]
     policy = audit["options"].get("policy")
     options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
+    known = audit["options"].get("known")
+    options["known"] = (known.get("folder") or say("known.unnamed")) if known else None
     pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
     return tuple(show(shlex.join(piece), 1200) for piece in pieces)
 

@@ -334,7 +334,14 @@ def save(
     """Write the pipeline folder in float16."""
     scheduler = DDIMScheduler.from_config(noise_scheduler().config, clip_sample=False, set_alpha_to_one=False)
     pipeline = StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False  # type: ignore[arg-type]
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        None,
+        None,
+        requires_safety_checker=False,  # type: ignore[arg-type]
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
