@@ -77,7 +77,9 @@ def _head(v: View) -> list[str]:
 def _sure(v: View) -> list[str]:
     """How sure, and what is not said."""
     parts = []
-    if v.sure and v.audited:
+    if v.copied:
+        parts += [f"### {say('h.sure')}", *map(text, v.copied)]
+    elif v.sure and v.audited:
         parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}")]
     parts += [f"### {say('h.not')}", _bullets(v.does_not_say)]
     if v.reasons and v.audited:
