@@ -40,8 +40,9 @@ TEXTS: Final[dict[str, str]] = {
     "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
     "answered.",
     "asked.copy": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: do "
-    "its weights go back to those of a file that is known? Known are the references of the set “{set}” (LoRAs of {artists} "
-    "artists), and the files named under Coverage if any. Only numbers were compared; no picture was looked at.",
+    "its weights go back to those of a file that is known? Known are the references of the set “{set}” (LoRAs of "
+    "{artists} artists), and the files named under Coverage, if any. Only numbers were compared; no picture was looked "
+    "at.",
     "copied": "The weights themselves were compared, not the style. Their agreement (the cosine of the two updates) is "
     "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common, and LoRAs that have "
     "nothing to do with each other stay below 0.3.",
