@@ -154,7 +154,7 @@ def rerun(
 
 def _take_over(found: dict[str, Any], recorded: Mapping[str, Any], judged: bool) -> None:
     """Put into the options what changes no figure: a place on the hub, the known folder's name, the policy's note."""
-    if is_remote(str(recorded["refs"])):
+    if is_remote(str(recorded.get("refs"))):
         found["refs"] = recorded["refs"]
     known = recorded.get("known")
     if isinstance(known, Mapping) and "known" in found and "folder" in known:

@@ -163,8 +163,8 @@ def _rerun(
     own, expected = again["reference_set"]["digest"], predicate["reference_set"]["digest"]
     yield Check("reference set", own == expected, f"digest {own}" + ("" if own == expected else f", not {expected}"))
     fresh = statement(again)["predicate"]
-    if problem := known_differ(predicate["options"].get("known"), fresh["options"].get("known")):
-        yield Check("known files", False, problem)
+    if apart := known_differ(predicate["options"].get("known"), fresh["options"].get("known")):
+        yield Check("known files", False, apart)
     differing = [key for key in predicate if key != "audit_sha256" and fresh.get(key) != predicate[key]]
     if differing:
         yield Check("rerun", False, f"other {', '.join(differing)}; now {again['verdict']['label']}")

@@ -21,7 +21,8 @@ def known_files(folder: Path) -> KnownFiles:
     from auditor.lora.relation import Known
     from auditor.sources.local import expand
 
-    found, unread = {}, []
+    found: dict[str, Known] = {}
+    unread: list[str] = []
     for path in expand([str(folder)], ()):
         name = path.relative_to(folder).as_posix() if folder.is_dir() else path.name
         try:
