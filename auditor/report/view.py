@@ -851,11 +851,13 @@ def _known_rows(known: Fields | None) -> tuple[Row, ...]:
 
 
 def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
-    """The digests of the policy that was in force."""
+    """The digests of the policy that was in force, and what it made of the audit."""
     if not policy:
         return ()
     found = (("row.policy", policy.get("sha256")), ("row.baseline", policy.get("baseline_sha256")))
-    return tuple(Row(say(key), _known(value), code=True) for key, value in found if value)
+    made = say("policy.blocks" if policy["blocks"] else "policy.passes", reason=show(policy.get("reason") or "", 600))
+    digests = (Row(say(key), _known(value), code=True) for key, value in found if value)
+    return (*digests, Row(say("row.policy.outcome"), made))
 
 
 def command(audit: Fields) -> tuple[str, ...]:
