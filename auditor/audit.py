@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from auditor.embedding.backend import Floats
 from auditor.embedding.features import Factored, factor_all, features
 from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, copy_of_known, mixture, open_set, style_map
+from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
-from auditor.lora.relation import Known
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit, Verdict
@@ -49,7 +49,7 @@ def check(
     features_name: str | None = None,
     artifact: Artifact | None = None,
     observe: Callable[[Placed], None] | None = None,
-    known: Sequence[Known] = (),
+    known: KnownFiles | None = None,
     thresholds: Thresholds = DEFAULTS,
 ) -> Audit:
     """Audit one LoRA file against a reference set (None: the default set) and, for copies, against `known` files.
@@ -59,7 +59,7 @@ def check(
     already; `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same
     result, timing aside.
     """
-    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds)
+    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)
     try:
         with frame.timed("read"):
             artifact = artifact or read_artifact(path)
@@ -79,7 +79,7 @@ def check(
         tested = open_set(view, point, alpha, resamples, seed, reference.artists)
         artists = artist_scores(reference, view, vector)
         controls = control_scores(reference, factored, view)
-        copied = copy_of_known(path, known) or copy_of(reference, factored, artifact)
+        copied = copy_of_known(path, known.files if known else {}) or copy_of(reference, factored, artifact)
         carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
         verdict = decide(tested, artists, coverage, controls, copied, thresholds)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
@@ -97,9 +97,11 @@ def not_audited(
     resamples: int = RESAMPLES,
     features_name: str | None = None,
     thresholds: Thresholds = DEFAULTS,
+    known: KnownFiles | None = None,
 ) -> Audit:
     """The audit of a suspect that could not even be had as a file: OUT_OF_SCOPE, with the problem as its reason."""
-    return prepared(refs, seed, alpha, resamples, features_name, thresholds)[1].audit(skipped(name, problem))
+    frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)[1]
+    return frame.audit(skipped(name, problem))
 
 
 def prepared(
@@ -109,6 +111,7 @@ def prepared(
     resamples: int,
     features_name: str | None,
     thresholds: Thresholds,
+    known: KnownFiles | None = None,
 ) -> tuple[ReferenceSet, Frame]:
     """The set, and the frame of an audit with these options.  Raises UsageError, ReferenceSetError."""
     if not 0 < alpha < 1 or resamples < 1:
@@ -118,6 +121,7 @@ def prepared(
     options: dict[str, Any] = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples}
     options |= {"features": features_name}
     options |= {"thresholds": asdict(thresholds)} if thresholds != DEFAULTS else {}
+    options |= {"known": known.note()} if known else {}
     return reference, Frame(seed, options, reference)
 
 

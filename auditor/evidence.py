@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -288,16 +288,17 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 
-def copy_of_known(path: str | Path, known: Sequence[Known]) -> dict[str, Any] | None:
+def copy_of_known(path: str | Path, known: Mapping[str, Known]) -> dict[str, Any] | None:
     """The closest relative of the suspect among known files, by their weights themselves; None where none is one."""
     if not known:
         return None
     suspect = Known(path)
     found: list[tuple[float, dict[str, Any]]] = []
-    for other in known:
+    for name, other in sorted(known.items()):
         relation = other.against(suspect)
         if relation.relation in DERIVED:
-            row = {"of": other.name, "artist": None, "relation": relation.relation, "figures": relation.figures}
+            row = {"of": name, "artist": None, "relation": relation.relation, "figures": relation.figures}
+            row |= {"sha256": other.artifact.sha256}
             found.append((abs(relation.figures["cos_delta_w_common"]), row))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 

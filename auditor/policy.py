@@ -35,9 +35,16 @@ class Thresholds:
 DEFAULTS = Thresholds()
 
 
+PARTICLES = frozenset(
+    ("van", "von", "der", "den", "de", "da", "di", "du", "del", "della", "dei", "degli", "dos", "das", "af", "ter", "y")
+)
+"""Parts of names that people write small; French Le and La are not."""
+
+
 def pretty(artist: str) -> str:
-    """'anders-zorn' → 'Anders Zorn'."""
-    return " ".join(part.capitalize() for part in artist.replace("_", "-").split("-"))
+    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck'."""
+    first, *others = artist.replace("_", "-").split("-")
+    return " ".join([first.capitalize(), *(o if o in PARTICLES else o.capitalize() for o in others)])
 
 
 def decide(
@@ -121,7 +128,8 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
 def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
     """Who cannot be excluded, as a reason; nothing where everybody can."""
     possible = [a for a in artists if a.p_exclusion > alpha]
-    names = ", ".join(pretty(a.artist) for a in possible[:3]) + (" …" if len(possible) > 3 else "")
+    more = f" and {len(possible) - 3} more" if len(possible) > 3 else ""
+    names = ", ".join(pretty(a.artist) for a in possible[:3]) + more
     return [f"{len(possible)} of {len(artists)} artists cannot be excluded: {names}."] if possible else []
 
 
@@ -201,7 +209,7 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
     return Verdict(
         "DERIVATIVE",
         derivative.get("artist"),
-        f"{DERIVED.get(derivative['relation'], DERIVED['same_update'])} {derivative['of']} ({derivative['relation']}).",
+        f"{DERIVED.get(derivative['relation'], DERIVED['same_update'])} {derivative['of']}.",
         [f"Cosine of the two updates: {derivative['figures']['cos_delta_w']:.3f}; unrelated files stay below 0.3."],
         ["Evidence that the known file was made from this one."],
     )

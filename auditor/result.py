@@ -145,7 +145,7 @@ class Audit:
     created_at: str
     seed: int
     options: dict[str, Any]
-    """What is needed to reproduce: alpha, resamples, refs, features."""
+    """What is needed to reproduce: alpha, resamples, refs, features; thresholds, known, policy where there are any."""
     suspect: Suspect
     reference_set: ReferenceSetInfo
     coverage: Coverage | None

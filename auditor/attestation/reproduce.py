@@ -1,7 +1,8 @@
 """Do the same inputs give the same audit?  And if not, which input differs?
 
 The audit is run again with everything that the document says was in force: seed, level, resamples, features,
-thresholds.  The time it was made and the name of the file are taken over, since they change no figure.
+thresholds.  Set, known files and policy are the reader's own, told from the recorded ones by their digests.  The time
+it was made, the name of the file and the place of a set on the hub are taken over, since they change no figure.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.attestation.statement import audit_digest, canonical
 from auditor.errors import AttestationError
+from auditor.lora.text import shown
+from auditor.sources import is_remote
 
 if TYPE_CHECKING:
+    from auditor.gate import Policy
+    from auditor.known import KnownFiles
     from auditor.reference import ReferenceSet
 
 CLOSE = 1e-6
 """Relative difference of figures that another processor's arithmetic may make; conclusions must agree exactly."""
+KNOWN = "options.known"
+"""Field of the note of known files: one input, however many of them differ."""
+NAMED = 5
+"""Known files that a cause names."""
 SHOWN = 40
 """Differing results that are listed."""
 INPUTS = {
@@ -28,6 +37,8 @@ INPUTS = {
     "reference_set.digest": "digest of the reference set",
     "tool.version": "version of audit",
     "schema_version": "version of the document",
+    "options.policy.sha256": "digest of the policy",
+    "options.policy.baseline_sha256": "digest of the policy's baseline",
 }
 """Fields that are inputs, and what to call them."""
 TRACES = (
@@ -71,17 +82,24 @@ class Reproduction:
 
 
 def reproduce(
-    audit: Mapping[str, Any], suspect: str | Path, refs: str | Path | ReferenceSet | None = None
+    audit: Mapping[str, Any],
+    suspect: str | Path,
+    refs: str | Path | ReferenceSet | None = None,
+    known: KnownFiles | None = None,
+    policy: Policy | None = None,
 ) -> Reproduction:
     """Run the audit again on `suspect` and compare.
 
-    audit: the JSON object of one audit.  refs: the set to use; by default the one that the audit names.  Raises
-    AttestationError for an object that is no audit, ReferenceSetError where the set cannot be had.
+    audit: the JSON object of one audit.  refs: the set to use; by default the one that the audit names.  known: the
+    files that the audit compared with, if any.  policy: judged again where given, else the recorded outcome stands.
+    Raises AttestationError for an object that is no audit, ReferenceSetError where the set cannot be had.
     """
-    again = rerun(audit, suspect, refs)
+    again = rerun(audit, suspect, refs, known, policy)
     found = list(_differences(audit, again, ""))
+    results = [d for d in found if d.field not in INPUTS and not d.field.startswith(KNOWN)]
     inputs = [d for d in found if d.field in INPUTS]
-    results = [d for d in found if d.field not in INPUTS]
+    if len(inputs) + len(results) < len(found):
+        inputs.append(Difference(KNOWN, audit["options"].get("known"), again["options"].get("known")))
     same = canonical(audit) == canonical(again)
     return Reproduction(
         same_bytes=same,
@@ -94,10 +112,18 @@ def reproduce(
 
 
 def rerun(
-    audit: Mapping[str, Any], suspect: str | Path, refs: str | Path | ReferenceSet | None = None
+    audit: Mapping[str, Any],
+    suspect: str | Path,
+    refs: str | Path | ReferenceSet | None = None,
+    known: KnownFiles | None = None,
+    policy: Policy | None = None,
 ) -> dict[str, Any]:
-    """The audit of `suspect` under the recorded options, with the recorded time, file name and policy note."""
+    """The audit of `suspect` under the recorded options, with the recorded time and names.
+
+    Without `policy` its recorded note stands: what a house made of the audit is no result of it.
+    """
     from auditor.audit import check
+    from auditor.gate import gated
     from auditor.policy import DEFAULTS, Thresholds
 
     try:
@@ -111,18 +137,33 @@ def rerun(
             resamples=int(options["resamples"]),
             features_name=options["features"],
             thresholds=thresholds,
+            known=known,
         )
         again = replace(fresh, suspect=replace(fresh.suspect, path=str(audit["suspect"]["path"])))
-        found = again.to_dict() | {"created_at": audit["created_at"]}
+        again = replace(again, created_at=str(audit["created_at"]))
+        found = (gated(again, policy) if policy else again).to_dict()
     except (KeyError, TypeError, ValueError) as error:
         raise AttestationError(
             f"The audit does not say how it was made: {type(error).__name__} {error}.",
             advice="Give the unchanged file that audit check --format json wrote.",
         ) from error
-    if "policy" in options:  # what a house made of the audit is no result of it
-        found["options"] = found["options"] | {"policy": options["policy"]}
+    _take_over(found["options"], options, policy is not None)
     plain: dict[str, Any] = _plain(found)
     return plain
+
+
+def _take_over(found: dict[str, Any], recorded: Mapping[str, Any], judged: bool) -> None:
+    """Put into the options what changes no figure: a place on the hub, the known folder's name, the policy's note."""
+    if is_remote(str(recorded.get("refs"))):
+        found["refs"] = recorded["refs"]
+    known = recorded.get("known")
+    if isinstance(known, Mapping) and "known" in found and "folder" in known:
+        found["known"] = found["known"] | {"folder": known["folder"]}
+    note = recorded.get("policy")
+    if note is not None and not judged:
+        found["policy"] = note
+    elif isinstance(note, Mapping) and "file" in note:
+        found["policy"] = found["policy"] | {"file": note["file"]}
 
 
 def _plain(value: Any) -> Any:
@@ -165,7 +206,7 @@ def _close(one: Any, other: Any) -> bool:
 def _causes(inputs: list[Difference], results: list[Difference]) -> list[str]:
     """What differs, in words: inputs first; without any, what the differing results can hang on."""
     if inputs:
-        return [f"{INPUTS[d.field]}: recorded {d.recorded}, found {d.found}" for d in inputs]
+        return [_cause(d) for d in inputs]
     fields = {d.field.partition("[")[0] for d in results}
     for traces, name in TRACES:
         if fields <= set(traces):
@@ -173,3 +214,52 @@ def _causes(inputs: list[Difference], results: list[Difference]) -> list[str]:
     if results and all(_close(d.recorded, d.found) for d in results):
         return ["none of the inputs: figures differ by rounding, as on another processor or another build of numpy"]
     return ["none of the recorded inputs: the document was changed after the audit, or was made by a changed tool"]
+
+
+def _cause(difference: Difference) -> str:
+    """One input that differs, in words."""
+    if difference.field == KNOWN:
+        return known_differ(difference.recorded, difference.found) or "known files: their note was changed"
+    return f"{INPUTS[difference.field]}: recorded {difference.recorded}, found {difference.found}"
+
+
+def known_differ(recorded: Any, found: Mapping[str, Any] | None) -> str:
+    """How two notes of known files differ, in words; '' where they do not."""
+    if recorded is not None and not isinstance(recorded, Mapping):
+        return "known files: their note is none"
+    if recorded is None and found is not None:
+        return f"known files: none recorded, {found['count']} compared now: leave --known out"
+    if recorded is not None and found is None:
+        digest = f"{recorded.get('count')} recorded (digest {recorded.get('digest')})"
+        return f"known files: {digest}, none given now: name their folder with --known DIR"
+    if recorded is None or found is None or recorded == {key: found.get(key) for key in recorded}:
+        return ""
+    sizes = [f"{note.get('count')} (digest {note.get('digest')})" for note in (recorded, found)]
+    return f"known files: recorded {sizes[0]}, found {sizes[1]}{_by_name(recorded, found)}"
+
+
+def _by_name(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Which files are missing, new or other ones, as far as both notes list them."""
+    old, new = _listed(recorded), _listed(found)
+    if not old or not new:
+        return ""
+    told = {
+        "missing": [name for name in old if name not in new],
+        "new": [name for name in new if name not in old],
+        "other bytes": [name for name in old if name in new and old[name] != new[name]],
+    }
+    return "".join(f"; {what}: {_few(names)}" for what, names in told.items() if names)
+
+
+def _listed(note: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: digest, None for an unread file} as far as a note lists them."""
+    rows, unread = note.get("files"), note.get("unread")
+    named = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    found: dict[str, Any] = {str(row.get("name")): row.get("sha256") for row in named}
+    return found | dict.fromkeys(map(str, unread) if isinstance(unread, list) else ())
+
+
+def _few(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(shown(name) for name in names[:NAMED]) + more

@@ -20,6 +20,7 @@ PREDICATE_TYPE = "urn:lora-style-audit:predicate:audit:v1"
 TENSORS = "#tensors"
 """Ending of the subject that stands for the tensor section alone."""
 SET_FIELDS = ("name", "digest", "base", "features", "artists", "references", "alpha_floor")
+KNOWN_FIELDS = ("count", "digest", "unread_count")
 OPEN_SET_FIELDS = ("p", "p_min", "p_interval", "p_member", "null_artists", "statistic", "alpha")
 ARTIST_FIELDS = ("artist", "score", "p", "p_exclusion", "log10_lr", "lr_bound")
 NEAREST = 3
@@ -51,7 +52,7 @@ def statement(audit: Mapping[str, Any]) -> dict[str, Any]:
                 "schema_version": audit["schema_version"],
                 "created_at": audit["created_at"],
                 "seed": audit["seed"],
-                "options": audit["options"],
+                "options": _options(audit["options"]),
                 "audit_sha256": audit_digest(audit),
                 "reference_set": {key: info[key] for key in SET_FIELDS},
                 "policy": _policy(audit["options"].get("policy")),
@@ -67,6 +68,12 @@ def statement(audit: Mapping[str, Any]) -> dict[str, Any]:
             f"This is no whole audit: {type(error).__name__} {error}.",
             advice="Give the unchanged file that audit check --format json wrote.",
         ) from error
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options; of known files only number and digest, since their names are the auditor's own affair."""
+    known = options.get("known")
+    return {**options, **({"known": {key: known[key] for key in KNOWN_FIELDS}} if known else {})}
 
 
 def canonical(audit: Mapping[str, Any]) -> bytes:

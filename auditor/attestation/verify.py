@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.attestation.envelope import keyed, opened, signed_by
 from auditor.attestation.keyless import is_bundle, signed_as
-from auditor.attestation.reproduce import rerun
+from auditor.attestation.reproduce import known_differ, rerun
 from auditor.attestation.statement import PREDICATE_TYPE, STATEMENT_TYPE, TENSORS, audit_digest, statement
 from auditor.errors import AttestationError, AuditorError, UsageError
+
+if TYPE_CHECKING:
+    from auditor.known import KnownFiles
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Check:
     """One thing that was checked."""
 
     name: str
-    """'form', 'signature', 'file', 'tensors', 'audit', 'reference set' or 'rerun'."""
+    """'form', 'signature', 'file', 'tensors', 'audit', 'reference set', 'known files' or 'rerun'."""
     passed: bool | None
     """None: not checked, for the reason in `detail`."""
     detail: str
@@ -47,12 +50,13 @@ def verify(
     audit: Mapping[str, Any] | None = None,
     rerun_audit: bool = False,
     refs: str | Path | None = None,
+    known: KnownFiles | None = None,
 ) -> list[Check]:
     """All checks that the given pieces allow, in order; a check that could not be made says so.
 
     document: a bare statement, a DSSE envelope or a Sigstore bundle.  key: public key in PEM form; signer: of a bundle.
     suspect: the file that the statement is about.  audit: the JSON object of the audit behind it.  rerun_audit: audit
-    `suspect` again and compare.  Raises
+    `suspect` again, with the set `refs` and the files `known` where the audit had some, and compare.  Raises
     AttestationError where the document is no statement of ours, UsageError where a rerun lacks its file.
     """
     if rerun_audit and suspect is None:
@@ -64,7 +68,7 @@ def verify(
     if audit is not None:
         checks.append(_audit(found, audit))
     if rerun_audit and suspect is not None:
-        checks += _rerun(found, suspect, refs)
+        checks += _rerun(found, suspect, refs, known)
     return checks
 
 
@@ -142,12 +146,14 @@ def _audit(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Check:
     return Check("audit", same, "the statement repeats it" if same else "the statement says other things than it")
 
 
-def _rerun(found: Mapping[str, Any], suspect: Path, refs: str | Path | None) -> Iterator[Check]:
+def _rerun(
+    found: Mapping[str, Any], suspect: Path, refs: str | Path | None, known: KnownFiles | None
+) -> Iterator[Check]:
     """Whether auditing again gives the same set, the same verdict and the same bytes."""
     predicate = found["predicate"]
     like = predicate | {"suspect": {"path": found["subject"][0]["name"]}}
     try:
-        again = rerun(like, suspect, refs)
+        again = rerun(like, suspect, refs, known)
     except AuditorError as problem:
         yield Check("rerun", False, str(problem))
         return
@@ -157,6 +163,8 @@ def _rerun(found: Mapping[str, Any], suspect: Path, refs: str | Path | None) -> 
     own, expected = again["reference_set"]["digest"], predicate["reference_set"]["digest"]
     yield Check("reference set", own == expected, f"digest {own}" + ("" if own == expected else f", not {expected}"))
     fresh = statement(again)["predicate"]
+    if apart := known_differ(predicate["options"].get("known"), fresh["options"].get("known")):
+        yield Check("known files", False, apart)
     differing = [key for key in predicate if key != "audit_sha256" and fresh.get(key) != predicate[key]]
     if differing:
         yield Check("rerun", False, f"other {', '.join(differing)}; now {again['verdict']['label']}")

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditor.cli.documents import safe_name, write_text
+from auditor.cli.known import known_files
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened
+from auditor.cli.suspects import named
 from auditor.errors import AttestationError, UsageError
-from auditor.sources import Network
+from auditor.gate import load_policy
+from auditor.sources import Network, Source
 
 if TYPE_CHECKING:
     from auditor.attestation import Check
@@ -23,6 +26,10 @@ Offline = Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help
 Refs = Annotated[
     str | None,
     typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR|hf://…", help="Set to audit with; by default the one named."),
+]
+Known = Annotated[
+    Path | None,
+    typer.Option("--known", envvar="AUDIT_KNOWN", metavar="DIR", help="Known LoRA files that the audit compared with."),
 ]
 SIGNS = {True: "ok", False: "FAILED", None: "not checked"}
 
@@ -109,6 +116,7 @@ def verify(
     ] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Audit the file again and compare.")] = False,
     refs: Refs = None,
+    known: Known = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -120,17 +128,21 @@ def verify(
     from auditor.attestation import Signer
     from auditor.attestation import verify as check
     from auditor.attestation.envelope import read_document
+    from auditor.attestation.verify import parse
 
     one = _single(audit) if audit else None
     signer = Signer(identity, issuer, trusted_root, offline) if identity else None
     if signer is None and (issuer or trusted_root):
         raise UsageError("Nobody is named who should have signed.", advice="Give --identity too.")
     options: dict[str, Any] = {"key": key, "signer": signer, "suspect": suspect, "audit": one, "rerun_audit": rerun}
-    if refs is None:
-        checks = check(read_document(document), **options)
+    statement = read_document(document)
+    options["known"] = known_files(known) if known and rerun else None
+    place = refs or (_recorded(parse(statement)["predicate"]) if rerun else None)
+    if place is None:
+        checks = check(statement, **options)
     else:
-        with opened(refs, Network(offline)) as reference:
-            checks = check(read_document(document), refs=reference.folder, **options)
+        with opened(place, Network(offline)) as reference:
+            checks = check(statement, refs=reference.folder, **options)
     failed = any(c.passed is False for c in checks)
     _tell_checks(document, checks, as_json, failed)
     raise typer.Exit(AttestationError.exit_code if failed else 0)
@@ -138,8 +150,15 @@ def verify(
 
 def reproduce(
     audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
-    suspect: Annotated[Path, typer.Argument(metavar="SUSPECT", help="The audited file.")],
+    suspect: Annotated[
+        str, typer.Argument(metavar="SUSPECT", help="The audited file, or its hf://… or civitai:… name.")
+    ],
     refs: Refs = None,
+    known: Known = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIT_POLICY", metavar="FILE", help="Judge again by this policy and compare its digest."),
+    ] = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -149,14 +168,18 @@ def reproduce(
     """
     from auditor.attestation import reproduce as again
 
-    one = _single(audit)
-    if refs is None:
-        found = again(one, suspect)
-    else:
-        with opened(refs, Network(offline)) as reference:
-            found = again(one, suspect, reference)
+    one, network = _single(audit), Network(offline)
+    place = refs or _recorded(one)
+    rules = load_policy(policy) if policy else None
+    files = known_files(known) if known else None
+    with _source(suspect, network).fetched() as path:
+        if place is None:
+            found = again(one, path, None, files, rules)
+        else:
+            with opened(place, network) as reference:
+                found = again(one, path, reference, files, rules)
     if as_json:
-        emit_json({"audit": str(audit), "suspect": str(suspect)} | found.to_dict())
+        emit_json({"audit": str(audit), "suspect": suspect} | found.to_dict())
     elif found.same_bytes:
         print_pairs({"same bytes": True, "sha256 without timing": found.audit_sha256["found"]})
     else:
@@ -164,6 +187,20 @@ def reproduce(
         if found.results:
             print_pairs({"results that differ": {d.field: f"{d.recorded} → {d.found}" for d in found.results}})
     raise typer.Exit(0 if found.same_bytes or found.same_figures else AttestationError.exit_code)
+
+
+def _source(name: str, network: Network) -> Source:
+    """The one suspect behind a name."""
+    if len(found := named([name], network)) != 1:
+        raise UsageError(f"{name} is {len(found)} files.", advice="Name the one that the audit is about.")
+    return found[0]
+
+
+def _recorded(audit: Mapping[str, Any]) -> str | None:
+    """The reference set that an audit or statement names, where it lies on the hub; None for one of this machine."""
+    options = audit.get("options")
+    name = options.get("refs") if isinstance(options, Mapping) else None
+    return name if isinstance(name, str) and name.startswith("hf://") else None
 
 
 def _single(path: Path) -> Mapping[str, Any]:

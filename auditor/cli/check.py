@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from auditor.cli import documents
 from auditor.cli.documents import Destination, Format, Paper
 from auditor.cli.exit_codes import FailOn, exit_code
+from auditor.cli.known import known_files
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import audited, followed, named
 from auditor.errors import NotAuditable, UsageError
@@ -18,9 +20,6 @@ from auditor.gate import Policy, gated, level_of, load_policy
 from auditor.policy import DEFAULTS
 from auditor.result import Audit
 from auditor.sources import Network
-
-if TYPE_CHECKING:
-    from auditor.lora.relation import Known
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
@@ -99,22 +98,24 @@ def check(
     network = Network(offline, lookup)
     from auditor.audit import check as audit_file
     from auditor.audit import not_audited
-    from auditor.cli.sets import opened
+    from auditor.cli.sets import found
 
     sources = named(suspects, network)
     options: dict[str, Any] = {"seed": seed, "alpha": level, "resamples": resamples, "features_name": features}
     options["thresholds"] = policy.thresholds if policy else DEFAULTS
-    originals = known_files(known) if known else ()
-    with opened(refs, network) as reference:
+    options["known"] = known_files(known) if known else None
+    with found(refs, network) as (reference, pinned):
         _warn_of_concern(policy, reference.artists)
 
         def audit_one(path: Path) -> Audit:
-            return audit_file(path, reference, **options, known=originals)
+            return audit_file(path, reference, **options)
 
         def unreachable(name: str, problem: NotAuditable) -> Audit:
             return not_audited(name, problem, reference, **options)
 
         audits = [audited(s, audit_one, unreachable) for s in followed(sources, quiet, lambda source: source.name)]
+    if pinned:  # a set's name alone would not lead back to the hub
+        audits = [replace(audit, options=audit.options | {"refs": pinned}) for audit in audits]
     if policy:
         audits = [gated(audit, policy) for audit in audits]
         _tell_policy(audits, quiet)
@@ -147,20 +148,6 @@ def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:
             complain(f"{audit.suspect.path}: blocked. {note['reason']}")
         elif not quiet and note["outcome"] in ("ignored", "known", "not-of-concern"):
             remark(f"{audit.suspect.path}: not blocked ({note['outcome']}). {note['reason']}")
-
-
-def known_files(folder: Path) -> tuple[Known, ...]:
-    """Every LoRA below `folder`; what cannot be read is named on stderr and passed over: it is nobody's original."""
-    from auditor.lora.relation import Known
-    from auditor.sources.local import expand
-
-    found = []
-    for path in expand([str(folder)], ()):
-        try:
-            found.append(Known(path))
-        except NotAuditable as problem:
-            complain(f"Not compared with: {problem.message}")
-    return tuple(found)
 
 
 def deliver(audits: Sequence[Audit], where: Destination, quiet: bool) -> None:

@@ -20,14 +20,21 @@ def opened(name: str | None, network: Network) -> Iterator[ReferenceSet]:
 
     Raises ReferenceSetError, UsageError.
     """
+    with found(name, network) as (reference, _):
+        yield reference
+
+
+@contextmanager
+def found(name: str | None, network: Network) -> Iterator[tuple[ReferenceSet, str | None]]:
+    """The set as from `opened`, and where on the hub it lies, pinned to a commit; None for one of this machine."""
     from auditor.reference import ReferenceSet
 
     if name is None or not name.lower().startswith("hf://"):
-        yield ReferenceSet.load(name)
+        yield ReferenceSet.load(name), None
         return
     from auditor.sources.sets import pull
 
     with TemporaryDirectory(prefix="audit-refs-") as folder:
         place = Path(folder) / "set"
-        pull(name, place, offline=network.offline)
-        yield ReferenceSet.load(place)
+        pulled = pull(name, place, offline=network.offline)
+        yield ReferenceSet.load(place), str(pulled["set"])

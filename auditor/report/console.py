@@ -47,7 +47,9 @@ def _panel(view: View) -> Panel:
     lines = [Text(f"{SIGNS[view.label]} {view.label_text}", style=f"bold {style}"), Text(view.sentence)]
     if view.skipped:
         lines += [Text(view.skipped.reason), Text(view.skipped.advice), Text(say("skipped.meaning"), style="dim")]
-    if view.sure and view.audited:
+    if view.copied:
+        lines.append(Text(view.copied[0]))
+    elif view.sure and view.audited:
         lines.append(Text(view.sure.words))
         names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha}
         lines.append(Text(say("console.floor", **names), style="dim"))

@@ -1,6 +1,7 @@
 """Audits → JUnit XML, one test case per suspect.
 
 CONSISTENT and DERIVATIVE are failures, what could not be audited is an error (never a pass), INCONCLUSIVE is skipped.
+Under a policy, what it blocks is a failure, and what it lets pass despite its verdict is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OUTCOMES = {
 def render_junit(audits: Sequence[Mapping[str, Any]]) -> str:
     """One suite with every audit."""
     views = [build(a) for a in audits]
-    outcomes = [outcome(v) for v in views]
+    outcomes = [outcome(v, _note(a)) for a, v in zip(audits, views, strict=True)]
     counts = {f"{k}s" if k != "skipped" else k: str(outcomes.count(k)) for k in ("failure", "error", "skipped")}
     root = Element("testsuites")
     suite = SubElement(root, "testsuite", {"name": "style audit", "tests": str(len(views)), **counts})
@@ -34,9 +35,17 @@ def render_junit(audits: Sequence[Mapping[str, Any]]) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
-def outcome(view: View) -> str | None:
-    """Name of the element inside the test case; None for a file without a match."""
-    return "error" if view.skipped else OUTCOMES[view.label]
+def outcome(view: View, policy: Mapping[str, Any]) -> str | None:
+    """Name of the element inside the test case; None for a file without a match.  policy: its note, empty for none."""
+    if view.skipped or not policy or OUTCOMES[view.label] is None:
+        return "error" if view.skipped else OUTCOMES[view.label]
+    return "failure" if policy["blocks"] else "skipped"
+
+
+def _note(audit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the policy made of an audit; empty where there was none."""
+    found: Mapping[str, Any] = audit["options"].get("policy") or {}
+    return found
 
 
 def _case(suite: Element, audit: Mapping[str, Any], view: View) -> None:
@@ -45,11 +54,12 @@ def _case(suite: Element, audit: Mapping[str, Any], view: View) -> None:
     properties = SubElement(case, "properties")
     for key, value in _properties(audit, view).items():
         SubElement(properties, "property", name=key, value=value)
-    kind = outcome(view)
+    policy = _note(audit)
+    kind = outcome(view, policy)
     if kind:
         child = SubElement(case, kind, message=view.sentence, type=view.skipped.code if view.skipped else view.label)
         reasons = (view.skipped.reason, view.skipped.advice) if view.skipped else view.reasons
-        child.text = "\n".join(reasons)
+        child.text = "\n".join((*reasons, show(policy.get("reason") or "", 600)) if policy else reasons)
 
 
 def _properties(audit: Mapping[str, Any], view: View) -> dict[str, str]:

@@ -77,7 +77,9 @@ def _head(v: View) -> list[str]:
 def _sure(v: View) -> list[str]:
     """How sure, and what is not said."""
     parts = []
-    if v.sure and v.audited:
+    if v.copied:
+        parts += [f"### {say('h.sure')}", *map(text, v.copied)]
+    elif v.sure and v.audited:
         parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}")]
     parts += [f"### {say('h.not')}", _bullets(v.does_not_say)]
     if v.reasons and v.audited:
@@ -121,7 +123,8 @@ def _controls(v: View) -> list[str]:
         heads = [say(k) for k in ("col.control", "col.names", "col.p", "col.reading")]
         parts += [f"### {say('h.controls')}", _table(heads, rows), text(v.controls_text)]
     if v.coverage:
-        parts += [f"### {say('h.coverage')}", text(v.coverage.text)]
+        parts += [f"### {say('h.coverage')}", text(v.coverage.text), text(v.known)]
+        parts += [text(v.known_unread)] if v.known_unread else []
     if v.audited and v.validity:
         heads = [say(k) for k in ("col.figure", "col.value", "col.range", "col.of")]
         rows = [[text(r.name), text(r.value), text(r.interval), text(r.of)] for r in v.validity]

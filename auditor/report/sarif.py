@@ -2,7 +2,8 @@
 
 A result is something to look at: a match, a derivative, a file that could not be audited, or (kind `review`) an
 inconclusive audit.  A file without a match gives no result; like all others it is listed among the artifacts with its
-hash and verdict, so that an audited file can be told from one that was never seen.
+hash and verdict, so that an audited file can be told from one that was never seen.  Under a policy a result that it
+ignores or knows is suppressed, with the reason; one that it does not block is a note; one that it blocks is a warning.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from auditor.report.texts import lines, say
+from auditor.report.untrusted import show
 from auditor.report.view import View, build
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -78,20 +80,42 @@ def _result(audit: Mapping[str, Any], view: View, index: int) -> list[dict[str, 
     name = rule(view)
     if name is None:
         return []
-    review = view.label == "INCONCLUSIVE" and not view.skipped
-    text = f"{view.sentence} {view.skipped.reason if view.skipped else view.sure.words if view.sure else ''}"
+    note = audit["options"].get("policy") or {}
+    review = view.label == "INCONCLUSIVE" and not view.skipped and not note.get("blocks")
+    passed = bool(note) and not note["blocks"] and not view.skipped
+    level = "none" if review else "note" if passed else RULES[name]
+    text = f"{view.sentence} {_more(view)}"
     return [
         {
             "ruleId": name,
             "ruleIndex": list(RULES).index(name),
             "kind": "review" if review else "fail",
-            "level": "none" if review else RULES[name],
+            "level": level,
             "message": {"text": message(text.strip())},
             "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(audit), "index": index}}}],
             "partialFingerprints": {"tensorSha256/v1": fingerprint(audit)},
             "properties": {"verdict": view.label, "p": audit["open_set"]["p"] if audit["open_set"] else None},
+            **_suppressed(note),
         }
     ]
+
+
+def _more(view: View) -> str:
+    """What a result says after its sentence."""
+    if view.skipped:
+        return view.skipped.reason
+    return view.copied[0] if view.copied else view.sure.words if view.sure else ""
+
+
+def _suppressed(note: Mapping[str, Any]) -> dict[str, Any]:
+    """The suppression of a result that the policy ignores or whose verdict its baseline holds."""
+    if note.get("outcome") not in ("ignored", "known"):
+        return {}
+    return {
+        "suppressions": [
+            {"kind": "external", "status": "accepted", "justification": show(note.get("reason") or "", 600)}
+        ]
+    }
 
 
 def _artifact(audit: Mapping[str, Any], view: View) -> dict[str, Any]:

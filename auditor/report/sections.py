@@ -66,7 +66,9 @@ def first_page(v: View) -> tuple[Block, ...]:
         ]
     if v.audited and v.controls_alarm:
         found.append(Block("callout", v.controls_text, loud=True))
-    if v.audited and v.sure:
+    if v.copied:
+        found += [_heading("h.sure", 2), *(Block("text", line) for line in v.copied)]
+    elif v.audited and v.sure:
         dots = _figure(figures.pips(v.sure.of100, v.sure.pips), width=0.56)
         found += [_heading("h.sure", 2), Block("text", v.sure.words), dots]
         found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}"))
@@ -222,6 +224,9 @@ def _coverage(v: View) -> Iterator[Block]:
         yield Block("text", v.coverage.text)
         if v.coverage.low:
             yield Block("callout", say("coverage.low"))
+        yield Block("text", v.known)
+        if v.known_unread:
+            yield Block("callout", v.known_unread)
 
 
 def _validity(v: View) -> Iterator[Block]:

@@ -39,6 +39,14 @@ TEXTS: Final[dict[str, str]] = {
     "asked.not": "A LoRA is a small file that changes what a picture-generating model draws. The question was whose "
     "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
     "answered.",
+    "asked.copy": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: do "
+    "its weights go back to those of a file that is known? Known are the references of the set “{set}” (LoRAs of "
+    "{artists} artists), and the files named under Coverage, if any. Only numbers were compared; no picture was looked "
+    "at.",
+    "copied": "The weights themselves were compared, not the style. Their agreement (the cosine of the two updates) is "
+    "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common, and LoRAs that have "
+    "nothing to do with each other stay below 0.3.",
+    "copied.style": "The figures on style further down are given all the same. The conclusion does not rest on them.",
     "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would look at least this similar to some "
     "artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
@@ -58,6 +66,10 @@ TEXTS: Final[dict[str, str]] = {
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
     "fact.p": "p-value",
     "fact.p.note": "chance of so close a resemblance for an artist outside the set; 95 % range {low} to {high}",
+    "fact.p.note.point": "chance of so close a resemblance for an artist outside the set",
+    "fact.cosine": "agreement of the weights",
+    "fact.cosine.note": "cosine of the two updates, −1 to 1",
+    "fact.of": "of {of}",
     "fact.member": "p, by an artist of the set",
     "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
     "fact.floor": "least p of this set",
@@ -66,6 +78,9 @@ TEXTS: Final[dict[str, str]] = {
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
     "fact.lr.note": "likelihood ratio {lr}, bounded at {bound}",
+    "fact.lr.mute": "not measurable with this set",
+    "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
+    "neither for nor against",
     "fact.lr.nobound": "likelihood ratio {lr}",
     "fact.lr.useless": ". Do not rely on it: on known files the ratios of this set did not inform (Cllr {cllr})",
     "h.not": "What this does not say",
@@ -156,6 +171,7 @@ TEXTS: Final[dict[str, str]] = {
     "col.share": "Share",
     "h.derivative": "Known file behind this one",
     "derivative.of": "Known file",
+    "derivative.sha256": "SHA-256 of the known file",
     "derivative.relation": "Relation",
     # controls
     "h.controls": "Controls",
@@ -165,6 +181,8 @@ TEXTS: Final[dict[str, str]] = {
     "controls.alarm.same": "Caution: a control that knows nothing of style also names {artist} ({controls}). The "
     "resemblance may come from how the file was made rather than from style. Do not rely on the conclusion above "
     "without further work.",
+    "controls.copy": "Controls name an artist here. The conclusion rests on the weights and not on style, so that they "
+    "do not bear on it; the figures on style on these pages should be read with that in mind.",
     "controls.alarm.other": "Caution: a control that knows nothing of style reaches significance ({controls}). How "
     "the file was made leaves a trace that this set reacts to; read the conclusion with care.",
     "controls.alarm.one": "{control}, p = {p}",
@@ -187,6 +205,13 @@ TEXTS: Final[dict[str, str]] = {
     "the suspect has {suspect} modules in all.",
     "coverage.low": "Less than half of what the set compares is present. Read every figure with that in mind.",
     "coverage.title": "Share of the reference modules that the suspect covers",
+    "known.none": "No folder of known files was given, so copies were looked for among the set’s references only.",
+    "known.lead": "The file was also compared, weight by weight, with the known files in “{folder}” that could be read "
+    "({n}).",
+    "known.origin": "It goes back to one of them.",
+    "known.no.origin": "It goes back to none of them.",
+    "known.unread": "Known files that could not be read ({n}) were not compared: {names}",
+    "known.more": "{n} more",
     # validity
     "h.validity": "How good this reference set is",
     "validity.lead": "Measured on LoRAs that the set had not seen, split by artist and by work.",
@@ -230,12 +255,20 @@ TEXTS: Final[dict[str, str]] = {
     "h.limits": "Limits",
     "h.method": "Method in brief",
     "h.reproduce": "How to reproduce",
-    "reproduce.lead": "The same file, the same reference set and the same seed give the same figures, byte for byte.",
+    "reproduce.lead": "The same file, reference set, options and seed give the same figures, byte for byte. The "
+    "command “audit reproduce AUDIT.json FILE” runs this again from the audit’s data and says which input differs, if "
+    "one does.",
     "row.seed": "Seed",
     "row.alpha": "Level α",
     "row.policy": "SHA-256 of the policy",
+    "row.known": "Known files compared",
+    "row.known.digest": "Digest of the known files",
     "row.baseline": "SHA-256 of its baseline",
+    "row.policy.outcome": "What the policy makes of it",
+    "policy.blocks": "It blocks this file. {reason}",
+    "policy.passes": "It does not block this file. {reason}",
     "policy.unnamed": "POLICY.toml",
+    "known.unnamed": "KNOWN",
     "row.resamples": "Resamples",
     "row.made": "Made",
     "row.tool": "Tool",
@@ -366,9 +399,20 @@ FIGURES: Final[dict[str, str]] = {
     "found": "Found at the stated α",
     "found_at_alpha": "Found at the stated α",
     "false_attribution": "Artists outside the set wrongly matched",
+    "map_at_5": "Mean average precision over the first five",
+    "false_attribution_at_02": "Artists outside the set wrongly matched at α = 0.02",
     "cllr": "Cllr (cost of the likelihood ratios; 0 is best, 1 is useless)",
     "cllr_min": "Cllr after ideal calibration",
     "cllr_cal": "Cllr lost to calibration",
+}
+
+RELATIONS: Final[dict[str, str]] = {
+    "same_file": "the same file",
+    "same_tensors": "the same tensors",
+    "same_update": "the same weights, saved or scaled anew",
+    "resized": "the same weights at another rank",
+    "same_run": "of one training run or one start",
+    "merge": "the one is part of the other, as after a merge",
 }
 
 PARTS: Final[dict[str, str]] = {

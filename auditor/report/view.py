@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from auditor.report.texts import FIGURES, MONTHS, PARTS, lines, say
+from auditor.policy import pretty
+from auditor.report.texts import FIGURES, MONTHS, PARTS, RELATIONS, lines, say
 from auditor.report.untrusted import show
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
@@ -26,6 +27,7 @@ MOST_ROWS = 120
 MOST_NULL = 5000
 """Values of the null that a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
+MOST_UNREAD = 10
 DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
 SIZES = {"artists": "artists", "references": "references", "background": "background_artists"}
@@ -37,6 +39,8 @@ LOW_COVERAGE = 0.5
 
 _SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
 """A folder's name for an artist."""
+TELLING = math.log10(2)
+"""log10 likelihood ratio below which the words for it are "no support for either proposition"."""
 USELESS = 1.0
 """Cllr from which likelihood ratios carry no information."""
 
@@ -221,6 +225,8 @@ class View:
     sentence: str
     artist: str | None
     sure: Sure | None
+    copied: tuple[str, ...]
+    """How sure a DERIVATIVE is, instead of `sure`: it rests on the weights and not on style; empty otherwise."""
     asked: str
     """The question that was asked and what a LoRA is, for a reader who sees such a page for the first time."""
     facts: tuple[Row, ...]
@@ -237,6 +243,9 @@ class View:
     controls_text: str
     controls_alarm: bool
     coverage: CoverageView | None
+    known: str
+    """With which known files the suspect was compared."""
+    known_unread: str
     validity: tuple[ValidityRow, ...]
     identity: tuple[Row, ...]
     """What was audited against what, for page one of a paged document."""
@@ -349,7 +358,8 @@ def build(audit: Fields) -> View:
         sentence=show(verdict["sentence"]),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
         sure=_sure(opened, label) if opened else None,
-        asked=_asked(audit["reference_set"], skipped is None),
+        copied=_copied(audit["derivative"]) if label == "DERIVATIVE" else (),
+        asked=_asked(audit, skipped is None),
         facts=_facts(audit),
         does_not_say=lines("not", label),
         reasons=tuple(show(r) for r in verdict["reasons"]),
@@ -364,6 +374,8 @@ def build(audit: Fields) -> View:
         controls_text=text,
         controls_alarm=alarm,
         coverage=_coverage(audit["coverage"]),
+        known=_known_text(audit),
+        known_unread=_known_unread(audit["options"].get("known")),
         validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
         identity=_identity(suspect, audit["reference_set"]),
         suspect=_suspect(suspect),
@@ -391,14 +403,29 @@ def _name(label: str, skipped: SkippedView | None) -> str:
     return say(unread.get(skipped.code if skipped else "", f"label.{label}"))
 
 
-def _asked(info: Fields, audited: bool) -> str:
+def _asked(audit: Fields, audited: bool) -> str:
     """The question, with the size and name of the set."""
-    return say("asked" if audited else "asked.not", artists=count(info["artists"]), set=_known(info["name"]))
+    info = audit["reference_set"]
+    key = "asked.not" if not audited else "asked.copy" if audit["verdict"]["label"] == "DERIVATIVE" else "asked"
+    return say(key, artists=count(info["artists"]), set=_known(info["name"]))
 
 
 def _basename(path: str) -> str:
     """The last part of a path of either kind."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
+
+
+def _copied(found: Fields | None) -> tuple[str, ...]:
+    """How sure it is that the weights go back to another file's: how far they agree, and what that means."""
+    cosine = _agreement(found)
+    return () if cosine is None else (say("copied", cosine=number(cosine, 3)), say("copied.style"))
+
+
+def _agreement(found: Fields | None) -> float | None:
+    """The cosine of the two updates over the layers that both adapt; None where it was not computed."""
+    figures = (found or {}).get("figures") or {}
+    value = figures.get("cos_delta_w_common", figures.get("cos_delta_w"))
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _sure(opened: Fields, label: str) -> Sure:
@@ -444,24 +471,56 @@ def of_hundred(p: float) -> int:
 
 def _facts(audit: Fields) -> tuple[Row, ...]:
     """The three or four figures under the verdict."""
-    opened, coverage, facts = audit["open_set"], audit["coverage"], []
+    opened, coverage = audit["open_set"], audit["coverage"]
+    if audit["verdict"]["label"] == "DERIVATIVE":
+        return (*_copy_facts(audit["derivative"]), *_coverage_fact(coverage))
+    facts = []
     if opened:
         low, high = (probability(p) for p in opened["p_interval"])
-        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say("fact.p.note", low=low, high=high)))
+        key = "fact.p.note" if low != high else "fact.p.note.point"
+        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say(key, low=low, high=high)))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
         if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
             facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=say("fact.member.note")))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
-        bounded = named["lr_bound"] is not None
-        key = "fact.lr.note" if bounded else "fact.lr.nobound"
-        note = say(key, lr=ratio(named["log10_lr"]), bound=ratio(named["lr_bound"])) + _cost_of_lr(audit)
-        facts.append(Row(say("fact.lr"), show(named["verbal"], 60), note=note))
-    if coverage:
-        counts = {"matched": coverage["matched_modules"], "reference": coverage["reference_modules"]}
-        facts.append(Row(say("fact.coverage"), percent(coverage["fraction"]), note=say("fact.coverage.note", **counts)))
-    return tuple(facts)
+        facts.append(_strength(named, audit))
+    return (*facts, *_coverage_fact(coverage))
+
+
+def _strength(named: Fields, audit: Fields) -> Row:
+    """The likelihood ratio of the artist named; where the set cannot give a telling one to any file, that is said."""
+    bound = named["lr_bound"]
+    names = {"lr": ratio(named["log10_lr"]), "bound": ratio(bound)}
+    if bound is not None and abs(bound) < TELLING:
+        return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
+    note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names) + _cost_of_lr(audit)
+    return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
+
+
+def _copy_facts(found: Fields | None) -> tuple[Row, ...]:
+    """How a file is related to the known one, and how far the two agree."""
+    if not found:
+        return ()
+    cosine = _agreement(found)
+    relation = Row(say("derivative.relation"), _relation(found), note=say("fact.of", of=show(found["of"], 120)))
+    agreement = Row(say("fact.cosine"), DASH if cosine is None else number(cosine, 3), note=say("fact.cosine.note"))
+    return relation, agreement
+
+
+def _relation(found: Fields) -> str:
+    """A relation in words."""
+    name = str(found["relation"])
+    return RELATIONS.get(name, show(name.replace("_", " "), 80))
+
+
+def _coverage_fact(coverage: Fields | None) -> tuple[Row, ...]:
+    """The share of the set's modules that the suspect adapts."""
+    if not coverage:
+        return ()
+    counts = {"matched": coverage["matched_modules"], "reference": coverage["reference_modules"]}
+    return (Row(say("fact.coverage"), percent(coverage["fraction"]), note=say("fact.coverage.note", **counts)),)
 
 
 def _cost_of_lr(audit: Fields) -> str:
@@ -575,7 +634,7 @@ def person(artist: object, limit: int = 200) -> str:
     name = show(artist, limit)
     if not _SLUG.fullmatch(name):
         return name
-    return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
+    return pretty(name)
 
 
 def part(name: str) -> str:
@@ -605,8 +664,10 @@ def _derivative(found: Fields | None) -> tuple[Row, ...]:
         Row(show(k.replace("_", " "), 80), number(v, 4) if isinstance(v, float) else show(v, 200))
         for k, v in (found.get("figures") or {}).items()
     )
-    known = Row(say("derivative.of"), show(found["of"], 400), code=True)
-    return (known, Row(say("derivative.relation"), show(str(found["relation"]).replace("_", " "), 80)), *figures)
+    known = [Row(say("derivative.of"), show(found["of"], 400), code=True)]
+    if found.get("sha256"):
+        known.append(Row(say("derivative.sha256"), show(found["sha256"], 80), code=True))
+    return (*known, Row(say("derivative.relation"), _relation(found)), *figures)
 
 
 def _controls(audit: Fields) -> tuple[ControlRow, ...]:
@@ -638,6 +699,8 @@ def _controls_text(controls: Sequence[ControlRow], verdict: Fields, opened: Fiel
     same = [c for c in loud if c.artist == named]
     key = "controls.alarm.same" if same else "controls.alarm.other"
     one = "controls.alarm.one" if same else "controls.alarm.one.other"
+    if verdict["label"] == "DERIVATIVE":  # an alarm about style would cast doubt on what does not rest on style
+        return say("controls.copy"), False
     listed = "; ".join(say(one, control=c.name.lower(), artist=c.artist, p=c.p) for c in same or loud)
     return say(key, artist=named, controls=listed), True
 
@@ -654,6 +717,26 @@ def _coverage(coverage: Fields | None) -> CoverageView | None:
     }
     low = coverage["fraction"] < LOW_COVERAGE
     return CoverageView(coverage["fraction"], say("coverage.lead", **names), names["fraction"], low)
+
+
+def _known_text(audit: Fields) -> str:
+    """With which known files the suspect was compared, and whether it goes back to one of them."""
+    known, derivative = audit["options"].get("known"), audit["derivative"]
+    if not known:
+        return say("known.none")
+    lead = say("known.lead", folder=show(known.get("folder") or say("known.unnamed"), 120), n=count(known["count"]))
+    own = bool(derivative and derivative.get("sha256"))
+    return f"{lead} {say('known.origin' if own else 'known.no.origin')}"
+
+
+def _known_unread(known: Fields | None) -> str:
+    """Which known files could not be read; '' where all could."""
+    unread = (known or {}).get("unread_count", 0)
+    if not known or not unread:
+        return ""
+    names = [show(name, 80) for name in known["unread"][:MOST_UNREAD]]
+    more = [say("known.more", n=count(unread - len(names)))] if unread > len(names) else []
+    return say("known.unread", n=count(unread), names=", ".join([*names, *more]))
 
 
 def _validity(key: str, figure: Any) -> ValidityRow:
@@ -684,6 +767,8 @@ def _suspect(suspect: Fields) -> tuple[Row, ...]:
     """What the suspect file is."""
     rows = [Row(say(f"row.{k}"), _known(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
     rows.append(Row(say("row.bytes"), size(suspect["bytes"])))
+    if suspect["dialect"] is None:  # not audited: how the file is made was not looked at
+        return tuple(rows)
     rows.append(Row(say("row.dialect"), _known(suspect["dialect"])))
     rows.append(Row(say("row.algorithm"), _known(", ".join(map(str, suspect["algorithm"])) or None)))
     rows.append(Row(say("row.base_family"), _known(suspect["base_family"])))
@@ -750,18 +835,29 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
+        *_known_rows(audit["options"].get("known")),
         *_policy_rows(audit["options"].get("policy")),
         Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
         Row(say("row.made"), show(audit["created_at"], 80)),
     )
 
 
+def _known_rows(known: Fields | None) -> tuple[Row, ...]:
+    """How many known files were compared, and the digest over them."""
+    if not known:
+        return ()
+    digest = Row(say("row.known.digest"), _known(known["digest"]), code=True)
+    return (Row(say("row.known"), count(known["count"])), digest)
+
+
 def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
-    """The digests of the policy that was in force."""
+    """The digests of the policy that was in force, and what it made of the audit."""
     if not policy:
         return ()
     found = (("row.policy", policy.get("sha256")), ("row.baseline", policy.get("baseline_sha256")))
-    return tuple(Row(say(key), _known(value), code=True) for key, value in found if value)
+    made = say("policy.blocks" if policy["blocks"] else "policy.passes", reason=show(policy.get("reason") or "", 600))
+    digests = (Row(say(key), _known(value), code=True) for key, value in found if value)
+    return (*digests, Row(say("row.policy.outcome"), made))
 
 
 def command(audit: Fields) -> tuple[str, ...]:
@@ -770,6 +866,8 @@ def command(audit: Fields) -> tuple[str, ...]:
     pieces = [["audit", "check", str(audit["suspect"]["path"])]]
     policy = audit["options"].get("policy")
     options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
+    known = audit["options"].get("known")
+    options["known"] = (known.get("folder") or say("known.unnamed")) if known else None
     pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
     return tuple(show(shlex.join(piece), 1200) for piece in pieces)
 

@@ -1,4 +1,4 @@
-"""`civitai:MODEL[@VERSION]` and `civitai:HASH`: files of Civitai, by its public REST API.
+"""`civitai:MODEL[@VERSION[/FILE]]` and `civitai:HASH`: files of Civitai, by its public REST API.
 
 MODEL and VERSION are the site's numbers; without a version the newest one is taken, and the suspect's name says which.
 HASH is AutoV2 (10 hex digits), AutoV3 (12) or SHA-256 (64); asking by hash tells the site what one holds, so it is done
@@ -18,16 +18,17 @@ from auditor.sources.http import read_json
 from auditor.sources.interface import Network, Remote
 
 SCHEME = "civitai:"
-NUMBERS = re.compile(r"(\d{1,9})(?:@(\d{1,9}))?")
+NUMBERS = re.compile(r"(\d{1,9})(?:@(\d{1,9})(?:/(.+))?)?")
 HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{12}|[0-9a-f]{64}")
 SITE = "https://civitai.com"
 
 
 def resolve(name: str, network: Network) -> list[Remote]:
     """The suspect behind a name.  Raises UsageError for a malformed name, SourceError for an unknown one."""
-    rest = name[len(SCHEME) :].strip().lower()
-    if found := NUMBERS.fullmatch(rest):
-        return [_file(*_version(int(found[1]), int(found[2]) if found[2] else None), name)]
+    given = name[len(SCHEME) :].strip()
+    if found := NUMBERS.fullmatch(given):
+        return [_file(*_version(int(found[1]), int(found[2]) if found[2] else None), name, label=found[3])]
+    rest = given.lower()
     if HASH.fullmatch(rest):
         version = by_hash(rest, network)
         if version is None:
@@ -72,21 +73,29 @@ def _version(model: int, version: int | None) -> tuple[dict[str, Any], int]:
     return versions[0], model
 
 
-def _file(version: dict[str, Any], model: Any, name: str, digest: str | None = None) -> Remote:
-    """The file of a version: the one with the hash, else its primary weights."""
+def _file(
+    version: dict[str, Any], model: Any, name: str, digest: str | None = None, label: str | None = None
+) -> Remote:
+    """The file of a version: the one with the hash, the one of that label, else its primary weights."""
     files = [f for f in version.get("files") or [] if isinstance(f, dict) and isinstance(f.get("downloadUrl"), str)]
     weights = [f for f in files if f.get("type") in ("Model", "Pruned Model", None)]
     chosen = [f for f in files if digest and digest in _hashes(f).values()]
-    chosen += sorted(weights, key=lambda f: not f.get("primary")) if not digest else []
+    if not digest:
+        chosen += sorted(weights if label is None else files, key=lambda f: not f.get("primary"))
+        chosen = [f for f in chosen if label in (None, _label(f))]
     if not chosen:
         raise SourceError(f"{shown(name)} offers no file of weights.", advice="Look at the model's page on the site.")
     file = chosen[0]
     number = version.get("id")
-    label = quote(str(file.get("name") or "file"), safe=" .-_()[]")[:120]
-    pinned = f"{SCHEME}{model}@{number}/{label}"
+    pinned = f"{SCHEME}{model}@{number}/{_label(file)}"
     sha256 = _hashes(file).get("SHA256")
     own = urlsplit(file["downloadUrl"]).netloc == urlsplit(_site()).netloc
     return Remote(pinned, file["downloadUrl"], sha256, _token() if own else None)
+
+
+def _label(file: dict[str, Any]) -> str:
+    """What reports call a file of a version."""
+    return quote(str(file.get("name") or "file"), safe=" .-_()[]")[:120]
 
 
 def _hashes(file: dict[str, Any]) -> dict[str, str]:

@@ -273,6 +273,24 @@ def test_check_with_a_policy(tmp_path: Path, set_folder: Path, lora_folder: Path
         assert processes.audit(tmp_path, *base, "--policy", strict, *wrong).returncode == 2
 
 
+def test_reproduce_judges_again_by_a_policy_and_tells_another_one(
+    tmp_path: Path, set_folder: Path, lora_folder: Path
+) -> None:
+    copy = lora_folder / mini_set.ARTISTS[0] / "0.safetensors"
+    rules = policy_file(tmp_path, '[block]\nverdicts = ["CONSISTENT"]')
+    done = processes.audit(
+        tmp_path, "check", copy, "--refs", set_folder, "--format", "json", "--resamples", "5", "--policy", rules
+    )
+    (tmp_path / "audit.json").write_text(done.stdout, encoding="utf-8")
+    again = ["reproduce", "audit.json", copy, "--refs", set_folder, "--json", "--policy"]
+    renamed = rules.rename(tmp_path / "renamed.toml")
+    assert told(processes.audit(tmp_path, *again, renamed))["same_bytes"] is True
+    other = policy_file(tmp_path, '[block]\nverdicts = ["DERIVATIVE"]')
+    found = told(processes.audit(tmp_path, *again, other))
+    assert [cause.partition(":")[0] for cause in found["causes"]] == ["digest of the policy"]
+    assert {d["field"]: d["found"] for d in found["results"]}["options.policy.blocks"] is True
+
+
 def test_an_expired_entry_is_said_on_stderr(tmp_path: Path, set_folder: Path, lora_folder: Path) -> None:
     copy = lora_folder / mini_set.ARTISTS[0] / "0.safetensors"
     digest = hashlib.sha256(copy.read_bytes()).hexdigest()

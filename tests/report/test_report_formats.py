@@ -216,3 +216,46 @@ def test_console_content() -> None:
     assert "least p of this set 0.016" in found
     assert len([line for line in found.splitlines() if line.strip()[:1].isdigit()]) == 5
     assert "clean" not in printed(skipped()).lower()
+
+
+def under(label: str, outcome: str, blocks: bool) -> dict:
+    """An audit with the note of a policy."""
+    found = audit(label).to_dict()
+    note = {"file": "p.toml", "sha256": "ab" * 32, "baseline_sha256": None, "blocks": blocks}
+    found["options"]["policy"] = note | {"outcome": outcome, "reason": "Ignored until 2027-01-31: licence 12"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("label", "outcome", "blocks", "expected"),
+    [
+        ("CONSISTENT", "blocked", True, ("fail", "warning", False, "failure")),
+        ("CONSISTENT", "ignored", False, ("fail", "note", True, "skipped")),
+        ("DERIVATIVE", "known", False, ("fail", "note", True, "skipped")),
+        ("DERIVATIVE", "not-blocking", False, ("fail", "note", False, "skipped")),
+        ("INCONCLUSIVE", "blocked", True, ("fail", "warning", False, "failure")),
+        ("INCONCLUSIVE", "not-blocking", False, ("review", "none", False, "skipped")),
+        ("OUT_OF_SCOPE", "not-audited", False, ("fail", "warning", False, "error")),
+    ],
+)
+def test_documents_for_ci_follow_the_policy(label: str, outcome: str, blocks: bool, expected: tuple) -> None:
+    found = under(label, outcome, blocks)
+    (result_,) = json.loads(render([found], "sarif"))["runs"][0]["results"]
+    case = ET.fromstring(render([found], "junit")).find(".//testcase")
+    assert case is not None
+    (kind,) = (c.tag for c in case if c.tag != "properties")
+    assert (result_["kind"], result_["level"], "suppressions" in result_, kind) == expected
+    if "suppressions" in result_:
+        assert result_["suppressions"][0]["justification"].endswith("licence 12")
+    assert "licence 12" in render([found], "md") or label == "OUT_OF_SCOPE"
+    if SARIF_SCHEMA.exists():
+        official = json.loads(SARIF_SCHEMA.read_text(encoding="utf-8"))
+        jsonschema.validators.validator_for(official)(official).validate(json.loads(render([found], "sarif")))
+
+
+def test_no_match_stays_a_pass_under_a_policy() -> None:
+    found = under("NO_MATCH", "not-blocking", False)
+    assert json.loads(render([found], "sarif"))["runs"][0]["results"] == []
+    case = ET.fromstring(render([found], "junit")).find(".//testcase")
+    assert case is not None
+    assert [c.tag for c in case] == ["properties"]

@@ -66,7 +66,8 @@ def test_page_one_stands_on_its_own(made: dict[str, bytes], label: str) -> None:
     shown = [view.label_text, label, view.sentence, view.meaning, view.asked, *view.does_not_say, view.file]
     shown += [found["suspect"]["sha256"], found["suspect"]["tensor_sha256"], found["reference_set"]["digest"]]
     shown += [hashlib.sha256(attachment(found).encode()).hexdigest(), view.date]
-    shown += [view.sure.words, view.sure.floor, view.sure.compared] if view.sure and view.audited else []
+    sure = [view.sure.words, view.sure.floor, view.sure.compared] if view.sure and view.audited else []
+    shown += view.copied or sure
     shown += [view.skipped.reason, view.skipped.advice] if view.skipped else []
     assert [text for text in shown if words(text) not in first] == []
 
@@ -134,7 +135,7 @@ def test_tagged_and_archival(made: dict[str, bytes], label: str) -> None:
     tags, figures = structure(root["/StructTreeRoot"])
     assert {"H1", "H2", "L", "LI", "P", "Table", "TR", "TD"} <= set(tags)
     assert ("TH" in tags) == (label != "OUT_OF_SCOPE")
-    assert tags.count("Figure") == len(figures) == (0 if label == "OUT_OF_SCOPE" else 4)
+    assert tags.count("Figure") == len(figures) == {"OUT_OF_SCOPE": 0, "DERIVATIVE": 3}.get(label, 4)
     assert all(len(text) > 30 for text in figures)
     levels = [int(tag[1]) for tag in tags if re.fullmatch("H[1-6]", tag)]
     assert levels[0] == 1

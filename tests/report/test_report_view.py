@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from specimen import audit
+from specimen import audit, skipped
 
 import auditor.report
 from auditor.policy import pretty
@@ -92,6 +93,9 @@ def test_the_whole_null_is_told_by_artist() -> None:
 def test_names_of_folders_become_names_of_people() -> None:
     assert person("anders-zorn") == "Anders Zorn"
     assert person("louise_elisabeth-vigee") == pretty("louise_elisabeth-vigee") == "Louise Elisabeth Vigee"
+    assert person("anthony-van-dyck") == "Anthony van Dyck"
+    assert person("adriaen-van-de-venne") == pretty("adriaen-van-de-venne") == "Adriaen van de Venne"
+    assert person("da-vinci") == "Da Vinci"
     for name in ("M. C. Escher", "葛飾北斎", "Anna Boch", "a--b", "-a"):
         assert person(name) == name
 
@@ -162,3 +166,68 @@ def test_every_sentence_asked_for_exists() -> None:
     room = Path(auditor.report.__file__).parent
     used = "\n".join(p.read_text("utf-8") for p in [*room.glob("*.py"), *room.glob("templates/*.jinja")])
     assert set(re.findall(r"""say\(["']([a-z_.A-Z0-9-]+[^.])["']""", used)) <= set(TEXTS)
+
+
+def copied(**figures: float) -> dict[str, Any]:
+    """A DERIVATIVE of a file that a house knows, with a control that names the artist it is of."""
+    found = audit("DERIVATIVE").to_dict()
+    found["derivative"] = {"of": "a/b.safetensors", "artist": None, "relation": "resized", "figures": figures}
+    found["controls"] = {"norm_only": {"top_artist": found["artists"][0]["artist"], "p": 0.001}}
+    return found
+
+
+def test_a_copy_is_told_by_its_weights_and_not_by_style() -> None:
+    view = build(copied(cos_delta_w=0.4, cos_delta_w_common=0.97))
+    assert "0.970" in view.copied[0]
+    facts = {f.name: f for f in view.facts}
+    assert facts["agreement of the weights"].value == "0.970"
+    assert facts["Relation"].value == "the same weights at another rank"
+    assert "p-value" not in facts
+    assert not view.controls_alarm
+    page = auditor.report.render_html(copied(cos_delta_w=0.97))
+    assert page.index(view.copied[1]) < page.index('<h2 id="not"')
+    assert "would look at least this similar" not in page
+    assert build(audit().to_dict()).copied == ()
+
+
+def test_known_files_stand_in_words_in_rows_and_in_the_command() -> None:
+    found = audit().to_dict()
+    assert "among the set’s references only" in build(found).known
+    names = [f"{i:02}.safetensors" for i in range(12)]
+    note = {"folder": "my originals", "count": 3, "digest": "ab" * 32, "files": [], "unread_count": 12, "unread": names}
+    found["options"]["known"] = note
+    view = build(found)
+    assert "“my originals”" in view.known
+    assert "It goes back to none of them." in view.known
+    assert view.known_unread.endswith("09.safetensors, 2 more")
+    assert "--known 'my originals'" in command(found)
+    assert {"3", "ab" * 32} <= {row.value for row in view.reproduce}
+    found["derivative"] = copied()["derivative"] | {"sha256": "cd" * 32}
+    view = build(found)
+    assert "It goes back to one of them." in view.known
+    assert "cd" * 32 in {row.value for row in view.derivative}
+
+
+def test_a_ratio_that_no_file_can_raise_is_called_not_measurable() -> None:
+    found = audit().to_dict()
+    found["artists"][0] |= {"log10_lr": 0.04, "lr_bound": 0.05, "verbal": "no support for either proposition"}
+    (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
+    assert fact.value == "not measurable with this set"
+    assert "1.1" in fact.note
+    found["artists"][0]["lr_bound"] = 1.2
+    (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
+    assert fact.value == "no support for either proposition"
+
+
+def test_a_range_of_p_of_one_point_is_no_range() -> None:
+    found = audit().to_dict()
+    found["open_set"]["p_interval"] = [0.016, 0.016]
+    assert "range" not in build(found).facts[0].note
+    found["open_set"]["p_interval"] = [0.016, 0.05]
+    assert "0.016 to 0.050" in build(found).facts[0].note
+
+
+def test_what_was_not_looked_at_has_no_figures() -> None:
+    found = skipped().to_dict()
+    found["suspect"] |= {"dialect": None, "modules": 0, "rank": None}
+    assert "0" not in {row.value for row in build(found).suspect}

@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT, OLDER = "c0ffee" + "1" * 34, "dead" + "0" * 36
+NAMED = {COMMIT: "main", OLDER: "old"}
+"""Commit → the revision that stands there: the hub answers to both."""
 
 
 @dataclass
@@ -143,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.json(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif not self.allowed(repo):
             self.json(403, {"error": "Access to model is restricted"}, {"X-Error-Code": "GatedRepo"})
-        elif (files := versions.get(revision or "main")) is None:
+        elif (files := versions.get(NAMED.get(revision or "main", revision or "main"))) is None:
             self.json(404, {"error": f"Invalid rev id: {revision}"}, {"X-Error-Code": "RevisionNotFound"})
         else:
             commit = {"main": COMMIT, "old": OLDER}.get(revision or "main", revision)
@@ -153,8 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.json(200, {"_id": "6", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings, **fixed})
 
     def resolve(self, repo: str, revision: str, name: str, *, body: bytes) -> None:
-        names = {COMMIT: "main", OLDER: "old"}
-        files = self.offered.repositories.get(repo, {}).get(names.get(revision, revision), {})
+        files = self.offered.repositories.get(repo, {}).get(NAMED.get(revision, revision), {})
         if name not in files or not self.allowed(repo):
             self.json(
                 404 if self.allowed(repo) else 403, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"}

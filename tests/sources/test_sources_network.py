@@ -197,6 +197,8 @@ def test_a_version_is_itself(models: Sites, style: bytes) -> None:
     (source,) = resolve("civitai:827184@11", ANY)
     assert source.name == "civitai:827184@11/style.safetensors"
     assert had(source) != style
+    (again,) = resolve(source.name, ANY)
+    assert again == source, "the name in a report leads back to the file"
 
 
 @pytest.mark.parametrize("name", ["civitai:1", "civitai:827184@12", "civitai:1@11"])
@@ -255,6 +257,9 @@ def test_check_names_what_was_pinned(repository: Sites, style: bytes, set_folder
     assert found["suspect"]["path"] == f"hf://owner/style/new.safetensors@{COMMIT}"
     assert found["suspect"]["sha256"] == hashlib.sha256(style).hexdigest()
     assert found["verdict"]["artist"] == mini_set.ARTISTS[0]
+    (tmp_path / "audit.json").write_text(done.stdout, encoding="utf-8")
+    again = ["reproduce", "audit.json", found["suspect"]["path"], "--refs", set_folder, "--json"]
+    assert json.loads(checked(tmp_path, repository, *again).stdout)["same_bytes"] is True
 
 
 def test_in_a_batch_an_unreachable_file_is_a_row(
@@ -336,7 +341,15 @@ def test_a_set_travels_by_folder_and_hub(sites: Sites, set_folder: Path, tmp_pat
         for refs in ("hf://owner/set/mini", "shelf/mini")
     ]  # fmt: skip
     audits = [json.loads(done.stdout) | {"timing_s": None} for done in found]
+    pinned, named = (audit["options"].pop("refs") for audit in audits)
     assert audits[0] == audits[1]
+    assert (pinned, named) == (f"hf://owner/set/mini@{COMMIT}", "mini")
+    (tmp_path / "audit.json").write_text(found[0].stdout, encoding="utf-8")
+    for refs in ([], ["--refs", "shelf/mini"]):
+        done = checked(tmp_path, sites, "reproduce", "audit.json", "x.safetensors", "--json", *refs)
+        assert json.loads(done.stdout)["same_bytes"] is True, "the audit names where its set lies; a copy is as good"
+    done = checked(tmp_path, sites, "reproduce", "audit.json", "x.safetensors", "--offline")
+    assert done.returncode == 2
 
 
 def test_a_damaged_set_is_neither_pulled_nor_pushed(sites: Sites, set_folder: Path, tmp_path: Path) -> None:
