@@ -22,7 +22,7 @@ from auditor.lora.families import Part
 from auditor.lora.packed import Packed, PackedModule
 from auditor.lora.structure import BESIDE, Structure, describe, refuse_foreign
 from auditor.lora.text import shown
-from auditor.lora.toil import affordable
+from auditor.lora.toil import NOT_COVERED, affordable
 from auditor.lora.weights import LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule, named
 
@@ -166,8 +166,8 @@ class Reading:
             found.append(f"{self._large} modules are too large to rewrite, and were not read.")
         if self.dear:
             found.append(
-                f"{self.dear} modules are whole matrices or of very high rank, take too long to decompose, and are not "
-                "covered: nothing here is said about them."
+                f"{self.dear} modules are whole matrices or of very high rank, take too long to decompose, and are "
+                f"{NOT_COVERED}: nothing here is said about them."
             )
         if self._doubled:
             found.append(

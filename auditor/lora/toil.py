@@ -15,6 +15,8 @@ from auditor.lora.whole import KroneckerModule, WholeModule
 
 MOST = 4e10
 """Multiplications that the dear modules of one file may take: about two seconds of one core."""
+NOT_COVERED = "not covered"
+"""How warnings say that a module was left out."""
 USUAL_RANK = 512
 """Rank up to which a module is never dear; four times the highest that is common."""
 WHOLE = 10.0

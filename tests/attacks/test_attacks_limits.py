@@ -21,6 +21,7 @@ import pytest
 from test_attacks_lora_files import CONFIGURATIONS, FOREIGN, GOOD, HEADERS, PATH, TRICKS, ZIPS, Bomb, entry, header
 
 from auditor.lora import load_lora
+from auditor.lora.relation import compare_files
 
 CHILD = r"""
 import math, os, resource, sys
@@ -252,8 +253,12 @@ def test_decompositions_stay_within_the_limits(name: str, tmp_path: Path) -> Non
 def test_what_is_too_dear_to_decompose_is_declared(name: str, tmp_path: Path) -> None:
     """Either all of a file is decomposed, or a warning counts what is not covered and lists its tensors."""
     tensors = DEAR[name]() | low("lora_unet_mid_block_attentions_0_proj_out", drawn(8, 2), drawn(2, 8))
-    read = load_lora(writing.save(tmp_path / "x.safetensors", tensors))
+    path = writing.save(tmp_path / "x.safetensors", tensors)
+    read = load_lora(path)
     assert "unet.mid_block.attentions.0.proj_out" in read.modules
     left = {tensor.rpartition(".")[0] for tensor in read.unread}
     assert bool(left) == any("not covered" in warning for warning in read.warnings)
-    assert len(read.unread) == 0 or read.unread[0] in tensors
+    assert set(read.unread) <= tensors.keys()
+    related = compare_files(path, path)
+    assert bool(left) == any("not covered" in reason for reason in related.reasons)
+    assert related.relation == "same_file"
