@@ -22,7 +22,7 @@ from auditor.lora.hashes import Hashes, hash_file, legacy_hashes
 from auditor.lora.provenance import contradictions, guess_trainer
 from auditor.lora.reader import Reading, nothing_readable
 from auditor.lora.structure import Structure, describe, refuse_foreign
-from auditor.lora.toil import MOST, toil
+from auditor.lora.toil import MOST, NOT_COVERED, toil
 from auditor.lora.weights import LoraModule
 
 LONGEST_VALUE = 65_536
@@ -165,10 +165,11 @@ class Survey:
         self._sources[module.scale_source] += 1
         if module.scale_source == "alpha":
             self.alphas.append(module.scale * (module.file_rank or module.rank))
-        self._work += toil(module)
-        if self._work > MOST:
+        cost = toil(module)
+        if cost and self._work + cost > MOST:
             self._left += 1
             return
+        self._work += cost
         values = rough_spectrum(module)
         energy = float(np.square(values).sum())
         found = _BLOCK.match(path)
@@ -212,8 +213,8 @@ class Survey:
         if not self._left:
             return []
         return [
-            f"{self._left} modules are whole matrices or of very high rank, take too long to decompose, and are not "
-            "covered by spectrum and blocks."
+            f"{self._left} modules are whole matrices or of very high rank, take too long to decompose, and are "
+            f"{NOT_COVERED} by spectrum and blocks."
         ]
 
 

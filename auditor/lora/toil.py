@@ -8,6 +8,7 @@ counted in multiplications and not in seconds, so that the same file is covered 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from auditor.lora.weights import LoraModule
@@ -19,6 +20,9 @@ NOT_COVERED = "not covered"
 """How warnings say that a module was left out."""
 USUAL_RANK = 512
 """Rank up to which a module is never dear; four times the highest that is common."""
+MOST_NUMBERS = 2**25
+"""Numbers of both factors of one module beyond which it is never decomposed: they and their copies take a gigabyte in
+double precision.  The largest layer known, at rank 512, has half of that."""
 WHOLE = 10.0
 """Multiplications of a dense singular value decomposition, in k² (m + n): measured as time beside those of `LOW`."""
 LOW = 3.0
@@ -42,6 +46,8 @@ def toil(module: LoraModule) -> float:
         return sum(_dense(*factor.shape) for factor in module.factors)
     if isinstance(module, WholeModule):
         return _dense(*module.shape)
+    if module.held_numbers > MOST_NUMBERS:
+        return math.inf
     short = min(module.rank, *module.shape)
     if module.rank <= USUAL_RANK and module.rank == short:
         return 0.0

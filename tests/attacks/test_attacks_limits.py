@@ -21,6 +21,7 @@ import pytest
 from test_attacks_lora_files import CONFIGURATIONS, FOREIGN, GOOD, HEADERS, PATH, TRICKS, ZIPS, Bomb, entry, header
 
 from auditor.lora import load_lora
+from auditor.lora.inspect import inspect
 from auditor.lora.relation import compare_files
 
 CHILD = r"""
@@ -223,6 +224,7 @@ DEAR: dict[str, Callable[[], dict[str, np.ndarray]]] = {
     },
     "a rank of thousands": lambda: low(PATH, drawn(3000, 2500), drawn(2500, 3000)),
     "a rank far above the sides": lambda: low(PATH, drawn(8, 200_000), drawn(200_000, 8)),
+    "one enormous module": lambda: low(PATH, np.ones((2**20, 17), np.float16), np.ones((17, 2**20), np.float16)),
     "a rank above large sides": lambda: low(PATH, drawn(1500, 3000), drawn(3000, 1500)),
 }
 """Small in the file, long to decompose densely."""
@@ -259,6 +261,9 @@ def test_what_is_too_dear_to_decompose_is_declared(name: str, tmp_path: Path) ->
     left = {tensor.rpartition(".")[0] for tensor in read.unread}
     assert bool(left) == any("not covered" in warning for warning in read.warnings)
     assert set(read.unread) <= tensors.keys()
+    seen = inspect(path)
+    assert sum(block["modules"] for block in seen["blocks"]) >= 1
+    assert bool(left) == any("not covered" in warning for warning in seen["warnings"])
     related = compare_files(path, path)
     assert bool(left) == any("not covered" in reason for reason in related.reasons)
     assert related.relation == "same_file"
