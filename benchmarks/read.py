@@ -1,10 +1,11 @@
 """What does reading a LoRA cost, beside hashing the same file and beside loading it with torch?  Prints a table.
 
-    python benchmarks/read.py [--largest MiB] [--runs N] [FILE …]
+    python benchmarks/read.py [--smallest MiB] [--largest MiB] [--tasks TASK …] [--runs N] [FILE …]
 
-Without files it writes its own: Stable Diffusion XL's attention layers in half precision, from 3 MB to 640 MB, of rank
-4 to 128.  Columns are seconds of processor time of the quickest run, each in a process that does the thing twice and
-counts the second, so that imports and the disk are left out:
+Without files it writes its own: Stable Diffusion XL's attention layers in half precision, from 3 MB to 1 GB, of rank 4
+to 128; where the model has too few layers for a size, it is given more blocks.  Columns are seconds of processor time
+of the quickest run, each in a process that does the thing twice and counts the second, so that imports and the disk are
+left out:
 
     sha256     hashlib over the file, the least that identifies a file
     read       load_lora: every factor in single precision
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -29,8 +31,8 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES = {3: 4, 25: 4, 100: 16, 200: 32, 400: 64, 800: 128}
-"""MiB, about → rank."""
+SIZES = ((3, 4), (20, 4), (80, 16), (160, 32), (300, 32), (640, 128), (1000, 32))
+"""(MiB, about; rank) of the files that are written."""
 FACTORS = """
 import sys
 from auditor.embedding.features import factor_all
@@ -87,9 +89,14 @@ def layers() -> dict[str, tuple[int, int]]:
 
 
 def write(path: Path, mib: int, rank: int) -> None:
-    """A file of about `mib` MiB; layers are left out from the end until it fits."""
+    """A file of about `mib` MiB; layers are left out from the end until it fits, or repeated as further blocks."""
     rng, at, header, arrays = np.random.default_rng(0), 0, {}, []
-    for name, (out, across) in layers().items():
+    repeated = (
+        (re.sub(r"blocks_([0-9])_(attn|ff)", rf"blocks_{copy}\1_\2", name) if copy else name, shape)
+        for copy in range(100)
+        for name, shape in layers().items()
+    )
+    for name, (out, across) in repeated:
         for side, shape in (("down", (rank, across)), ("up", (out, rank))):
             array = (rng.standard_normal(shape, np.float32) * 0.02).astype(np.float16)
             header[f"{name}.lora_{side}.weight"] = {
@@ -123,24 +130,33 @@ def main() -> None:
     """Print one row per file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--smallest", type=int, default=0)
     parser.add_argument("--largest", type=int, default=1024)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    print(f"{'file':28} {'MiB':>6} " + " ".join(f"{task:>9}" for task in TASKS) + f" {'feat/sha':>9} {'peak MiB':>9}")
+    print(
+        f"{'file':28} {'MiB':>6} "
+        + " ".join(f"{task:>9}" for task in options.tasks)
+        + f" {'feat/sha':>9} {'peak MiB':>9}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         cases = [(path, path.name) for path in options.files]
-        for mib, rank in () if options.files else SIZES.items():
-            if mib <= options.largest:
-                cases.append((Path(folder) / f"{mib}.safetensors", f"rank {rank}"))
+        for mib, rank in () if options.files else SIZES:
+            if options.smallest <= mib <= options.largest:
+                cases.append((Path(folder) / f"{mib}-{rank}.safetensors", f"rank {rank}"))
         for path, name in cases:
             if not path.exists():
-                write(path, int(path.stem), SIZES[int(path.stem)])
-            rows = {task: measure(task, path, options.runs) for task in TASKS}
+                write(path, *map(int, path.stem.split("-")))
+            rows = {task: measure(task, path, options.runs) for task in options.tasks}
+            size = path.stat().st_size / 2**20
             cells = " ".join(f"{row[0]:9.3f}" if row else f"{'–':>9}" for row in rows.values())
-            sha, features, seen = rows["sha256"], rows["features"], rows["features"]
+            if not options.files:
+                path.unlink()
+            sha, features = rows.get("sha256"), rows.get("features")
             ratio = features[0] / sha[0] if features and sha else float("nan")
-            peak = seen[1] if seen else float("nan")
-            print(f"{name[:28]:28} {path.stat().st_size / 2**20:6.1f} {cells} {ratio:9.1f} {peak:9.0f}", flush=True)
+            peak = max(row[1] for row in rows.values() if row)
+            print(f"{name[:28]:28} {size:6.1f} {cells} {ratio:9.1f} {peak:9.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,10 @@ def _blocks(console: Console, blocks: list[dict[str, Any]]) -> None:
         return
     most = max(block["share"] for block in blocks) or 1.0
     table = Table(box=None, title="Energy of the change, by block", title_justify="left", padding=(0, 2, 0, 0))
-    for name, side in (("block", "left"), ("modules", "right"), ("share", "right"), ("", "left")):
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
+    table.add_column("block", overflow="fold")
+    for name in ("modules", "share"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))  # never cut: a cut number misleads
+    table.add_column("", no_wrap=True, min_width=BAR)
     for block in blocks[:MOST_BLOCKS]:
         bar = "█" * round(BAR * block["share"] / most)
         table.add_row(show(block["block"]), str(block["modules"]), f"{block['share']:.1%}", Text(bar, style="cyan"))

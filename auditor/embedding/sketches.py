@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.features import Factored
+from auditor.embedding.factored import Factored, Paired
 
 Floats = NDArray[np.float64]
 FINGERPRINT = 256
@@ -23,8 +23,11 @@ def fingerprint(factored: dict[str, Factored]) -> Floats:
     """
     total = np.zeros(FINGERPRINT)
     for path, f in sorted(factored.items()):
+        left, right = packed_signs(path, *f.shape)
+        if isinstance(f, Paired):
+            total += kronecker_sums(left, right, f)
+            continue
         one, two = f.product()
-        left, right = packed_signs(path, len(one), two.shape[1])
         total += np.einsum("jr,jr->j", signed_sums(left, one), signed_sums(right, two.T))
     norm = np.linalg.norm(total)
     return np.asarray(total / norm if norm > 0 else total)
@@ -58,6 +61,23 @@ def signed_sums(bits: NDArray[np.uint8], matrix: Floats) -> Floats:
         plus[:] = np.unpackbits(bits[begin : begin + PROBES], axis=1, count=rows)
         np.matmul(plus, matrix, out=sums[begin : begin + PROBES])
     return np.asarray(2 * sums - matrix.sum(0))
+
+
+def kronecker_sums(left: NDArray[np.uint8], right: NDArray[np.uint8], f: Paired) -> Floats:
+    """Σ uᵀ (W₁ ⊗ W₂) v · scale for each of 256 probes with packed signs u (256, out / 8), v (256, in / 8).
+
+    As Σ (W₁ᵀ u) ∘ (v W₂ᵀ) with u and v as tables: the product of full rank itself would cost a thousand times that.
+    """
+    one, two = (factor.astype(np.float64) for factor in f.factors)
+    sums = np.empty(len(left))
+    for begin in range(0, len(left), PROBES):
+        u, v = (
+            2.0 * np.unpackbits(bits[begin : begin + PROBES], axis=1, count=count) - 1.0
+            for bits, count in ((left, f.shape[0]), (right, f.shape[1]))
+        )
+        tables = one.T @ u.reshape(len(u), len(one), len(two)), v.reshape(len(v), one.shape[1], two.shape[1]) @ two.T
+        sums[begin : begin + PROBES] = np.einsum("jab,jab->j", *tables)
+    return sums * f.raw.scale
 
 
 def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Floats]:

@@ -19,6 +19,9 @@ from auditor.lora.whole import KroneckerModule, WholeModule
 
 Array = NDArray[np.float64]
 
+OUTPUT_MOST = 4e10
+"""Multiplications of whole matrices that the output covariances of a pair of files may take, some two seconds."""
+
 TRUNCATION = 1e-6
 """Singular values below this share of the largest are float32 noise."""
 
@@ -44,9 +47,18 @@ def inner_product(a: LoraModule, b: LoraModule) -> float:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
     if isinstance(a, WholeModule) or isinstance(b, WholeModule):
         return a.scale * b.scale * _whole_inner(a, b)
-    ups = a.up.astype(np.float64).T @ b.up.astype(np.float64)
-    downs = a.down.astype(np.float64) @ b.down.astype(np.float64).T
+    (up_a, down_a), (up_b, down_b) = _short(a), _short(b)
+    ups, downs = up_a.T @ up_b, down_a @ down_b.T
     return float(a.scale * b.scale * np.sum(ups * downs))
+
+
+def _short(module: LoraModule) -> tuple[Array, Array]:
+    """up and down in float64; of a rank above the sides, ΔW itself and an identity: rank² numbers might not fit."""
+    up, down = module.up.astype(np.float64), module.down.astype(np.float64)
+    if module.rank <= min(module.shape):
+        return up, down
+    whole = up @ down
+    return (whole, np.eye(whole.shape[1])) if whole.shape[0] >= whole.shape[1] else (np.eye(len(whole)), whole)
 
 
 def _whole_inner(a: LoraModule, b: LoraModule) -> float:
@@ -83,8 +95,8 @@ def canonical(module: LoraModule) -> tuple[Array, Array, Array]:
     if isinstance(module, WholeModule):
         wide, kept, across = _cut_whole(module)
     else:
-        left, core_left = _qr(module.up)
-        right, core_right = _qr(module.down.T)
+        left, core_left = thin_qr(module.up)
+        right, core_right = thin_qr(module.down.T)
         u, s, vt = np.linalg.svd(module.scale * (core_left @ core_right.T), full_matrices=False)
         keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
         wide, kept, across = left @ u[:, keep], s[keep].astype(np.float64), vt[keep] @ right.T
@@ -106,13 +118,15 @@ def spectrum(module: LoraModule) -> Array:
     """All min(r, m, n) singular values of ΔW, descending; trailing ones are 0 up to rounding."""
     if isinstance(module, WholeModule):
         return abs(module.scale) * module.singular()
-    core_left, core_right = _qr(module.up)[1], _qr(module.down.T)[1]
+    core_left, core_right = thin_qr(module.up)[1], thin_qr(module.down.T)[1]
     return _as_array(np.linalg.svd(module.scale * (core_left @ core_right.T), compute_uv=False))
 
 
 def rough_spectrum(module: LoraModule) -> Array:
     """`spectrum` from the Gram matrices of the factors: several times quicker, exact to about 1e-8 of the largest."""
     if isinstance(module, WholeModule):
+        return spectrum(module)
+    if module.rank > min(module.shape):
         return spectrum(module)
     up, down = module.up.astype(np.float64), module.down.astype(np.float64)
     size, vectors = np.linalg.eigh(up.T @ up)
@@ -122,7 +136,7 @@ def rough_spectrum(module: LoraModule) -> Array:
     return abs(module.scale) * np.where(kept > 1e-8 * kept[0], kept, 0.0)
 
 
-def _qr(matrix: NDArray[np.float32]) -> tuple[Array, Array]:
+def thin_qr(matrix: NDArray[np.float32]) -> tuple[Array, Array]:
     """Thin QR in float64: Q with orthonormal columns, and R (square but not always triangular) with Q @ R = matrix.
 
     Two rounds of Cholesky QR on scaled columns (Yamamoto et al. 2015), which are products of matrices only: threaded
@@ -174,10 +188,32 @@ def output_inner(a: LoraModule, b: LoraModule) -> float:
     """
     if a.shape[0] != b.shape[0]:
         raise ValueError(f"outputs differ: {a.shape[0]} and {b.shape[0]}")
-    across = a.up.astype(np.float64).T @ b.up.astype(np.float64)
-    down_a, down_b = a.down.astype(np.float64), b.down.astype(np.float64)
-    inner = np.sum((down_a @ down_a.T @ across) * (across @ (down_b @ down_b.T)))
-    return max(0.0, float((a.scale * b.scale) ** 2 * inner))
+    if isinstance(a, WholeModule) or isinstance(b, WholeModule):
+        inner = _whole_output_inner(a, b)
+    else:
+        (up_a, down_a), (up_b, down_b) = _short(a), _short(b)
+        across = up_a.T @ up_b
+        inner = float(np.sum((down_a @ down_a.T @ across) * (across @ (down_b @ down_b.T))))
+    return max(0.0, (a.scale * b.scale) ** 2 * inner)
+
+
+def _whole_output_inner(a: LoraModule, b: LoraModule) -> float:
+    """`output_inner` without scales, at least one held whole; Kronecker products with blocks as high stay factored."""
+    if isinstance(a, KroneckerModule) and isinstance(b, KroneckerModule) and a.factors and b.factors:
+        (a1, a2), (b1, b2) = a.factors, b.factors
+        if len(a1) == len(b1):
+            return _squares(a1.T, b1) * _squares(a2.T, b2)
+    if isinstance(a, WholeModule) and isinstance(b, WholeModule):
+        return _squares(a.matrix.T, b.matrix)
+    whole, low = (a, b) if isinstance(a, WholeModule) else (b, a)
+    up, down = _short(low)
+    across = whole.matrix.astype(np.float64).T @ up  # type: ignore[attr-defined]
+    return float(np.sum((across.T @ across) * (down @ down.T)))
+
+
+def _squares(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """‖left @ right‖², in float64."""
+    return float(np.square(left.astype(np.float64) @ right.astype(np.float64)).sum())
 
 
 def output_agreement(a: LoraModule, b: LoraModule) -> float:
@@ -204,12 +240,29 @@ def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
 
 
 def output_cosine(a: LoraWeights, b: LoraWeights) -> float:
-    """Cosine of the output covariances over the common modules, 0 … 1."""
-    products = np.zeros(3)
+    """Cosine of the output covariances over the common modules, 0 … 1.
+
+    Products of whole matrices that cost too much are left out: what a pair of files may take is `OUTPUT_MOST`.
+    """
+    products, left_over = np.zeros(3), OUTPUT_MOST
     for path in common_paths(a, b):
         left, right = a.modules[path], b.modules[path]
+        left_over -= _output_toil(left, right)
+        if left_over < 0:
+            break
         products += output_inner(left, right), output_inner(left, left), output_inner(right, right)
     return _ratio(*map(float, products))
+
+
+def _output_toil(a: LoraModule, b: LoraModule) -> float:
+    """Multiplications of the dense products of whole matrices behind `output_inner` of a pair; 0 where none is made."""
+    if not (isinstance(a, WholeModule) or isinstance(b, WholeModule)):
+        return 0.0
+    if isinstance(a, KroneckerModule) and isinstance(b, KroneckerModule) and a.factors and b.factors:
+        pairs = zip(a.factors, b.factors, strict=True)
+        if len(a.factors[0]) == len(b.factors[0]):
+            return float(sum(one.size * two.shape[1] for one, two in pairs))
+    return float(a.shape[0] * a.rank * b.rank)
 
 
 def common_paths(a: LoraWeights, b: LoraWeights) -> list[str]:

@@ -21,6 +21,8 @@ NAMES = {
     "sdxl": "Stable Diffusion XL",
     "audit-mini": "the shipped base audit-mini",
 }
+ALIKE = ({"flux", "chroma"}, {"pixart", "sana"})
+"""Families that share most layers: the metadata's claim of the one is no contradiction of the other."""
 Sizes = Mapping[str, tuple[int, int]]
 """Module path → (out, in) of its ΔW."""
 _BLOCK_ATTENTION = re.compile(r"unet\.(?:down_blocks\.(\d+)|up_blocks\.(\d+)|mid_block)\.attentions\.\d+\.")
@@ -55,7 +57,7 @@ def base_family(
     warnings = []
     for key in ("ss_base_model_version", "modelspec.architecture"):
         claim = _claimed(declared.get(key, "")[:200])
-        if claim is not None and family not in ("unknown", claim):
+        if claim is not None and family not in ("unknown", claim) and {family, claim} not in ALIKE:
             warnings.append(
                 f"The metadata entry {key} says {shown(declared[key], 60)!r}, but the shapes fit {title(family)}."
             )

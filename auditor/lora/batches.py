@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.lora.algebra import TRUNCATION, Array
+from auditor.lora.algebra import TRUNCATION, Array, thin_qr
 from auditor.lora.weights import LoraModule
 from auditor.lora.whole import WholeModule
 
@@ -39,11 +39,11 @@ class Turns:
 
 
 def turns(modules: Sequence[LoraModule]) -> list[Turns | None]:
-    """One for each module, in order; None for whole matrices and where columns are too dependent for this method."""
+    """One for each module, in order; None for whole matrices, whose decomposition is another."""
     found: list[Turns | None] = [None] * len(modules)
     groups: dict[tuple[int, int, int], list[int]] = {}
     for number, module in enumerate(modules):
-        if not isinstance(module, WholeModule) and 0 < module.rank <= min(module.shape):
+        if not isinstance(module, WholeModule):
             groups.setdefault((module.rank, *module.shape), []).append(number)
     for (rank, out, across), members in groups.items():
         step = max(1, BATCH // (rank * max(out, across)))
@@ -54,16 +54,18 @@ def turns(modules: Sequence[LoraModule]) -> list[Turns | None]:
     return found
 
 
-def _turns_alike(modules: Sequence[LoraModule]) -> list[Turns | None]:
-    """`turns` of modules of one shape and rank; where one fails, the others are tried apart from it."""
+def _turns_alike(modules: Sequence[LoraModule]) -> list[Turns]:
+    """`turns` of modules of one shape and rank; where one fails, the others are tried without it."""
     (out, across), rank = modules[0].shape, modules[0].rank
+    if rank > min(out, across):
+        return [_turns_apart(module) for module in modules]
     up, down = np.empty((len(modules), out, rank)), np.empty((len(modules), rank, across))
     for number, module in enumerate(modules):
         up[number], down[number] = module.up, module.down
     left, right = _whitened(up.transpose(0, 2, 1)), _whitened(down)
     if left is None or right is None:
         half = len(modules) // 2
-        return [*_turns_alike(modules[:half]), *_turns_alike(modules[half:])] if half else [None]
+        return [*_turns_alike(modules[:half]), *_turns_alike(modules[half:])] if half else [_turns_apart(modules[0])]
     scale = np.array([module.scale for module in modules])[:, None, None]
     u, s, vt = np.linalg.svd(scale * (left[1].transpose(0, 2, 1) @ right[1]))
     lefts, rights = left[0].transpose(0, 2, 1) @ (u * s[:, None, :]), vt @ right[0]
@@ -72,6 +74,19 @@ def _turns_alike(modules: Sequence[LoraModule]) -> list[Turns | None]:
         Turns(one[:, :count], two[:count], values[:count])
         for one, two, values, count in zip(lefts, rights, s, kept.tolist(), strict=True)
     ]
+
+
+def _turns_apart(module: LoraModule) -> Turns:
+    """`turns` of one module whose columns are dependent: more of them than a side, some zero, or nearly the same.
+
+    With up = Q R and downᵀ = P T, and u, s, vᵀ of the core scale · R Tᵀ: up @ (scale · Tᵀ v) = Q u s = U S, and
+    (scale · uᵀ R / s) @ down = vᵀ Pᵀ = Vᵀ, whatever the rank of R and T.
+    """
+    (_, left), (_, right) = thin_qr(module.up), thin_qr(module.down.T)
+    u, s, vt = np.linalg.svd(module.scale * (left @ right.T), full_matrices=False)
+    keep = s > TRUNCATION * s[0] if s[0] > 0 else np.zeros(len(s), bool)
+    turned = module.scale * right.T @ vt[keep].T
+    return Turns(turned, module.scale * (u[:, keep].T @ left) / s[keep, None], s[keep])
 
 
 def _whitened(rows: Array) -> tuple[Array, Array] | None:

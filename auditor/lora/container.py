@@ -28,7 +28,7 @@ from auditor.lora.torch_zip import read_torch_zip
 MAX_READ = 1_280 * 2**20
 """Most bytes of numbers that are held of one file; keeps an audit below 2 GiB."""
 
-MAX_AHEAD = 512 * 2**20
+MAX_AHEAD = 768 * 2**20
 """Most bytes of float32 that are decoded in one go, into one piece of memory; larger files go tensor by tensor."""
 
 BLOCK = 2**16

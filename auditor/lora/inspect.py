@@ -22,14 +22,12 @@ from auditor.lora.hashes import Hashes, hash_file, legacy_hashes
 from auditor.lora.provenance import contradictions, guess_trainer
 from auditor.lora.reader import Reading, nothing_readable
 from auditor.lora.structure import Structure, describe, refuse_foreign
+from auditor.lora.toil import MOST, NOT_COVERED, toil
 from auditor.lora.weights import LoraModule
-from auditor.lora.whole import KroneckerModule, WholeModule
 
 LONGEST_VALUE = 65_536
 """Characters of one declared value that are kept."""
 MOST_VALUES = 1000
-MAX_WORK = 2e11
-"""Multiplications that all spectra of one file may take; more only with whole matrices or very high ranks."""
 _BLOCK = re.compile(r"(unet\.(?:(?:down|up)_blocks\.\d+|mid_block)|[a-z_0-9]+\.(?:.*?\.)?\d+|[a-z_0-9]+)")
 Floats = NDArray[np.float64]
 
@@ -167,10 +165,11 @@ class Survey:
         self._sources[module.scale_source] += 1
         if module.scale_source == "alpha":
             self.alphas.append(module.scale * (module.file_rank or module.rank))
-        self._work += _cost(module)
-        if self._work > MAX_WORK:
+        cost = toil(module)
+        if cost and self._work + cost > MOST:
             self._left += 1
             return
+        self._work += cost
         values = rough_spectrum(module)
         energy = float(np.square(values).sum())
         found = _BLOCK.match(path)
@@ -211,15 +210,12 @@ class Survey:
 
     def notes(self) -> list[str]:
         """What was left out."""
-        return [f"The spectra of {self._left} large modules were not computed."] if self._left else []
-
-
-def _cost(module: LoraModule) -> float:
-    """Multiplications that the spectrum of a module takes, about."""
-    if isinstance(module, KroneckerModule) and module.factors is not None:
-        return float(sum(min(factor.shape) ** 2 * sum(factor.shape) for factor in module.factors))
-    factor = 10.0 if isinstance(module, WholeModule) else 1.0
-    return factor * module.rank**2 * sum(module.shape)
+        if not self._left:
+            return []
+        return [
+            f"{self._left} modules are whole matrices or of very high rank, take too long to decompose, and are "
+            f"{NOT_COVERED} by spectrum and blocks."
+        ]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

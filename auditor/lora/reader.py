@@ -22,6 +22,7 @@ from auditor.lora.families import Part
 from auditor.lora.packed import Packed, PackedModule
 from auditor.lora.structure import BESIDE, Structure, describe, refuse_foreign
 from auditor.lora.text import shown
+from auditor.lora.toil import NOT_COVERED, affordable
 from auditor.lora.weights import LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule, named
 
@@ -82,15 +83,15 @@ class Reading:
         """Whether every module read so far changes nothing."""
         self._notes: list[str] = []
         self._scalings = _Scalings(container, structure, self._notes)
-        self._large = self._doubled = 0
+        self._large = self._doubled = self.dear = 0
 
     def run(self) -> None:
         """Read and keep every module."""
         numbers = 0
         for path, module in self.each():
-            if isinstance(module, WholeModule) or module.algorithm in ("loha", "lokr"):
-                numbers += module.held_numbers
             pieces = split_module(module, self.structure.parts(path), self.structure.modules[path].body)
+            if isinstance(module, WholeModule) or module.algorithm in ("loha", "lokr"):
+                numbers += max(module.held_numbers, *(piece.held_numbers for piece in pieces))
             doubled = any(piece.path in self.modules for piece in pieces)
             if doubled or numbers > MAX_REWRITTEN:
                 self._doubled += doubled
@@ -98,6 +99,17 @@ class Reading:
                 self.unread.extend(name for role, name in self._roles(path).items() if not _is_beside(role))
                 continue
             self.modules.update({piece.path: piece for piece in pieces})
+        self._leave_the_dear()
+
+    def _leave_the_dear(self) -> None:
+        """Drop the modules whose decompositions would take longer than one file may."""
+        kept = affordable(self.modules)
+        self.dear = len(self.modules) - len(kept)
+        left = {module.source for path, module in self.modules.items() if path not in kept}
+        self.modules = {path: self.modules[path] for path in kept}
+        for module in self.structure.modules.values():
+            if module.body in left:
+                self.unread.extend(name for role, name in module.roles.items() if not _is_beside(role))
 
     def each(self) -> Iterator[tuple[str, LoraModule]]:
         """(path of the dialect, module) of every module that makes a ΔW; the others are noted as unread."""
@@ -152,6 +164,11 @@ class Reading:
         found = list(self._notes)
         if self._large:
             found.append(f"{self._large} modules are too large to rewrite, and were not read.")
+        if self.dear:
+            found.append(
+                f"{self.dear} modules are whole matrices or of very high rank, take too long to decompose, and are "
+                f"{NOT_COVERED}: nothing here is said about them."
+            )
         if self._doubled:
             found.append(
                 f"{self._doubled} modules repeat layers that the file gives under other names, and were not read."
@@ -216,10 +233,7 @@ def _swapped(module: LoraModule) -> LoraModule:
     """The halves of the rows in the other order."""
     half = module.shape[0] // 2
     if isinstance(module, WholeModule):
-        matrix = np.concatenate([module.matrix[half:], module.matrix[:half]])
-        return WholeModule(
-            module.path, (matrix,), module.scale, module.scale_source, module.algorithm, module.file_rank
-        )
+        return module.swapped()
     return _with_factors(module, np.concatenate([module.up[half:], module.up[:half]]), module.down)
 
 

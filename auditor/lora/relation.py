@@ -10,7 +10,7 @@ trainers share seeds; it only tells a merge from a checkpoint where ΔW has show
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from auditor.lora.algebra import canonical, common_paths, cosine, inner_product,
 from auditor.lora.hashes import read_artifact
 from auditor.lora.reader import load_lora
 from auditor.lora.resaved import precision_of
+from auditor.lora.toil import NOT_COVERED
 from auditor.lora.weights import Artifact, LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule
 
@@ -103,7 +104,14 @@ class Known:
     def against(self, other: Known) -> Relation:
         """The relation of this file (a) and `other` (b)."""
         one, two = self.artifact, other.artifact
-        return compare(self.weights, other.weights, one.sha256, two.sha256, one.tensor_sha256, two.tensor_sha256)
+        found = compare(self.weights, other.weights, one.sha256, two.sha256, one.tensor_sha256, two.tensor_sha256)
+        left = [
+            f"Of {side}: {warning}"
+            for side, known in (("a", self), ("b", other))
+            for warning in known.weights.warnings
+            if NOT_COVERED in warning
+        ]
+        return replace(found, reasons=(*found.reasons, *left))
 
 
 def _comparable_parts(a: LoraWeights, b: LoraWeights) -> tuple[LoraWeights, LoraWeights]:

@@ -84,9 +84,15 @@ class WholeModule(LoraModule):
         """See `LoraModule.rows`."""
         return self.copy(self.path, (self.span[0] + begin, self.span[0] + end), self.source)
 
+    def swapped(self) -> WholeModule:
+        """The halves of the rows in the other order."""
+        half, whole = self.shape[0] // 2, self.matrix
+        held = (np.concatenate([whole[half:], whole[:half]]),)
+        return WholeModule(self.path, held, self.scale, self.scale_source, self.algorithm, self.file_rank)
+
     def decomposed(self) -> Decomposition:
         """Thin singular value decomposition of ΔW / scale: U (m, k), S descending (k,), Vt (k, n)."""
-        return _svd(self.matrix)
+        return thin_svd(self.matrix)
 
     def singular(self) -> Array:
         """All singular values of ΔW / scale, descending."""
@@ -95,6 +101,14 @@ class WholeModule(LoraModule):
 
 class KroneckerModule(WholeModule):
     """ΔW = scale · W₁ ⊗ W₂; its singular vectors are the Kronecker products of theirs."""
+
+    def swapped(self) -> WholeModule:
+        """See `WholeModule.swapped`; as a product where the halves are halves of W₁."""
+        one, two = self.held
+        if self.factors is None or len(one) % 2 or self.span != (0, len(one) * len(two)):
+            return super().swapped()
+        held = (np.concatenate([one[len(one) // 2 :], one[: len(one) // 2]]), two)
+        return KroneckerModule(self.path, held, self.scale, self.scale_source, self.algorithm, self.file_rank)
 
     @property
     def factors(self) -> tuple[Matrix, Matrix] | None:
@@ -118,7 +132,7 @@ class KroneckerModule(WholeModule):
         """See `WholeModule.decomposed`."""
         if self.factors is None:
             return super().decomposed()
-        (u1, s1, v1), (u2, s2, v2) = map(_svd, self.factors)
+        (u1, s1, v1), (u2, s2, v2) = map(thin_svd, self.factors)
         values = np.asarray(np.kron(s1, s2), np.float64)
         order = np.argsort(-values, kind="stable")
         left, right = np.asarray(np.kron(u1, u2), np.float64), np.asarray(np.kron(v1, v2), np.float64)
@@ -128,11 +142,11 @@ class KroneckerModule(WholeModule):
         """See `WholeModule.singular`; never larger than the factors'."""
         if self.factors is None:
             return super().singular()
-        one, two = (_svd(factor)[1] for factor in self.factors)
+        one, two = (thin_svd(factor)[1] for factor in self.factors)
         return np.asarray(np.sort(np.kron(one, two))[::-1], np.float64)
 
 
-def _svd(matrix: Matrix) -> Decomposition:
+def thin_svd(matrix: Matrix) -> Decomposition:
     """Thin singular value decomposition in float64."""
     wide: Array = matrix.astype(np.float64)
     u, s, vt = np.linalg.svd(wide, full_matrices=False)

@@ -16,6 +16,7 @@ import json
 import os
 import pickle
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -147,7 +148,9 @@ def main() -> int:
             if number % 50_000 == 49_999:
                 print(f"{number + 1:,} {dict(outcomes)}", file=sys.stderr, flush=True)
     told = ", ".join(f"{count:,} {name}" for name, count in outcomes.most_common())
-    print(f"{options.executions:,} executions in {time.monotonic() - started:.0f} s: {told}; slowest {slowest:.3f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{options.executions:,} executions in {time.monotonic() - started:.0f} s: {told}")
+    print(f"slowest {slowest:.3f} s of processor time, peak memory {peak} MiB")
     return int(outcomes["failed"] > 0)
 
 

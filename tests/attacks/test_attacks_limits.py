@@ -1,7 +1,8 @@
 """Every attack is read or refused within two seconds of processor time and two gigabytes, as the system's limits.
 
-What is limited is reading, hashing and `audit inspect`, not decompositions.  The limits are those of a child process
-for each file: what exceeds them is killed, and the test names it.
+What is limited is reading, hashing, `audit inspect`, the decompositions and features that `audit check` makes of every
+module, and `audit compare`.  The limits are those of a child process for each file: what exceeds them is killed, and
+the test names it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lora_writing as writing
@@ -19,15 +20,34 @@ import numpy as np
 import pytest
 from test_attacks_lora_files import CONFIGURATIONS, FOREIGN, GOOD, HEADERS, PATH, TRICKS, ZIPS, Bomb, entry, header
 
+from auditor.lora import load_lora
+from auditor.lora.inspect import inspect
+from auditor.lora.relation import compare_files
+
 CHILD = r"""
 import math, os, resource, sys
+import numpy as np
+from auditor.embedding.features import factor_all
+from auditor.embedding.sketches import fingerprint
 from auditor.errors import NotAuditable
 from auditor.lora import load_lora, read_artifact
 from auditor.lora.inspect import inspect
+from auditor.lora.relation import compare_files
 
 def work(path):
     load_lora(path)
     read_artifact(path)
+
+def decompose(path):
+    weights = load_lora(path)
+    factored = factor_all(weights, weights.modules)
+    for one in factored.values():
+        one.left_by(np.ones((16, one.shape[0])))
+        one.right_by(np.ones((one.shape[1], 16)))
+    fingerprint(factored)
+
+def compare(path):
+    compare_files(path, path)
 
 def attempt(job, path):
     try:
@@ -49,7 +69,7 @@ def child(job, path):
         os._exit(code)
 
 SECONDS = 2
-JOBS = {"work": work, "inspect": inspect}
+JOBS = {"work": work, "inspect": inspect, "decompose": decompose, "compare": compare}
 for path in sys.stdin.read().splitlines():
     for job in map(JOBS.get, sys.argv[1:]):
         sys.stdout.flush()
@@ -171,3 +191,80 @@ def test_rewritings_stay_within_the_limits(tmp_path: Path) -> None:
         },
     }
     judged([writing.save(tmp_path / name, held) for name, held in files.items()])
+
+
+def drawn(*shape: int) -> np.ndarray:
+    """Numbers without structure, in half precision."""
+    return np.random.default_rng(shape).standard_normal(shape, np.float32).astype(np.float16)
+
+
+def product(name: str, one: np.ndarray, two: np.ndarray) -> dict[str, np.ndarray]:
+    """A Kronecker product of two whole matrices."""
+    return {f"{name}.lokr_w1": one, f"{name}.lokr_w2": two}
+
+
+def low(name: str, up: np.ndarray, down: np.ndarray) -> dict[str, np.ndarray]:
+    """A product of two factors."""
+    return {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
+
+
+MANY = [f"lora_unet_down_blocks_{i}_attentions_0_proj_in" for i in range(60)]
+FUSED = "lora_unet_double_blocks_0_img_attn_qkv"
+MODULATION = "lora_unet_joint_blocks_{}_context_block_adaLN_modulation_1"
+DEAR: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+    "a whole matrix": lambda: {f"{PATH}.diff": drawn(3000, 3000)},
+    "many whole matrices": lambda: {f"{name}.diff": drawn(500, 500) for name in MANY},
+    "a product with one large factor": lambda: product(PATH, drawn(2, 2), drawn(3000, 3000)),
+    "a product of the largest size": lambda: product(PATH, drawn(90, 90), drawn(90, 90)),
+    "a product cut inside its blocks": lambda: product(FUSED, drawn(4, 4), drawn(2304, 768)),
+    "an entrywise product of full rank": lambda: {
+        f"{PATH}.hada_w{n}_{side}": drawn(*shape)
+        for n in "12"
+        for side, shape in (("a", (3000, 60)), ("b", (60, 3000)))
+    },
+    "a rank of thousands": lambda: low(PATH, drawn(3000, 2500), drawn(2500, 3000)),
+    "a rank far above the sides": lambda: low(PATH, drawn(8, 200_000), drawn(200_000, 8)),
+    "one enormous module": lambda: low(PATH, np.ones((2**20, 17), np.float16), np.ones((17, 2**20), np.float16)),
+    "a rank above large sides": lambda: low(PATH, drawn(1500, 3000), drawn(3000, 1500)),
+}
+"""Small in the file, long to decompose densely."""
+TAME: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+    "many products": lambda: {k: v for name in MANY for k, v in product(name, drawn(8, 8), drawn(160, 160)).items()},
+    "the halves of products change places": lambda: (
+        {f"{FUSED.replace('double', 'joint').replace('img_attn_qkv', 'x_block_attn_qkv')}.diff": drawn(6, 2)}
+        | {k: v for n in range(30) for k, v in product(MODULATION.format(n), drawn(105, 72), drawn(110, 80)).items()}
+    ),
+    "columns that are all the same": lambda: low(PATH, np.ones((4000, 256), np.float16), drawn(256, 4000)),
+    "columns of which half are zero": lambda: low(PATH, drawn(4000, 256) * (np.arange(256) % 2), drawn(256, 4000)),
+    "many modules of one column": lambda: {
+        k: v for name in MANY for k, v in low(name, np.ones((1280, 16), np.float16), drawn(16, 1280)).items()
+    },
+}
+"""Odd, but soon decomposed."""
+
+
+@pytest.mark.parametrize("name", [*DEAR, *TAME])
+def test_decompositions_stay_within_the_limits(name: str, tmp_path: Path) -> None:
+    """Each file beside one usual module, which stays covered."""
+    tensors = (DEAR | TAME)[name]() | low("lora_unet_mid_block_attentions_0_proj_out", drawn(8, 2), drawn(2, 8))
+    path = writing.save(tmp_path / "x.safetensors", tensors)
+    assert set(judged([path], ["work", "inspect", "decompose", "compare"]).values()) == {READ}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_what_is_too_dear_to_decompose_is_declared(name: str, tmp_path: Path) -> None:
+    """Either all of a file is decomposed, or a warning counts what is not covered and lists its tensors."""
+    tensors = DEAR[name]() | low("lora_unet_mid_block_attentions_0_proj_out", drawn(8, 2), drawn(2, 8))
+    path = writing.save(tmp_path / "x.safetensors", tensors)
+    read = load_lora(path)
+    assert "unet.mid_block.attentions.0.proj_out" in read.modules
+    left = {tensor.rpartition(".")[0] for tensor in read.unread}
+    assert bool(left) == any("not covered" in warning for warning in read.warnings)
+    assert set(read.unread) <= tensors.keys()
+    seen = inspect(path)
+    assert sum(block["modules"] for block in seen["blocks"]) >= 1
+    if "cut inside" not in name:  # inspect looks at the product before it is cut, which costs nothing
+        assert bool(left) == any("not covered" in warning for warning in seen["warnings"])
+    related = compare_files(path, path)
+    assert bool(left) == any("not covered" in reason for reason in related.reasons)
+    assert related.relation == "same_file"

@@ -52,6 +52,9 @@ FUSED = {
     ),
     "lumina": ("layers.1.attention.qkv", [f"layers.1.attn.to_{x}" for x in "qkv"]),
     "z-image": ("layers.1.attention.qkv", [f"layers.1.attention.to_{x}" for x in "qkv"]),
+    "sana, keys and values": (
+        "blocks.2.cross_attn.kv_linear", ["transformer_blocks.2.attn2.to_k", "transformer_blocks.2.attn2.to_v"],
+    ),
     "pixart, keys and values": (
         "blocks.2.cross_attn.kv_linear", ["transformer_blocks.2.attn2.to_k", "transformer_blocks.2.attn2.to_v"],
     ),
@@ -138,6 +141,13 @@ BASES: dict[str, tuple[str, dict[str, tuple[int, int]]]] = {
     "hunyuan-video": ("lora_unet_", {"double_blocks_19_img_attn_qkv": (9216, 3072),
                                      "single_blocks_39_linear2": (3072, 15360)}),
     "flux2": ("lora_unet_", {"double_blocks_0_img_attn_qkv": (18432, 6144)}),
+    "hidream": ("lora_unet_", {"double_stream_blocks_0_block_attn1_to_q_t": (2560, 2560)}),
+    "ltx-video": ("lora_unet_", {"transformer_blocks_0_attn1_to_q": (2048, 2048),
+                                 "transformer_blocks_0_attn2_to_k": (2048, 2048)}),
+    "sana": ("lora_unet_", {"transformer_blocks_0_attn1_to_q": (2240, 2240)}),
+    "stable-cascade": ("lora_prior_unet_", {"down_blocks_0_2_attention_attn_in_proj_0": (2048, 2048)}),
+    "chroma": ("lora_unet_", {"double_blocks_0_img_attn_qkv": (9216, 3072),
+                              "distilled_guidance_layer_layers_0_in_layer": (5120, 5120)}),
     "anima": ("lora_unet_", {"blocks_0_cross_attn_k_proj": (2048, 1024), "blocks_0_cross_attn_q_proj": (2048, 2048)}),
 }  # fmt: skip
 
@@ -166,11 +176,33 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "z-image": ("ZImageTransformer2DModel", {}),
     "wan": ("WanTransformer3DModel", {"added_kv_proj_dim": 5120, "image_dim": 1280}),
     "hunyuan-video": ("HunyuanVideoTransformer3DModel", {}),
+    "hidream": (
+        "HiDreamImageTransformer2DModel",
+        {
+            "patch_size": 2,
+            "in_channels": 16,
+            "caption_channels": [4096, 4096],
+            "llama_layers": [0, 1],
+            "num_layers": 2,
+        },
+    ),
+    "ltx-video": ("LTXVideoTransformer3DModel", {}),
+    "sana": ("SanaTransformer2DModel", {}),
+    "stable-cascade": (
+        "StableCascadeUNet",
+        {
+            "clip_text_in_channels": 1280,
+            "clip_image_in_channels": 768,
+            "switch_level": (False,),
+        },
+    ),
+    "chroma": ("ChromaTransformer2DModel", {}),
 }
 
 
 @pytest.mark.train
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`FluxPosEmbed`:FutureWarning")
 @pytest.mark.parametrize("family", MODELS)
 def test_names_and_sizes_of_diffusers_own_models(family: str) -> None:
     """Every linear layer of the published model is known, under its own name, dotted or flat; so is the base."""
@@ -212,3 +244,52 @@ def test_names_of_no_family_stay_as_they_are(tmp_path: Path) -> None:
     assert list(found.modules) == ["transformer.double_stream_blocks.0.block.attn1.to_q"]
     assert found.base_family == "unknown"
     assert naming({"nonsense": (1, 1)}) is None
+
+
+RENAMED = {
+    "ltx-video": {"patchify_proj": "proj_in", "adaln_single.linear": "time_embed.linear"},
+    "sana": {"blocks.3.mlp.point_conv.conv": "transformer_blocks.3.ff.conv_point", "t_block.1": "time_embed.linear"},
+    "stable-cascade": {
+        "up_blocks.1.5.attention.attn.to_k": "up_blocks.1.5.attention.to_k",
+        "up_blocks.1.5.attention.attn.in_proj.2": "up_blocks.1.5.attention.to_v",
+        "down_blocks.0.2.attention.attn.out_proj": "down_blocks.0.2.attention.to_out.0",
+    },
+    "chroma": {
+        "distilled_guidance_layer.layers.4.out_layer": "distilled_guidance_layer.layers.4.linear_2",
+        "single_blocks.1.linear2": "single_transformer_blocks.1.proj_out",
+    },
+}
+
+
+@pytest.mark.parametrize("family", RENAMED)
+def test_names_of_the_original_code(family: str) -> None:
+    for old, new in RENAMED[family].items():
+        assert [part.target for part in FAMILIES[family].parts(old)] == [new]
+
+
+@pytest.mark.parametrize("prefix", ["unet.", "base_model.model.", "diffusion_model.", "transformer."])
+def test_blocks_of_stable_cascade_are_no_unet_of_stable_diffusion(prefix: str) -> None:
+    assert from_dotted(f"{prefix}down_blocks.0.2.attention.to_q") == "transformer.down_blocks.0.2.attention.to_q"
+    assert from_dotted("unet.down_blocks.0.attentions.0.proj_in") == "unet.down_blocks.0.attentions.0.proj_in"
+
+
+def test_flux_and_chroma_are_told_apart_where_that_can_be_done(tmp_path: Path) -> None:
+    """Their common layers are Flux's by name, with the doubt in the grounds and no contradiction in the metadata."""
+    attention = kohya("double_blocks.0.img_attn.qkv", np.ones((9216, 1), "f2"), np.ones((1, 3072), "f2"))
+    modulation = kohya("double_blocks.0.img_mod.lin", np.ones((18432, 1), "f2"), np.ones((1, 3072), "f2"))
+    claims = {"modelspec.architecture": "chroma/lora"}
+    both = read(tmp_path, attention, claims)
+    assert (both.base_family, both.warnings) == ("flux", ())
+    assert "Chroma has the same layers" in both.base_grounds[0]
+    flux = read(tmp_path, attention | modulation)
+    assert flux.base_family == "flux"
+    assert "Chroma" not in flux.base_grounds[0]
+
+
+def test_the_smallest_sana_is_named_where_attention_alone_cannot_tell(tmp_path: Path) -> None:
+    attention = kohya("transformer_blocks.0.attn1.to_q", np.ones((1152, 1), "f2"), np.ones((1, 1152), "f2"))
+    found = read(tmp_path, attention)
+    assert found.base_family == "pixart"
+    assert "Sana" in found.base_grounds[0]
+    wide = kohya("transformer_blocks.0.ff.conv_point", np.ones((1152, 1), "f2"), np.ones((1, 2880), "f2"))
+    assert read(tmp_path, attention | wide).base_family == "sana"

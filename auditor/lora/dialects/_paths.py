@@ -172,10 +172,12 @@ def from_dotted(name: str) -> str | None:
     if not SAFE.fullmatch(name):
         return None
     part, body = _strip_prefixes(name)
-    body = re.sub(r"(\.attn[12])\.to_out$", r"\1.to_out.0", body).removesuffix(".base_layer")
+    body = body.removesuffix(".base_layer")
+    if NUMBER.sub("#", body) not in _OF_TRANSFORMERS:
+        body = re.sub(r"(\.attn[12])\.to_out$", r"\1.to_out.0", body)
     if part is not None and part.startswith("text_encoder"):
         return _text_path(part, body)
-    if part not in (None, "unet") and NUMBER.sub("#", body) in _OF_TRANSFORMERS:
+    if (part not in (None, "unet") or _IN_A_UNET.match(body)) and NUMBER.sub("#", body) in _OF_TRANSFORMERS:
         return f"transformer.{body}"
     if _stem(body, SGM_STEMS, ".") or (part == "denoiser" and body in _SGM_TOP):
         inner = sgm_to_diffusers(body)
@@ -196,6 +198,8 @@ _BARE = frozenset(name for name in TRANSFORMER if not _SHARED.match(name))
 """Masked names that are believed without a prefix: those that no other kind of network has."""
 
 
+_IN_A_UNET = re.compile(r"(?:down|up)_blocks\.[0-9]+\.[0-9]+\.")
+"""Stable Cascade's blocks, which diffusers keeps in a part called unet."""
 _OF_TRANSFORMERS = frozenset(TRANSFORMER) - frozenset((*UNET, *SGM))
 
 

@@ -16,6 +16,8 @@ _PREFIXES = {
     "Hunyuan_video_I2V_lora_": "denoiser",
     "oft_unet_": "denoiser",
     "lycoris_": "denoiser",
+    "lora_prior_unet_": "denoiser",
+    "lora_prior_te_": "text_encoder",
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",

@@ -25,7 +25,19 @@ _XLABS = {
 _FULL_WIDTH = (".to_out.0", ".to_add_out", ".proj_mlp", ".norm.linear", ".0.proj")
 
 
+_OWN = (".norm.linear", ".norm1.linear", ".norm1_context.linear", "norm_out.linear")
+UNSETTLED = "Chroma has the same layers: nothing in this file tells it from Flux."
+
+
 def recognise(shapes: Shapes) -> str | None:
+    """Width 3072 with Flux's blocks; says so where they are Chroma's as well."""
+    found = _blocks_of_flux(shapes)
+    if found is None or any(name.endswith(_OWN) or name.startswith("time_text_embed.") for name in shapes):
+        return found
+    return f"{found} {UNSETTLED}"
+
+
+def _blocks_of_flux(shapes: Shapes) -> str | None:
     """Width 3072 with single blocks, or double blocks that have names or numbers of Flux."""
     single, double = blocks(shapes, "single_transformer_blocks"), blocks(shapes, "transformer_blocks")
     own = {name: shape for name, shape in shapes.items() if name.startswith("transformer_blocks.")}

@@ -19,9 +19,12 @@ _LEAVES = (
 def recognise(shapes: Shapes) -> str | None:
     """Width 1152 with two attentions a block."""
     channels = width(shapes, (".attn1.to_q", ".attn2.to_q", ".attn1.to_k", ".to_out.0", ".ff.net.0.proj"))
-    if channels == 1152 and blocks(shapes, "transformer_blocks"):
-        return "Blocks of self- and cross-attention, 1152 wide."
-    return None
+    if channels != 1152 or not blocks(shapes, "transformer_blocks"):
+        return None
+    found = "Blocks of self- and cross-attention, 1152 wide."
+    if any(".ff." in name or name.startswith(("adaln_single.", "pos_embed.")) for name in shapes):
+        return found
+    return f"{found} The smallest Sana has the same attention: nothing in this file tells it from PixArt."
 
 
 FAMILY = Family(
