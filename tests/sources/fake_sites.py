@@ -152,6 +152,17 @@ class _Handler(BaseHTTPRequestHandler):
             fixed = {"private": False, "gated": False, "disabled": False, "downloads": 7, "likes": 1, "tags": ["lora"]}
             self.json(200, {"_id": "6", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings, **fixed})
 
+    def tree(self, repo: str, revision: str, *, body: bytes) -> None:
+        files = self.offered.repositories.get(repo, {}).get({COMMIT: "main", OLDER: "old"}.get(revision, revision), {})
+        entries = []
+        for name, data in files.items():
+            sibling = _sibling(name, data, True)
+            entry = {"type": "file", "path": name, "size": len(data), "oid": sibling["blobId"]}
+            if "lfs" in sibling:
+                entry["lfs"] = {"oid": sibling["lfs"]["sha256"], "size": len(data), "pointerSize": 134}
+            entries.append(entry)
+        self.json(200, entries)
+
     def resolve(self, repo: str, revision: str, name: str, *, body: bytes) -> None:
         names = {COMMIT: "main", OLDER: "old"}
         files = self.offered.repositories.get(repo, {}).get(names.get(revision, revision), {})
@@ -278,6 +289,7 @@ REPO = r"([\w.-]+/[\w.-]+)"
 ROUTES = (
     (rf"/api/models/{REPO}", _Handler.model_info),
     (rf"/api/models/{REPO}/revision/(.+)", _Handler.model_info),
+    (rf"/api/models/{REPO}/tree/([^/]+)", _Handler.tree),
     (rf"/api/models/{REPO}/preupload/(.+)", _Handler.preupload),
     (rf"/api/models/{REPO}/commit/(.+)", _Handler.commit),
     (r"/api/repos/create", _Handler.create),
