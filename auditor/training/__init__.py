@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Pictures of an artist below which halves are small."""
+ARTISTS = {3: "a reference set", 10: "a set's validity card"}
+"""How many artists things need, see auditor.reference."""
 
 
 def train(
@@ -132,6 +134,10 @@ def prepare(
     for artist in dict.fromkeys(works.artist):
         if works.artist.count(artist) < FEW:
             tell(f"{artist} has fewer than {FEW} pictures: its halves will be small")
+    artists = len(set(works.artist))
+    for least, what in ARTISTS.items():
+        if artists < least:
+            tell(f"{artists} artists: {what} needs at least {least}")
     known = read_plan(settings.output).get("splits", {})
     splits = split_works(works, seed, known)
     late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())

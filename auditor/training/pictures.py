@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | {".avif", ".heic", ".jp2"}
+"""Files that are taken for pictures; one that Pillow cannot open is listed with its reason, not passed over."""
 SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
 COLOUR_WORDS = ("red", "orange", "yellow", "green", "blue", "violet")
 
