@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from auditor.errors import TrainingError
+from auditor.lora.text import shown
 from auditor.sources.hub import parse
 
 FOLDERS = ("unet", "transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -42,9 +43,9 @@ def base_from_hub(name: str) -> Path:
             endpoint=os.environ.get("HF_ENDPOINT") or None,
         )
     except (HfHubHTTPError, HFValidationError, client.HTTPError, OSError) as problem:
-        said = " ".join(str(problem).split()) or type(problem).__name__
+        said = shown(" ".join(str(problem).split()) or type(problem).__name__, 300)
         raise TrainingError(
-            f"The base {name} cannot be had from the hub: {said[:300].rstrip('.')}.",
+            f"The base {name} cannot be had from the hub: {said.rstrip('.')}.",
             advice="Check its name, the network and, for gated models, HF_TOKEN; or give a folder on this machine.",
         ) from problem
     return Path(found)

@@ -112,7 +112,7 @@ def read_pictures(folder: Path, artists: list[str] | None = None) -> Pictures:
 
 def to_float(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (n, h, w, 3) in 0…255 → float32 (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(np.array(pixels, order="C")).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def resize(batch: torch.Tensor, side: int) -> torch.Tensor:
