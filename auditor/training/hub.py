@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-from auditor.errors import TrainingError
+from auditor.errors import TrainingError, UsageError
 from auditor.lora.text import shown
 from auditor.sources.hub import parse
 
@@ -20,8 +20,10 @@ UNWANTED = ["*.fp16.*", "*.fp16-*", "*.non_ema.*"]
 
 def stay_offline() -> None:
     """From now on this process and those that it starts take from the hub only what lies in its cache."""
+    from huggingface_hub import constants
+
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import_module("huggingface_hub.constants").HF_HUB_OFFLINE = True  # read on import, which may have been before
+    constants.HF_HUB_OFFLINE = True  # read on import, which may have been before
 
 
 def base_from_hub(name: str) -> Path:
@@ -33,6 +35,8 @@ def base_from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     address = parse(name)
+    if address.file:
+        raise UsageError(f"{shown(name)} names a file; a base is a repository.", advice="Write hf://owner/name[@revision].")
     client = import_module(type(get_session()).__module__.partition(".")[0])
     try:
         found = snapshot_download(

@@ -97,6 +97,8 @@ def test_what_the_hub_refuses_and_a_hub_that_is_gone_are_one_paragraph(
         find_base("hf://owner/nosuch")
     with pytest.raises(UsageError, match="no name on the hub"):
         find_base("hf://owner")
+    with pytest.raises(UsageError, match="names a file"):
+        find_base("hf://owner/base/unet/config.json")
     with socket.create_server(("127.0.0.1", 0)) as free:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
     with pytest.raises(TrainingError, match="cannot be had"):
