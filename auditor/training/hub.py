@@ -36,7 +36,9 @@ def base_from_hub(name: str) -> Path:
 
     address = parse(name)
     if address.file:
-        raise UsageError(f"{shown(name)} names a file; a base is a repository.", advice="Write hf://owner/name[@revision].")
+        raise UsageError(
+            f"{shown(name)} names a file; a base is a repository.", advice="Write hf://owner/name[@revision]."
+        )
     client = import_module(type(get_session()).__module__.partition(".")[0])
     try:
         found = snapshot_download(
