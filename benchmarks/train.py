@@ -6,9 +6,11 @@ text states, the same process.  Random weights: no hub is needed, and speed does
 
     python benchmarks/train.py --size sd15 --batch 1 --batch 4          # a GPU; also --size sdxl
     OMP_NUM_THREADS=1 python benchmarks/train.py --size tiny --gang 1 --gang 4    # a CPU, to see that it runs
+    OMP_NUM_THREADS=1 python benchmarks/train.py --size mini --rank 32 --batch 1 --batch 4 --gang 1 --gang 8 --gang 16
 
-Columns: seconds a step (on a CPU processor time, so that a busy machine changes little); LoRAs an hour at
-`--lora-steps` steps each; how many times one at a time; peak memory; model FLOPs a second (forward, and backward to the
+Columns: seconds a step (on a CPU processor time, so that a busy machine changes little); a step's time in those of the
+gang of one in the same table (above its size, the gang loses); LoRAs an hour at `--lora-steps` steps each; how many
+times one at a time; peak memory; model FLOPs a second (forward, and backward to the
 activations and the adapters) and their share of the rate that large bf16 (on a CPU: float32) matrix products reach.
 """
 
@@ -35,6 +37,18 @@ from auditor.training.gang import Draws, Member, member_losses, stacked, train_g
 from auditor.training.published import SD15, build
 from auditor.training.recipes import Recipe
 
+MINI = {  # the shipped base's shape
+    "sample_size": 8,
+    "in_channels": 12,
+    "out_channels": 12,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 3,
+    "block_out_channels": (64, 128, 192),
+    "layers_per_block": 1,
+    "cross_attention_dim": 128,
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+}
 RECIPE = Recipe("benchmark", "diffusers", 16, 16, 1e-4, 1, "attention+ff")
 TINY = SD15 | {"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 16, "attention_head_dim": 4}
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -49,9 +63,17 @@ class Size:
     width: int
     """Of the text states."""
     pooled: int = 0
+    channels: int = 4
+    tokens: int = 77
 
 
-SIZES = {"tiny": Size(16, 768), "sd15": Size(64, 768), "sdxl": Size(128, 2048, 1280)}
+SIZES = {
+    "tiny": Size(16, 768),
+    "mini": Size(8, 128, channels=12, tokens=24),
+    "sd15": Size(64, 768),
+    "sdxl": Size(128, 2048, 1280),
+}
+SMALL = {"tiny": TINY, "mini": MINI}
 
 
 @dataclass(frozen=True)
@@ -71,15 +93,15 @@ def make_base(name: str, device: str, dtype: torch.dtype) -> Base:
     """A frozen base with random weights."""
     torch.manual_seed(0)
     kind = StableDiffusionXL if name == "sdxl" else StableDiffusion1
-    model = UNet2DConditionModel(**TINY).to(device, dtype) if name == "tiny" else build(name, device, dtype)
+    model = UNet2DConditionModel(**SMALL[name]).to(device, dtype) if name in SMALL else build(name, device, dtype)
     return kind.of(model.to(memory_format=torch.channels_last), Diffusion(DDPMScheduler(**SCHEDULE)))
 
 
 def make_member(size: Size, recipe: Recipe, seed: int) -> Member:
     """A member with cached latents and text states of ten pictures."""
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(10, 2, 8, size.side, size.side, generator=generator).half()
-    texts = {"states": torch.randn(10, 77, size.width, generator=generator)}
+    latents = torch.randn(10, 2, 2 * size.channels, size.side, size.side, generator=generator).half()
+    texts = {"states": torch.randn(10, size.tokens, size.width, generator=generator)}
     views = {}
     if size.pooled:
         texts["pooled"] = torch.randn(10, size.pooled, generator=generator)
@@ -182,7 +204,7 @@ def together(base: Base, members: list[Member], steps: int, flops: float) -> Tim
 
 def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rate: float) -> list[dict[str, object]]:
     """All rows of one batch size; a gang that does not fit says so."""
-    recipe = replace(RECIPE, batch=batch)
+    recipe = replace(RECIPE, batch=batch, rank=options.rank, alpha=options.rank)
     flops = one_step_flops(base, make_member(size, recipe, 0))
     gangs = []
     for gang in options.gang:
@@ -197,13 +219,15 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     first = alone(base, make_member(size, recipe, 0), options.steps, flops)
     rows = []
     print(f"\nbatch {batch}: {flops / 1e12:.4g} TFLOP a LoRA and step")
-    print(f"{'':22}{'s a step':>10}{'LoRAs/h':>10}{'×':>7}{'GiB':>7}{'TFLOP/s':>10}{'of matrix rate':>16}")
+    print(f"{'':22}{'s a step':>10}{'of gang 1':>10}", end="")
+    print(f"{'LoRAs/h':>10}{'×':>7}{'GiB':>7}{'TFLOP/s':>10}{'of matrix rate':>16}")
+    single = next((row.seconds for row in gangs if row.loras == 1), float("nan"))
     for row in (first, *gangs):
         hourly = 3600 * row.loras / row.seconds / options.lora_steps
         times, speed = row.loras / row.seconds * first.seconds, row.flops / row.seconds
         print(
-            f"{row.name:22}{row.seconds:10.4f}{hourly:10.2f}{times:7.2f}{row.bytes / 2**30:7.1f}"
-            f"{speed / 1e12:10.3g}{speed / rate:16.1%}",
+            f"{row.name:22}{row.seconds:10.4f}{row.seconds / single:10.2f}"
+            f"{hourly:10.2f}{times:7.2f}{row.bytes / 2**30:7.1f}{speed / 1e12:10.3g}{speed / rate:16.1%}",
             flush=True,
         )
         rows.append({"batch": batch, "times": times, "lorasPerHour": hourly, "mfu": speed / rate} | vars(row))
@@ -216,6 +240,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--gang", type=int, action="append")
     parser.add_argument("--batch", type=int, action="append")
+    parser.add_argument("--rank", type=int, default=RECIPE.rank)
     parser.add_argument("--steps", type=int, default=10, help="steps that are measured")
     parser.add_argument("--lora-steps", type=int, default=800, help="steps that a LoRA takes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -38,18 +38,23 @@ def exhibit(
     device: Annotated[
         str, typer.Option(envvar="AUDIT_DEVICE", metavar="cpu|cuda|…", help="Where to generate.")
     ] = "cpu",
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
 ) -> None:
     """Generate pictures with the base alone, the suspect and the nearest references.  Needs the extra "train"."""
     chosen = nearest_references(suspect, refs, loras, nearest) if loras else []
     try:
-        from auditor.training import find_base
+        from auditor.training import find_base, stay_offline
         from auditor.training.exhibit import PROMPTS, make_exhibit, page, png, sheet
     except ImportError as missing:
         raise UsageError(
             f"Exhibits need packages that are not installed ({missing.name}).",
             advice='Install them with: pip install "lora-style-audit[train]".',
         ) from missing
+    if offline:
+        stay_offline()
     shown = [(f"suspect: {show(suspect.name)}", suspect), *chosen]
     made = make_exhibit(
         find_base(base), shown, prompts=prompt or PROMPTS, steps=steps, guidance=guidance, device=device

@@ -274,6 +274,9 @@ def train(
         bool, typer.Option("--plan", help="Only say what would be trained, and how long by measured steps.")
     ] = False,
     seed: Seed = 0,
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", envvar="AUDIT_RESUME", help="Keep finished LoRAs; always done, flag or not.")
     ] = False,
@@ -304,6 +307,7 @@ def train(
         compiled=compiled,
         checkpointing=checkpointing,
         only_plan=plan,
+        offline=offline,
         quiet=quiet,
         progress=tell,
     )

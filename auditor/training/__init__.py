@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import TrainingError, UsageError
+from auditor.errors import UsageError
+from auditor.sources.hub import SCHEME
+from auditor.training.hub import base_from_hub, stay_offline
 
 # Advice of a library on import, about parts that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Pictures of an artist below which halves are small."""
+ARTISTS = {3: "a reference set", 10: "a set's validity card"}
+"""How many artists things need, see auditor.reference."""
 
 
 def train(
-    base: Path,
+    base: Path | str,
     images: Path,
     output: Path,
     *,
@@ -38,6 +42,7 @@ def train(
     compiled: bool = False,
     checkpointing: bool = False,
     only_plan: bool = False,
+    offline: bool = False,
     quiet: bool = False,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -61,6 +66,8 @@ def train(
             f"Training needs packages that are not installed ({missing.name}).",
             advice='Install them with: pip install "lora-style-audit[train]".',
         ) from missing
+    if offline:
+        stay_offline()
     folder = find_base(base)
     wanted = known.chosen(recipes or [], family_of(folder).family)
     check_recipes(wanted, family_of(folder).family, progress)
@@ -127,6 +134,10 @@ def prepare(
     for artist in dict.fromkeys(works.artist):
         if works.artist.count(artist) < FEW:
             tell(f"{artist} has fewer than {FEW} pictures: its halves will be small")
+    artists = len(set(works.artist))
+    for least, what in ARTISTS.items():
+        if artists < least:
+            tell(f"{artists} artists: {what} needs at least {least}")
     known = read_plan(settings.output).get("splits", {})
     splits = split_works(works, seed, known)
     late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())
@@ -183,38 +194,25 @@ def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: i
     }
 
 
-def find_base(base: Path) -> Path:
-    """The folder of a base: a path, a name in the source checkout's ``bases/``, or ``owner/name`` of the hub.
+def find_base(base: Path | str) -> Path:
+    """The folder of a base: a path, a name in the source checkout's ``bases/``, ``owner/name`` or ``hf://…``.
 
-    Raises UsageError when there is none, TrainingError when the hub cannot be reached.
+    Raises UsageError when there is none, TrainingError when the hub does not give it.
     """
+    text = Path(base).as_posix()
+    if text.startswith("hf:/"):  # a Path has lost one of the two
+        return base_from_hub(text.replace("hf:/", SCHEME, 1))
     shipped = Path(__file__).resolve().parents[2] / "bases" / base
-    for folder in (base, shipped):
+    for folder in (Path(base), shipped):
         if (folder / "unet").is_dir() or (folder / "transformer").is_dir():
             return folder
-    if len(base.parts) == 2 and not base.exists():
-        return from_hub(base.as_posix())
+    if len(Path(base).parts) == 2 and not Path(base).exists():
+        return base_from_hub(f"{SCHEME}{text}")
     raise UsageError(
-        f"There is no base {str(base)!r}.",
+        f"There is no base {text!r}.",
         advice="Give a folder in the diffusers layout (unet/, vae/, …), or owner/name of the hub; 'audit-mini' comes "
         "with the source checkout.",
     )
 
 
-def from_hub(name: str) -> Path:
-    """The folder of a base in the hub's cache, downloaded if need be: safetensors and configurations only."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model", "model_index.json"]
-    unwanted = ["*.fp16.*", "*.non_ema.*", "safety_checker/*"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
-        raise TrainingError(
-            f"The base {name!r} cannot be had from the hub: {str(problem).splitlines()[0]}",
-            advice="Check its name, your network and, for gated models, your login; or give a folder.",
-        ) from problem
-
-
-__all__ = ["find_base", "train"]
+__all__ = ["find_base", "stay_offline", "train"]

@@ -21,26 +21,20 @@ def rate_at(recipe: Recipe, step: int) -> float:
 
 
 class Optimiser:
-    """What AdamW and Lion share: columns of settings, and one gradient norm per member."""
+    """What AdamW and Lion share: each member's gradient clipped by itself, and its rate at each step.
+
+    A gang's factors may fill gigabytes, and a tensor of their size that is made anew in every step costs the system
+    more than the arithmetic does: nothing here allocates one after the first step.
+    """
 
     def __init__(self, flat: torch.Tensor, recipes: Sequence[Recipe]) -> None:
-        """flat: the leaf; recipes: one a member."""
+        """flat: the leaf, (members, parameters); recipes: one a member."""
         self.flat, self.recipes, self.count = flat, recipes, 0
         self.clip = self.column([recipe.clip for recipe in recipes])
-        self.decay = self.column([recipe.weight_decay for recipe in recipes])
-        self.beta1 = self.column([recipe.betas[0] for recipe in recipes])
-        self.beta2 = self.column([recipe.betas[1] for recipe in recipes])
-        self.first = torch.zeros_like(flat)
-        # All steps at once: a copy to the device in every step would make it wait.
-        self.rates = self.table([[rate_at(recipe, step) for recipe in recipes] for step in range(recipes[0].steps)])
 
     def column(self, values: Sequence[float]) -> torch.Tensor:
         """One number a member, (members, 1)."""
         return torch.tensor(values, dtype=self.flat.dtype).to(self.flat.device)[:, None]
-
-    def table(self, rows: Sequence[Sequence[float]]) -> torch.Tensor:
-        """One number a step and member, (steps, members, 1)."""
-        return torch.tensor(rows, dtype=self.flat.dtype).to(self.flat.device)[..., None]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -49,44 +43,59 @@ class Optimiser:
         if gradient is None:
             raise TrainingError("No gradient reached the adapters.", advice="Call backward() before step().")
         gradient.mul_((self.clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0))
-        rate = self.rates[self.count]
+        self.move(gradient)
         self.count += 1
-        self.flat.mul_(1 - rate * self.decay)
-        self.move(gradient, rate)
         self.flat.grad = None
 
-    def move(self, gradient: torch.Tensor, rate: torch.Tensor) -> None:
-        """Change `flat` in place."""
+    def move(self, gradient: torch.Tensor) -> None:
+        """Change `flat` in place, by the rates of step `count`."""
         raise NotImplementedError
 
 
 class AdamW(Optimiser):
-    """Loshchilov & Hutter 2019, as torch.optim.AdamW; epsilon 1e-8."""
+    """torch's own, fused: one pass over the memory; a parameter group a recipe, a parameter a member."""
 
     def __init__(self, flat: torch.Tensor, recipes: Sequence[Recipe]) -> None:
         """See `Optimiser`."""
         super().__init__(flat, recipes)
-        self.second = torch.zeros_like(flat)
-        counts = range(1, recipes[0].steps + 1)
-        self.roots = self.table([[math.sqrt(1 - recipe.betas[1] ** n) for recipe in recipes] for n in counts])
-        self.biases = self.table([[1 - recipe.betas[0] ** n for recipe in recipes] for n in counts])
+        self.rows = list(flat.detach())
+        mine = {recipe: [k for k, own in enumerate(recipes) if own == recipe] for recipe in dict.fromkeys(recipes)}
+        groups = [
+            {"params": [self.rows[k] for k in members], "betas": recipe.betas, "weight_decay": recipe.weight_decay}
+            for recipe, members in mine.items()
+        ]
+        self.inner = torch.optim.AdamW(groups, lr=0.0, fused=True)
+        self.groups = list(zip(mine, self.inner.param_groups, strict=True))
 
-    def move(self, gradient: torch.Tensor, rate: torch.Tensor) -> None:
+    def move(self, gradient: torch.Tensor) -> None:
         """Both moments, their bias corrected."""
-        self.first.mul_(self.beta1).add_(gradient * (1 - self.beta1))
-        self.second.mul_(self.beta2).add_(gradient.square().mul_(1 - self.beta2))
-        root, bias = self.roots[self.count - 1], self.biases[self.count - 1]
-        self.flat.addcdiv_(self.first * (-rate / bias), self.second.sqrt().div_(root).add_(1e-8))
+        for recipe, group in self.groups:
+            group["lr"] = rate_at(recipe, self.count)
+        for row, own in zip(self.rows, gradient, strict=True):
+            row.grad = own
+        self.inner.step()
+        self.inner.zero_grad()
 
 
 class Lion(Optimiser):
     """Chen et al. 2023: the sign of an interpolated momentum."""
 
-    def move(self, gradient: torch.Tensor, rate: torch.Tensor) -> None:
+    def __init__(self, flat: torch.Tensor, recipes: Sequence[Recipe]) -> None:
+        """See `Optimiser`."""
+        super().__init__(flat, recipes)
+        self.first, self.direction = torch.zeros_like(flat), torch.empty_like(flat)
+        self.taken = [self.column([1 - recipe.betas[k] for recipe in recipes]) for k in (0, 1)]
+        # All steps at once: a copy to the device in every step would make it wait.
+        rates = [[rate_at(recipe, step) for recipe in recipes] for step in range(recipes[0].steps)]
+        self.rates = torch.tensor(rates, dtype=flat.dtype).to(flat.device)[..., None]
+        self.decay = self.column([recipe.weight_decay for recipe in recipes])
+
+    def move(self, gradient: torch.Tensor) -> None:
         """Move by the sign, then let the momentum follow."""
-        direction = (self.first * self.beta1 + gradient * (1 - self.beta1)).sign_()
-        self.flat.sub_(direction.mul_(rate))
-        self.first.mul_(self.beta2).add_(gradient * (1 - self.beta2))
+        rate = self.rates[self.count]
+        torch.lerp(self.first, gradient, self.taken[0], out=self.direction)
+        self.flat.mul_(1 - rate * self.decay).sub_(self.direction.sign_().mul_(rate))
+        self.first.lerp_(gradient, self.taken[1])
 
 
 KINDS: dict[str, type[Optimiser]] = {"adamw": AdamW, "lion": Lion}

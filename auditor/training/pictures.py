@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | {".avif", ".heic", ".jp2"}
+"""Files that are taken for pictures; one that Pillow cannot open is listed with its reason, not passed over."""
 SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
 COLOUR_WORDS = ("red", "orange", "yellow", "green", "blue", "violet")
 
@@ -111,7 +112,7 @@ def read_pictures(folder: Path, artists: list[str] | None = None) -> Pictures:
 
 def to_float(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (n, h, w, 3) in 0…255 → float32 (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(np.array(pixels, order="C")).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def resize(batch: torch.Tensor, side: int) -> torch.Tensor:

@@ -107,15 +107,34 @@ def read_works(folder: Path, side: int, cache: Path | None = None) -> Works:
             f"{folder} holds no picture that can be used.{first}",
             advice="Give a folder with one folder of pictures per artist, or a metadata.jsonl with an 'artist' column.",
         )
-    return Works(folder, usable, unread, [*blurred(usable, side), *shared_pictures(usable)])
+    remarks = [*left_out(folder, named), *blurred(usable, side), *shared_pictures(usable)]
+    return Works(folder, usable, unread, remarks)
 
 
-def listed(folder: Path) -> list[Work]:
-    """Every picture with its artist and the caption of its metadata file, sorted by artist and name."""
+def metadata_of(folder: Path) -> dict[str, dict[str, str]]:
+    """Rows of all metadata files by the picture's path below `folder`.  Raises UsageError."""
     rows: dict[str, dict[str, str]] = {}
     for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
         for path in (place / name for name in METADATA if (place / name).is_file()):
             rows |= {(place / name).relative_to(folder).as_posix(): row for name, row in metadata_rows(path)}
+    return rows
+
+
+def left_out(folder: Path, works: list[Work]) -> list[str]:
+    """Remarks on pictures that belong to no artist, and on metadata rows without a picture."""
+    here = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    strays = sorted(set(here) - {work.path for work in works})
+    lost = sorted(path for path in metadata_of(folder) if not (folder / path).is_file())
+    told = {
+        "lie in no artist's folder, and no metadata names their artist": strays,
+        "are named by the metadata but are not there": lost,
+    }
+    return [f"{len(names)} pictures {what}: {', '.join(names[:3])}" for what, names in told.items() if names]
+
+
+def listed(folder: Path) -> list[Work]:
+    """Every picture with its artist and the caption of its metadata file, sorted by artist and name."""
+    rows = metadata_of(folder)
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
         relative = path.relative_to(folder)

@@ -154,6 +154,17 @@ class _Handler(BaseHTTPRequestHandler):
             fixed = {"private": False, "gated": False, "disabled": False, "downloads": 7, "likes": 1, "tags": ["lora"]}
             self.json(200, {"_id": "6", "id": repo, "modelId": repo, "sha": commit, "siblings": siblings, **fixed})
 
+    def tree(self, repo: str, revision: str, *, body: bytes) -> None:
+        files = self.offered.repositories.get(repo, {}).get({COMMIT: "main", OLDER: "old"}.get(revision, revision), {})
+        entries = []
+        for name, data in files.items():
+            sibling = _sibling(name, data, True)
+            entry = {"type": "file", "path": name, "size": len(data), "oid": sibling["blobId"]}
+            if "lfs" in sibling:
+                entry["lfs"] = {"oid": sibling["lfs"]["sha256"], "size": len(data), "pointerSize": 134}
+            entries.append(entry)
+        self.json(200, entries)
+
     def resolve(self, repo: str, revision: str, name: str, *, body: bytes) -> None:
         files = self.offered.repositories.get(repo, {}).get(NAMED.get(revision, revision), {})
         if name not in files or not self.allowed(repo):
@@ -167,7 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.file(files[name], told | {"ETag": f'"{digest[:40]}"'})
         else:
             linked = {"X-Linked-Size": str(len(files[name])), "X-Linked-Etag": f'"{digest}"'}
-            self.raw(302, b"", told | linked | {"Location": f"{self.offered.url}/cdn/{digest}"})
+            # The store is another host, where the hub's client sends no HEAD: it would miss the hub's own headers there.
+            store = self.offered.url.replace("127.0.0.1", "localhost" if self.command == "HEAD" else "127.0.0.1")
+            self.raw(302, b"", told | linked | {"Location": f"{store}/cdn/{digest}"})
 
     def cdn(self, digest: str, *, body: bytes) -> None:
         self.file(self.offered.bytes_of(digest), {"Accept-Ranges": "bytes"})
@@ -279,6 +292,7 @@ REPO = r"([\w.-]+/[\w.-]+)"
 ROUTES = (
     (rf"/api/models/{REPO}", _Handler.model_info),
     (rf"/api/models/{REPO}/revision/(.+)", _Handler.model_info),
+    (rf"/api/models/{REPO}/tree/([^/]+)", _Handler.tree),
     (rf"/api/models/{REPO}/preupload/(.+)", _Handler.preupload),
     (rf"/api/models/{REPO}/commit/(.+)", _Handler.commit),
     (r"/api/repos/create", _Handler.create),

@@ -106,6 +106,28 @@ def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path)
     assert any("x/1.png and y/2.png" in remark for remark in works.remarks)
 
 
+def test_pictures_of_nobody_and_rows_without_a_picture_are_remarked(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "1.png", coloured(1))
+    save(tmp_path / "stray.png", coloured(2))
+    (tmp_path / "x" / "metadata.jsonl").write_text('{"file_name": "1.png"}\n{"file_name": "gone.png"}\n')
+    works = read_works(tmp_path, 32)
+    assert works.file == ["x/1.png"]
+    assert works.remarks == [
+        "1 pictures lie in no artist's folder, and no metadata names their artist: stray.png",
+        "1 pictures are named by the metadata but are not there: x/gone.png",
+    ]
+
+
+def test_a_format_that_cannot_be_opened_is_listed_and_animations_show_their_first_frame(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "moving.gif", Image.new("RGB", (64, 64), "red"), save_all=True,
+         append_images=[Image.new("RGB", (64, 64), "blue")])  # fmt: skip
+    (tmp_path / "x" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(64))
+    works = read_works(tmp_path, 32)
+    assert works.file == ["x/moving.gif"]
+    assert read_square(tmp_path / "x" / "moving.gif", 8)[0, 0].tolist() == [255, 0, 0]
+    assert [file for file, _ in works.unread] == ["x/phone.heic"]
+
+
 def test_folders_without_any_picture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder"):
         read_works(tmp_path / "nothing", 32)
