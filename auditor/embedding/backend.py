@@ -263,8 +263,8 @@ def lead(scores: Floats) -> Floats:
     """The open-set statistic (n,): how far the best of each row (n, C) stands above the mean of the next three.
 
     A file that lies close to many is nobody's; one artist standing out is what training on its works leaves (measured
-    in docs/decisions/0026).  NaN columns are left out; with C < 5 there are C - 2 next ones, so that a row with one artist
-    left out has as many.
+    in docs/decisions/0026).  NaN columns are left out; with C < 5 there are C - 2 next ones, so that a row with one
+    artist left out has as many.
     """
     after = max(0, min(NEXT, scores.shape[1] - 2))
     known = np.where(np.isnan(scores), -np.inf, scores)

@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.file(files[name], told | {"ETag": f'"{digest[:40]}"'})
         else:
             linked = {"X-Linked-Size": str(len(files[name])), "X-Linked-Etag": f'"{digest}"'}
-            # The store is another host, where the hub's client sends no HEAD: it would miss the hub's own headers there.
+            # The store is another host, where the hub's client sends no HEAD: there it would miss the hub's headers.
             store = self.offered.url.replace("127.0.0.1", "localhost" if self.command == "HEAD" else "127.0.0.1")
             self.raw(302, b"", told | linked | {"Location": f"{store}/cdn/{digest}"})
 

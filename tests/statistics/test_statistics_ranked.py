@@ -40,7 +40,8 @@ def test_the_first_artist_gets_the_ratio_of_its_chance_to_come_first_at_that_sco
     trials = world(3.0, 0, artists=60, files=400)
     fitted = fit_ranked(trials, 10**9)
     for low in (2.2, 2.6, 3.0):
-        inside = [np.mean((x >= low) & (x < low + 0.2)) for x in (np.where(trials.first, trials.own, -9), trials.outside)]
+        both = np.where(trials.first, trials.own, -9), trials.outside
+        inside = [np.mean((x >= low) & (x < low + 0.2)) for x in both]
         unbounded = fitted.first.intercept + fitted.first.slope * (low + 0.1)
         assert unbounded == pytest.approx(np.log10(inside[0] / inside[1]), abs=0.12)
 
