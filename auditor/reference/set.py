@@ -39,7 +39,7 @@ from auditor.statistics.ranked import RankedCalibration
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
-REQUIRED = ("mean", "matrix", "points", "rows", "artist", "null", "genuine")
+REQUIRED = ("mean", "scale", "steps", "points", "rows", "artist", "null", "genuine")
 """Arrays that every view has."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
