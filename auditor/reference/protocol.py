@@ -111,8 +111,8 @@ def control_matrix(name: str) -> Matrix:
 
 
 def all_modules(corpus: Sequence[Read]) -> list[str]:
-    """Every module that any file adapts."""
-    return sorted({path for one in corpus for path in one.factored})
+    """Every module that any reference adapts: what else a suspect adapts, no set can look at."""
+    return sorted({path for one in corpus if is_reference(one) for path in one.factored})
 
 
 def complete(one: Read, modules: list[str]) -> bool:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from worlds import columns_of, grams_of
 
 from auditor.embedding.backend import (
@@ -21,6 +24,7 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     in_steps,
+    lead,
     leave_out,
     t_norm,
     unit,
@@ -385,3 +389,22 @@ def test_a_projection_in_steps_turns_the_embedding_by_less_than_anyone_can_see()
     assert (np.sum(unit(exact(x)) * unit(coarse(x)), axis=1) > 0.999).all()
     half = np.arange(len(matrix)) < len(matrix) // 2
     np.testing.assert_allclose(coarse.part(x, half) + coarse.part(x, ~half), coarse(x), rtol=1e-9)
+
+
+def test_the_lead_is_over_the_mean_of_the_next_three() -> None:
+    scores = np.array([[9.0, 1, 5, 2, 3, 4], [np.nan, 1, 5, 2, 3, 9], [1, 1, 1, 1, 1, 1]])
+    np.testing.assert_allclose(lead(scores), [9 - 4, 9 - 10 / 3, 0])
+    np.testing.assert_allclose(lead(np.array([[4.0, 1, 3]])), [1.0])
+    np.testing.assert_allclose(lead(np.array([[4.0, np.nan, 3]])), [1.0])
+    np.testing.assert_allclose(lead(np.array([[4.0, np.nan]])), [4.0])
+
+
+@given(hnp.arrays(float, (1, 9), elements=st.floats(-20, 20)), st.floats(-5, 5), st.floats(0, 9))
+def test_the_lead_follows_the_first_alone_and_no_common_shift(scores: np.ndarray, shift: float, more: float) -> None:
+    plain = lead(scores)[0]
+    assert plain >= 0
+    assert lead(scores + shift)[0] == pytest.approx(plain, abs=1e-9)
+    assert lead(scores[:, ::-1])[0] == pytest.approx(plain, abs=1e-9)
+    raised = scores.copy()
+    raised[0, scores[0].argmax()] += more
+    assert lead(raised)[0] == pytest.approx(plain + more, abs=1e-9)

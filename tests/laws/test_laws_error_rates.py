@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
-from auditor.embedding.backend import centroids, cosines, fit
+from auditor.embedding.backend import centroids, cosines, fit, lead
 from auditor.evidence import exclusion_p, member_p, open_set, outsiders_no_match, per_artist_p, scores_of
 from auditor.reference.set import View
 from auditor.reference.trials import run_half_out_trials, run_trials
@@ -125,13 +125,16 @@ def test_one_named_artist_in_advance_is_rarely_accused_by_others_files(judged: J
 
 def test_likelihood_ratios_of_fresh_files_point_the_right_way(judged: Judged) -> None:
     view = judged.view
-    own = [view.calibration.log10_lr(scores_of(view, p)[a])
-           for a, p in enumerate(view.projection(judged.world.files(judged.styles))[:, None])]  # fmt: skip
-    other = view.calibration.log10_lr(
-        np.stack([scores_of(view, p) for p in view.projection(judged.world.files(judged.world.artists(40)))[:, None]])
-    )
+
+    def ratios(files: np.ndarray) -> np.ndarray:
+        seen = [scores_of(view, point) for point in view.projection(files)[:, None]]
+        return np.array([view.calibration.log10_lr(scores, float(lead(scores[None])[0])) for scores in seen])
+
+    own = np.diagonal(ratios(judged.world.files(judged.styles)))
+    other = ratios(judged.world.files(judged.world.artists(40)))
     assert np.median(own) > 0.5
     assert np.median(other) < -0.5
+    assert np.mean(10 ** other.max(axis=1)) < 1.2  # whoever comes first for a stranger: no support on average
     assert np.abs(other).max() <= np.log10(ARTISTS)
     # an LR of 10 or more in favour is reached by fewer than 1 in 10 of the others (Markov; here with room)
     assert np.mean(other >= 1) < 0.1
@@ -169,6 +172,10 @@ def trial_world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.vstack([x, seen]), artist, suspects
 
 
+STEP = 1.01 / 13 / 4
+"""One reference of one of twelve artists on the other side: stored projections are rounded, trials are not."""
+
+
 def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     features, artist, suspects = trial_world
     n = len(artist)
@@ -177,11 +184,11 @@ def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np
     for i, point in enumerate(view.projection(features[n:])[:, None]):
         audited = open_set(view, point, ALPHA, 1, 0)
         if suspects[i] >= 0:
-            assert trials.p_genuine[i] == pytest.approx(audited.p)
+            assert trials.p_genuine[i] == pytest.approx(audited.p, abs=STEP)
             assert trials.genuine[i] == pytest.approx(audited.statistic, abs=0.02)
             assert trials.own_score[i] == pytest.approx(scores_of(view, point)[suspects[i]], abs=0.02)
         else:
-            assert trials.p_impostor[i] == pytest.approx(audited.p)
+            assert trials.p_impostor[i] == pytest.approx(audited.p, abs=STEP)
             assert np.isnan([trials.genuine[i], trials.p_genuine[i], trials.own_score[i]]).all()
         assert trials.named[i] == scores_of(view, point).argmax()
 
@@ -200,7 +207,7 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
         others = np.delete(trials.other_scores[i], suspects[i])
         assert np.isnan(trials.other_scores[i, suspects[i]])
         assert np.corrcoef(others, scores_of(view, view.projection(features[n + i])))[0, 1] > 0.95
-        assert trials.impostor[i] == pytest.approx(others.max())
+        assert trials.impostor[i] == pytest.approx(float(lead(others[None])[0]))
         assert 1 / 12 <= trials.p_impostor[i] <= 1
     chosen = trials.rows(np.array([1, 4]))
     assert chosen.artist.tolist() == [3, 11]
@@ -225,7 +232,7 @@ def test_half_out_trials_use_the_set_without_the_suspects_half_of_the_works() ->
                      np.append(np.ones(kept.sum(), bool), False), SETTINGS)  # fmt: skip
         centres = centroids(fitted.points[:-1], artist[kept], 10, np.ones(kept.sum(), bool))
         scores = view.normaliser(cosines(fitted.points[-1:], centres))[0]
-        assert trials.genuine[i] == pytest.approx(scores.max(), abs=0.02)
+        assert trials.genuine[i] == pytest.approx(float(lead(scores[None])[0]), abs=0.02)
         assert trials.own_score[i] == pytest.approx(scores[suspects[i]], abs=0.02)
         assert trials.named[i] == scores.argmax()
     assert np.isnan([trials.genuine[3], trials.p_genuine[3], trials.own_score[3]]).all()

@@ -58,7 +58,7 @@ def test_moving_a_set_changes_nothing(copy: Path) -> None:
         lambda f: change_manifest(f, digest="0" * 64),
         lambda f: change_manifest(f, artists=json.loads((f / "manifest.json").read_text())["artists"][::-1]),
         lambda f: change_arrays(f, all__null=lambda a: a * 0.5),
-        lambda f: change_arrays(f, all__matrix=lambda a: np.nextafter(a, np.float16(1))),
+        lambda f: change_arrays(f, all__scale=lambda a: np.nextafter(a, np.float16(1))),
         lambda f: change_arrays(f, all__points=lambda a: a[:-1]),
         lambda f: change_arrays(f, all__points=lambda a: a * np.nan),
         lambda f: (f / "arrays.npz").write_bytes((f / "arrays.npz").read_bytes() + b"\0"),
