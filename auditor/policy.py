@@ -90,8 +90,8 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
     return Verdict(
         "CONSISTENT",
         best.artist,
-        f"This LoRA resembles LoRAs trained on works by {name} more than LoRAs by artists outside the set resemble "
-        f"anyone in it: at most {share(open_set.p)} of those come as close.",
+        f"This LoRA resembles LoRAs trained on works by {name}: at most {share(open_set.p)} LoRAs by artists outside "
+        "the set point as clearly to anyone in it.",
         [
             f"Open-set test: p = {open_set.p:.3f} (least possible {open_set.p_min:.3f}), claimed error rate "
             f"{open_set.alpha:g}.",
@@ -99,7 +99,7 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
             "Rank, strength and spectrum alone do not lead to this artist.",
         ],
         [
-            f"A LoRA by an artist outside the set with a similar style that scores above {best.score:.2f}.",
+            f"A LoRA by an artist outside the set, of a similar style, that leads by more than {open_set.statistic:.2f}.",
             "A reference set with more artists of the same school.",
             "Evidence that the file was merged or altered after training.",
         ],
@@ -115,7 +115,7 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
         "INCONCLUSIVE",
         None,
         f"The evidence does not decide. The nearest artist is {pretty(best.artist)}, but {share(open_set.p)} LoRAs by "
-        "artists outside the set come as close to someone in it.",
+        "artists outside the set point as clearly to someone in it.",
         [
             f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g} (least possible {open_set.p_min:.3f}).",
             *still_possible(artists, open_set.alpha),

@@ -75,7 +75,7 @@ class OpenSet:
     p_min: float
     null_artists: int
     statistic: float
-    """Score of the best artist."""
+    """How far the best artist's score stands above the mean of the next three."""
     null: list[float]
     """The statistic of references whose own artist was left out, one or more per artist."""
     alpha: float

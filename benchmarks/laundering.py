@@ -17,7 +17,7 @@ import launder
 import numpy as np
 from study import FOLDS, Study, Suspect, Table, add_to_card, printed, shown
 
-from auditor.embedding.backend import cosines
+from auditor.embedding.backend import cosines, lead
 from auditor.evidence import strongest_left
 from auditor.policy import LEAST_COVERAGE
 from auditor.reference.calibrate import VIEWS
@@ -74,7 +74,7 @@ def asked(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, fl
     """(first artist, open-set p, statistic) of features."""
     cosine = cosines(view.projection(row), view.centres)
     best, p = strongest_left(view, cosine, cosine, [])
-    return names[best], p, float(view.normaliser(cosine).max())
+    return names[best], p, float(lead(view.normaliser(cosine))[0])
 
 
 def attacked(study: Study, attack: Attack, halves: str, most: int) -> list[tuple[str, np.ndarray, set[str]]]:

@@ -18,6 +18,8 @@ from auditor.reference.set import View, read_manifest
 from auditor.report.card import render_card
 
 FOLDS = 4
+PARTIAL = "attn$|^far-|^foreign-lora-r16-five$"
+"""Recipes that adapt some modules only, or hardly train."""
 
 
 @dataclass(frozen=True)

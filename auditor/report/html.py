@@ -26,7 +26,7 @@ from auditor.report.view import TOP, MapView, build, number, probability
 def render_html(audit: Mapping[str, Any]) -> str:
     """The page of one audit."""
     view = build(audit)
-    threshold = view.null.threshold if view.null else None
+    threshold = view.null.needed if view.null else None
     return (
         _environment()
         .get_template("audit.html.jinja")

@@ -47,9 +47,9 @@ TEXTS: Final[dict[str, str]] = {
     "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common, and LoRAs that have "
     "nothing to do with each other stay below 0.3.",
     "copied.style": "The figures on style further down are given all the same. The conclusion does not rest on them.",
-    "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would look at least this similar to some "
-    "artist in it.",
-    "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would look at least this similar to "
+    "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would point at least this clearly to "
+    "some artist in it.",
+    "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would point at least this clearly to "
     "some artist in it.",
     "sure.member": "Of 100 LoRAs by artists who are in the set, about {n} would look as unlike everyone in it as this "
     "one does.",
@@ -65,8 +65,8 @@ TEXTS: Final[dict[str, str]] = {
     "sure.above": "p = {p} is above the level α = {alpha} that was fixed before looking.",
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
     "fact.p": "p-value",
-    "fact.p.note": "chance of so close a resemblance for an artist outside the set; 95 % range {low} to {high}",
-    "fact.p.note.point": "chance of so close a resemblance for an artist outside the set",
+    "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {low} to {high}",
+    "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
     "fact.cosine": "agreement of the weights",
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
     "fact.of": "of {of}",
@@ -89,7 +89,8 @@ TEXTS: Final[dict[str, str]] = {
     "h.artists": "Closest artists",
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
-    "artists.lead.threshold": "The thin upright line is the score that the nearest artist needs for p ≤ {alpha}.",
+    "artists.lead.threshold": "The thin upright line is the score that the first artist needs for p ≤ {alpha}, the "
+    "others being as they are.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "90 % range: of the score of another LoRA of the same artist. LR: likelihood ratio.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
@@ -114,29 +115,30 @@ TEXTS: Final[dict[str, str]] = {
     # figures
     "h.null": "Against artists outside the set",
     "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: what "
-    "the best score looks like when the answer is “nobody here”. {beyond} of {total} reach the suspect’s score.",
+    "the lead of the first artist over the next three looks like when the answer is “nobody here”. {beyond} of {total} "
+    "reach the suspect’s lead.",
     "null.lead.bars": "Each bar counts LoRAs whose own artist was removed from the set before asking who is "
-    "nearest: what the best score looks like when the answer is “nobody here”. {beyond} of {total} reach the "
-    "suspect’s score.",
-    "null.title": "Best score of LoRAs by artists outside the set, with the suspect marked",
-    "null.desc": "{total} scores from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
-    "null.axis": "score of the nearest artist",
+    "nearest: what the lead of the first artist over the next three looks like when the answer is “nobody here”. "
+    "{beyond} of {total} reach the suspect’s lead.",
+    "null.title": "Lead of the first artist for LoRAs by artists outside the set, with the suspect marked",
+    "null.desc": "{total} leads from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
+    "null.axis": "lead of the first artist over the next three",
     "null.suspect": "suspect {value}",
     "null.alpha": "p ≤ {alpha} above {threshold}",
-    "null.threshold": "p ≤ {alpha} asks for a score above {threshold}.",
-    "null.threshold.about": "p ≤ {alpha} asks for a score above about {threshold}.",
+    "null.threshold": "p ≤ {alpha} asks for a lead above {threshold}.",
+    "null.threshold.about": "p ≤ {alpha} asks for a lead above about {threshold}.",
     "null.artists": "The null rests on the {n} artists below, each of whom counts once however many files there are.",
     "null.all": "All {n} values",
     "h.null.all": "All values behind the p-value",
-    "col.scores": "Best scores with another artist",
+    "col.scores": "Lead of another artist",
     "null.all.lead": "An artist’s LoRAs, scored with a set from which that artist was left out. p = (1 + the sum over "
-    "artists of the share of their values that reach the suspect’s score) / (artists + 1).",
+    "artists of the share of their values that reach the suspect’s lead) / (artists + 1).",
     "null.all.cut": "{n} more values are in the JSON document.",
     "map.nearest": "Numbered by score: {list}.",
     "map.tip": "{artist} · {genre} · rank {rank}",
     "null.tip": "{low} to {high}: {n} LoRAs",
     "map.kinds": "Marks: {list}.",
-    "null.col.from": "Score from",
+    "null.col.from": "Lead from",
     "null.col.to": "to",
     "null.col.count": "LoRAs",
     "h.map": "Where it lies",
@@ -360,7 +362,8 @@ METHOD: Final[tuple[str, ...]] = (
     "Calibration: layers are weighted by how well they tell artists apart, then whitened within artists; a score is a "
     "cosine with the artist’s mean, normalised by what strangers score.",
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
-    "best score of every reference when its own artist is left out of the whole fit. Artists count, not files.",
+    "same figure of every reference when its own artist is left out of the whole fit: how far the first artist’s score "
+    "stands above the mean of the next three. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
     "is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
@@ -374,7 +377,8 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Suspect", "the LoRA file under audit."),
     ("Reference", "a LoRA made by the set’s authors from one artist’s works, to compare with."),
     ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
-    ("p-value", "how often a LoRA by an artist outside the set would reach a score this high."),
+    ("Lead", "how far the first artist’s score stands above the mean of the next three."),
+    ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
     (
         "p of exclusion",
         "how often the artist’s own LoRAs score as low as the suspect; a small value speaks against them.",

@@ -152,7 +152,7 @@ def test_out_of_scope_without_reason_still_explains() -> None:
 
 def test_p_in_words() -> None:
     text = Page(page()).text
-    assert "Of 100 LoRAs by artists outside the set, about 2 would look at least this similar" in text
+    assert "Of 100 LoRAs by artists outside the set, about 2 would point at least this clearly" in text
     assert "cannot give a smaller figure" in text
 
 

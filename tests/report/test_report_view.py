@@ -186,7 +186,7 @@ def test_a_copy_is_told_by_its_weights_and_not_by_style() -> None:
     assert not view.controls_alarm
     page = auditor.report.render_html(copied(cos_delta_w=0.97))
     assert page.index(view.copied[1]) < page.index('<h2 id="not"')
-    assert "would look at least this similar" not in page
+    assert "would point at least this clearly" not in page
     assert build(audit().to_dict()).copied == ()
 
 
