@@ -99,7 +99,7 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
             "Rank, strength and spectrum alone do not lead to this artist.",
         ],
         [
-            f"A LoRA by an artist outside the set, of a similar style, that leads by more than {open_set.statistic:.2f}.",
+            f"A LoRA by an artist outside the set, of a similar style, that leads by over {open_set.statistic:.2f}.",
             "A reference set with more artists of the same school.",
             "Evidence that the file was merged or altered after training.",
         ],

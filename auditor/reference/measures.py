@@ -31,12 +31,15 @@ from auditor.statistics.metrics import (
     error_curve,
     mutual_information,
     over_groups,
+    rate_over_groups,
     silhouette,
 )
 from auditor.statistics.ranked import RankedTrials, disjoint_ratios, without_best
 
 ALPHA = 0.05
 STRICT = 0.02
+RATES = frozenset({"top1", "found_at_alpha", "false_attribution", "false_attribution_at_02"})
+"""Figures that are shares of trials."""
 RANKS = 5
 """Depth of the mean average precision over artists."""
 
@@ -60,7 +63,8 @@ def figures(pooled: Pool, rng: np.random.Generator, resamples: int = 500) -> dic
             "tpr_at_fpr_1": lambda i: detection_at(t.genuine[i], t.impostor[i], 0.01),
             "eer": lambda i: equal_error_rate(t.genuine[i], t.impostor[i]),
         } | measures
-    return {name: asdict(over_groups(m, pooled.name, rng, resamples)) for name, m in measures.items()}
+    with_interval = {name: rate_over_groups if name in RATES else over_groups for name in measures}
+    return {name: asdict(with_interval[name](m, pooled.name, rng, resamples)) for name, m in measures.items()}
 
 
 def false_attribution_band(pooled: Pool, alpha: float = ALPHA) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def read_corpus(loras: Path) -> list[Read]:
 
 
 RANDOM = "(random weights)"
-"""Artist of the suspects that were never trained."""
+"""Artist of the suspects that were never trained, before a number: each stands for itself."""
 
 
 def never_trained(corpus: Sequence[Read], rng: np.random.Generator, count: int = 40) -> list[Read]:
@@ -253,7 +253,7 @@ def never_trained(corpus: Sequence[Read], rng: np.random.Generator, count: int =
         Read(
             {
                 "file": f"{RANDOM}/--suspect-{i}",
-                "artist": RANDOM,
+                "artist": f"{RANDOM} {i}",
                 "part": "a",
                 "recipe": "none",
                 "rank": one.entry["rank"],

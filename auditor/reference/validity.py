@@ -216,7 +216,7 @@ def hardest(conditions: dict[str, Pool]) -> str:
 
 def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
     """What kinds of suspect the card tells apart."""
-    untrained, outside = pooled.name == RANDOM, half_out.where("outsider")
+    untrained, outside = np.char.startswith(pooled.name, RANDOM), half_out.where("outsider")
     trained = pooled.rows(~untrained)
     rare = {
         "other works, foreign trainer": pooled.where("other", "foreign"),
@@ -229,7 +229,7 @@ def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
         "same works, other recipe": pooled.where("same", "other"),
         **{name: some for name, some in rare.items() if len(some.name)},
         "other works, other recipe, whole set for all others": half_out.where("half-out", "other"),
-        "artists outside the set": outside.rows(outside.name != RANDOM),
+        "artists outside the set": outside.rows(~np.char.startswith(outside.name, RANDOM)),
         "artists outside the split-half sets": trained.where("outsider"),
         "random weights, no training": pooled.rows(untrained),
     }
@@ -264,7 +264,7 @@ def ablations(
 ) -> dict[str, Any]:
     """One change at a time, on other works by other recipes; thorough: also sub-networks and fewer references."""
     plain, even = replace(settings, shrink=1.0), replace(settings, weigh=False)
-    corpus = [r for r in corpus if r.entry["artist"] != RANDOM]
+    corpus = [r for r in corpus if not r.entry["artist"].startswith(RANDOM)]
     alone = all(map(is_reference, corpus))  # no validation suspects: the other half's references are tried
     recipe, tried = ("reference" if alone else "other"), partial(pool, crossed=alone)
     default, of_kind = features_of(features), partial(features_of, features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -122,6 +122,23 @@ def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple
     low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
     return low, high
+
+
+def rate_over_groups(
+    rate: Callable[[NDArray[np.intp]], float],
+    group: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+) -> Figure:
+    """As `over_groups` for a share of trials; a share of 0 or 1 gets the exact binomial interval over groups.
+
+    Resampling what never varies would call a rate certain that a few artists happened to show.
+    """
+    figure = over_groups(rate, group, rng, resamples)
+    if figure.value not in (0.0, 1.0):
+        return figure
+    low, high = binomial_interval(round(figure.value * figure.of), figure.of)
+    return replace(figure, low=low, high=high)
 
 
 def over_groups(

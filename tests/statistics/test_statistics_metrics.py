@@ -17,6 +17,7 @@ from auditor.statistics.metrics import (
     error_curve,
     mutual_information,
     over_groups,
+    rate_over_groups,
     silhouette,
 )
 
@@ -161,3 +162,16 @@ def test_a_silhouette_needs_two_labels_and_two_files() -> None:
     assert silhouette(np.eye(3), ["a", "a", "a"]) == 0
     assert silhouette(np.eye(3), ["a", "b", "c"]) == 0
     assert silhouette(np.kron(np.eye(2), np.ones((3, 3))), [0, 0, 0, 1, 1, 1]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_rate_that_never_varied_is_not_certain(value: float) -> None:
+    """56 artists without one false attribution still leave room for 1 in 20 (exact binomial), whatever the files."""
+    artists = np.repeat(np.arange(56), 3)
+    figure = rate_over_groups(lambda rows: value, artists, np.random.default_rng(0), 20)
+    assert (figure.value, figure.of) == (value, 56)
+    assert figure.high - figure.low == pytest.approx(0.0638, abs=1e-3)
+    assert figure.low <= value <= figure.high
+    some = np.random.default_rng(1).random(168) < 0.3
+    varied = rate_over_groups(lambda rows: float(some[rows].mean()), artists, np.random.default_rng(0), 200)
+    assert varied == over_groups(lambda rows: float(some[rows].mean()), artists, np.random.default_rng(0), 200)
