@@ -130,7 +130,8 @@ def test_command_names_the_policy_that_was_in_force() -> None:
     ruled = plain | {"options": plain["options"] | {"policy": note}}
     assert command(ruled)[-1] == "--policy 'our policy.toml'"
     assert "--policy" not in " ".join(command(plain))
-    assert [row.value for row in build(ruled).reproduce if "policy" in row.name] == ["ab" * 32]
+    told = [row.value for row in build(ruled).reproduce if "policy" in row.name]
+    assert told == ["ab" * 32, "It blocks this file. "]
 
 
 def test_command_is_quoted_and_visible() -> None:
