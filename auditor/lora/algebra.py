@@ -177,7 +177,8 @@ def effective_rank(singular_values: Array) -> float:
     total = float(energy.sum())
     if total <= 0:
         return 0.0
-    share = energy[energy > 0] / total
+    share = energy / total
+    share = share[share > 0]
     return float(np.exp(-np.sum(share * np.log(share))))
 
 

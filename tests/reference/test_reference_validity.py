@@ -85,7 +85,7 @@ def test_figures_are_shares_inside_their_intervals(card: dict[str, Any]) -> None
         for key, figure in figures.items():
             assert 0 <= figure["low"] <= figure["high"] <= 1, (name, key)
             assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9, (name, key)
-            of = len(OUTSIDERS) if "outside" in name else 1 if "random" in name else mini_set.COUNT
+            of = len(OUTSIDERS) if "outside" in name else 40 if "random" in name else mini_set.COUNT
             assert figure["of"] == of, name
     outside = {"false_attribution", "false_attribution_at_02"}
     for name in ("artists outside the set", "random weights, no training"):

@@ -95,7 +95,7 @@ def test_a_model_is_read_by_path(tmp_path: Path) -> None:
             load_model(tmp_path / name)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 def test_torchscript_models_run(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.jit.script(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2))).save(str(tmp_path / "m.pt"))
