@@ -161,7 +161,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
     statistic = float(lead(scores[None])[0])
     adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
-    ratio = view.calibration.log10_lr(scores, statistic)
+    ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, vector)
     order = np.argsort(-scores, kind="stable")
@@ -174,9 +174,9 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
             rank=rank,
             p=float(adjusted[a]),
             p_exclusion=float(excluded[a]),
-            log10_lr=float(ratio[a]),
-            lr_bound=view.calibration.limit_of(float(ratio[a])),
-            verbal=verbal(float(ratio[a])),
+            log10_lr=ratio if rank == 1 else None,
+            lr_bound=view.calibration.limit_of(ratio) if rank == 1 else None,
+            verbal=verbal(ratio) if rank == 1 else None,
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
         )

@@ -109,6 +109,7 @@ class ArtistScore:
     p_exclusion: float
     """H0: the suspect is of this artist; small = excluded."""
     log10_lr: float | None
+    """Of the first artist; None for all others: nothing is said for or against them."""
     lr_bound: float | None
     verbal: str | None
     nearest_reference: str

@@ -26,7 +26,8 @@ from auditor.embedding.backend import (
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
 from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns, write_arrays
-from auditor.statistics.ranked import SILENT, RankedCalibration, RankedTrials, fit_ranked, without_best
+from auditor.statistics.likelihood import LogisticCalibration
+from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
 
 Floats = NDArray[np.float64]
 SETTINGS = Settings()
@@ -117,16 +118,14 @@ def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
     return cosine
 
 
-def ratios_of(view: View, alone: Floats) -> RankedCalibration:
+def ratios_of(view: View, alone: Floats) -> LogisticCalibration:
     """Likelihood ratios of a view.  H1 counts files on other works of the artist and on the very works that references
     were trained on in equal parts; alone: cosines of the latter.  H2: files of artists outside the set."""
     kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
-    own = np.concatenate([scores[np.arange(len(scores)), view.artist] for scores in kinds])
     artist = np.tile(view.artist, len(kinds))
     first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
-    inside = np.concatenate([lead(scores) for scores in kinds])
-    outside, behind = np.tile(view.null_statistic, len(kinds)), np.tile(without_best(view.null_scores), (len(kinds), 1))
-    return fit_ranked(RankedTrials(own, first, inside, outside, behind, artist), view.null.shape[1])
+    inside, outside = np.concatenate([lead(scores) for scores in kinds]), np.tile(view.null_statistic, len(kinds))
+    return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:

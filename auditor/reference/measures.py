@@ -34,7 +34,7 @@ from auditor.statistics.metrics import (
     rate_over_groups,
     silhouette,
 )
-from auditor.statistics.ranked import RankedTrials, disjoint_ratios, without_best
+from auditor.statistics.ranked import RankedTrials, disjoint_ratios
 
 ALPHA = 0.05
 STRICT = 0.02
@@ -100,8 +100,7 @@ def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: 
     ratio comes from a calibration that saw no trial of its artist.
     """
     t = pooled.trials
-    behind = without_best(t.other_scores)
-    trials = RankedTrials(t.own_score, t.own_rank == 1, t.genuine, t.impostor, behind, pooled.name)
+    trials = RankedTrials(t.own_rank == 1, t.genuine, t.impostor, pooled.name)
     same, different = disjoint_ratios(trials)
 
     def cost(of: Callable[..., float]) -> dict[str, Any]:

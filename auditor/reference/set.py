@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
-from auditor.statistics.ranked import RankedCalibration
+from auditor.statistics.likelihood import LogisticCalibration
 
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
@@ -62,7 +62,7 @@ class View:
     """(n, C) cosines with the own artist left out of the fit; own column NaN."""
     genuine: Floats
     """(n, C) cosines with the own part (half of the works) left out of the fit."""
-    calibration: RankedCalibration
+    calibration: LogisticCalibration
     parts: dict[str, Floats]
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
@@ -280,7 +280,7 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[An
         arrays[f"{name}/artist"].astype(np.intp),
         get("null"),
         get("genuine"),
-        RankedCalibration.of_stored(spec["calibration"]),
+        LogisticCalibration(*spec["calibration"]),
         {part: get(f"part/{part}") for part in spec["parts"]},
     )
 
@@ -329,7 +329,7 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "modules": view.bases.paths,
         "kinds": list(view.bases.kinds),
         "parts": sorted(view.parts),
-        "calibration": view.calibration.stored(),
+        "calibration": list(astuple(view.calibration)),
     }
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
     half |= {"mean": view.projection.mean, "scale": view.projection.scale, "points": view.points}

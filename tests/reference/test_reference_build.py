@@ -61,8 +61,7 @@ def test_views_are_fitted_on_complete_references(set_folder: Path) -> None:
         assert np.isnan(view.null[own]).all()
         assert np.isnan(view.null).sum() == mini_set.TOTAL
         assert np.isfinite(view.genuine).all()
-        for curve in (view.calibration.first, view.calibration.behind):
-            assert curve.bound == pytest.approx(np.log10(mini_set.COUNT))
+        assert view.calibration.bound == pytest.approx(np.log10(mini_set.COUNT))
 
 
 def test_what_is_stored_in_half_precision_still_puts_a_reference_where_it_was(
@@ -81,7 +80,7 @@ def test_held_out_scores_tell_artists_apart(set_folder: Path) -> None:
     for name in ("all", "attention"):
         view = ReferenceSet.load(set_folder).views[name]
         assert np.mean(view.genuine_scores > view.null_statistic) > 0.8
-        assert view.calibration.first.slope > 0
+        assert view.calibration.slope > 0
 
 
 def test_the_same_files_give_the_same_set(lora_folder: Path, set_folder: Path, tmp_path: Path) -> None:
