@@ -63,6 +63,11 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
+def statistic_of(scores: Floats) -> float:
+    """The open-set statistic of one file from its scores (C,), see `lead`."""
+    return float(lead(scores[None])[0])
+
+
 def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
@@ -71,7 +76,7 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     artists, if given, go into the result, so that readers can compute p again from it.
     """
     scores = scores_of(view, point)
-    observed = float(lead(scores[None])[0])
+    observed = statistic_of(scores)
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
     groups = len(distinct(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
@@ -159,7 +164,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
-    statistic = float(lead(scores[None])[0])
+    statistic = statistic_of(scores)
     adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
@@ -338,12 +343,11 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         scores = view.normaliser(cosine)[0]
-        statistic = float(lead(scores[None])[0])
-        return int(np.argmax(scores)), float(conformal_p(statistic, view.null_statistic, view.artist)[0])
+        return int(np.argmax(scores)), float(conformal_p(statistic_of(scores), view.null_statistic, view.artist)[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
     normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
     scores = normaliser(taken_out(cosine, gram, found)[:, left])[0]
-    return int(left[np.argmax(scores)]), float(null(lead(scores[None])[0])[0])
+    return int(left[np.argmax(scores)]), float(null(statistic_of(scores))[0])
 
 
 def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Normaliser, ConformalNull]:

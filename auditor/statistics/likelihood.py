@@ -6,7 +6,7 @@ Every function takes optional weights of the trials, so that artists, not files,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,19 +52,6 @@ class LogisticCalibration:
         """The bound on the side of a ratio, as a positive number."""
         low, high = self.limits
         return high if log10_lr > 0 else -low
-
-    def within_experience(
-        self,
-        same: ArrayLike,
-        different: ArrayLike,
-        sources: int,
-        weight_same: ArrayLike = 1.0,
-        weight_different: ArrayLike = 1.0,
-    ) -> LogisticCalibration:
-        """This calibration, bounded also by what it would have cost on these scores; see `elub`."""
-        ratios = self.log10_lr(same), self.log10_lr(different)
-        low, high = elub(*ratios, sources, weight_same, weight_different)
-        return replace(self, lowest=low, highest=high)
 
 
 def fit_logistic(

@@ -132,7 +132,7 @@ def test_likelihood_ratios_of_fresh_files_point_the_right_way(judged: Judged) ->
 
     own, other = ratios(judged.world.files(judged.styles)), ratios(judged.world.files(judged.world.artists(40)))
     assert np.median(own) > 0.5
-    assert np.median(other) < -0.3
+    assert np.median(other) < -0.5
     assert np.mean(10**other) < 1.2  # whoever comes first for a stranger: no support on average
     assert np.abs(other).max() <= np.log10(ARTISTS)
     # an LR of 10 or more in favour is reached by fewer than 1 in 10 of the others (Markov; here with room)

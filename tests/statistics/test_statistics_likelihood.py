@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -207,7 +208,8 @@ def test_misleading_ratios_tighten_the_bounds() -> None:
 def test_a_calibration_is_bounded_by_what_its_own_trials_bear_out() -> None:
     same, different = gaussians(1.0, 300, 300)
     plain = fit_logistic(same, different, 300)
-    bounded = plain.within_experience(same, different, 300)
+    lowest, highest = elub(plain.log10_lr(same), plain.log10_lr(different), 300)
+    bounded = replace(plain, lowest=lowest, highest=highest)
     low, high = bounded.limits
     assert -plain.bound <= low <= 0 <= high < plain.bound
     assert bounded.log10_lr([-99, 99]).tolist() == [low, high]
