@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from auditor.embedding.backend import (
     Floats,
     Labels,
-    Normaliser,
+    Prominence,
     artist_weights,
     centroids,
     cosines,
     distinct,
-    fit_normaliser,
-    impostor_scores,
-    lead,
+    fit_prominence,
+    impostor_prominence,
     t_norm,
     unit,
 )
@@ -63,20 +62,15 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
-def statistic_of(scores: Floats) -> float:
-    """The open-set statistic of one file from its scores (C,), see `lead`."""
-    return float(lead(scores[None])[0])
-
-
 def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
-    left out of the whole fit.  Statistic: the lead of the best normalised score over the next (`lead`).  `names` of the
+    left out of the whole fit.  Statistic: how much the first artist stands out (`Prominence`).  `names` of the
     artists, if given, go into the result, so that readers can compute p again from it.
     """
-    scores = scores_of(view, point)
-    observed = statistic_of(scores)
+    scores, (parts,) = scores_of(view, point), view.prominence.parts(cosines(point, view.centres))
+    observed = float(parts.max())
     p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
     groups = len(distinct(view.artist))
     null = [round(float(v), 5) for v in view.null_statistic]
@@ -84,7 +78,7 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     owners = [int(a) for a in view.artist] if names else []
     member, unmatched = float(member_p(view, scores.max())[0]), outsiders_no_match(view, alpha)
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
-    return OpenSet(*figures, limit, list(names), owners)
+    return OpenSet(*figures, limit, list(names), owners, float(parts[0]), float(parts[1]))
 
 
 def member_p(view: View, best: ArrayLike) -> Floats:
@@ -164,7 +158,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
-    statistic = statistic_of(scores)
+    statistic = float(view.prominence(cosines(point, view.centres))[0])
     adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
@@ -342,19 +336,19 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     yet this is the open-set test.
     """
     if not found:
-        scores = view.normaliser(cosine)[0]
-        return int(np.argmax(scores)), float(conformal_p(statistic_of(scores), view.null_statistic, view.artist)[0])
+        best = np.argmax(view.normaliser(cosine)[0])
+        return int(best), float(conformal_p(view.prominence(cosine), view.null_statistic, view.artist)[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
-    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
-    scores = normaliser(taken_out(cosine, gram, found)[:, left])[0]
-    return int(left[np.argmax(scores)]), float(null(statistic_of(scores))[0])
+    prominence, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
+    rest = taken_out(cosine, gram, found)[:, left]
+    return int(left[np.argmax(prominence.normaliser(rest)[0])]), float(null(prominence(rest)[0])[0])
 
 
-def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Normaliser, ConformalNull]:
+def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Prominence, ConformalNull]:
     """How references of the artists `left` score without the directions `found`: the null of `strongest_left`."""
     rows = np.isin(view.artist, left)
     null, artist = taken_out(view.null[rows], gram, found)[:, left], np.searchsorted(left, view.artist[rows])
-    return fit_normaliser(null, artist), ConformalNull.of(lead(impostor_scores(null, artist)), artist)
+    return fit_prominence(null, artist), ConformalNull.of(impostor_prominence(null, artist), artist)
 
 
 def strengths(view: View, point: Floats, found: list[int]) -> Floats:

@@ -260,11 +260,10 @@ NEXT = 3
 
 
 def lead(scores: Floats) -> Floats:
-    """The open-set statistic (n,): how far the best of each row (n, C) stands above the mean of the next three.
+    """How far the best of each row (n, C) stands above the mean of the next three, (n,): a part of `Prominence`.
 
-    A file that lies close to many is nobody's; one artist standing out is what training on its works leaves (measured
-    in docs/decisions/0026).  NaN columns are left out; with C < 5 there are C - 2 next ones, so that a row with one
-    artist left out has as many.
+    A file that lies close to many is nobody's; one artist standing out is what training on its works leaves.  NaN
+    columns are left out; with C < 5 there are C - 2 next ones, so that a row with one artist left out has as many.
     """
     after = max(0, min(NEXT, scores.shape[1] - 2))
     known = np.where(np.isnan(scores), -np.inf, scores)
@@ -315,3 +314,68 @@ def impostor_scores(null: Floats, artist: Labels) -> Floats:
         normaliser = normaliser_of(filled[~own], seen[~own], artist[~own])
         result[own] = (scores[own] - normaliser.centre) / normaliser.spread
     return result
+
+
+def measures(scores: Floats, cosine: Floats) -> Floats:
+    """What singles out the first artist of scores (n, C), (n, 2): its lead, and its cosine, of (n, C) with all."""
+    first = np.nanargmax(scores, axis=1)
+    return np.stack([lead(scores), cosine[np.arange(len(cosine)), first]], axis=1)
+
+
+CLOSENESS = 1.4
+"""How much closeness counts beside the lead (chosen on suspects of the default set, docs/decisions/0027)."""
+
+
+@dataclass(frozen=True)
+class Prominence:
+    """The open-set statistic of files: how much the first artist stands out, in spreads of what strangers' files show.
+
+    The larger of two measures (docs/decisions/0027): the first artist's lead over the next, which files of other
+    works have, and its plain closeness, which files of the very works have even where neighbours are close as well.
+    """
+
+    normaliser: Normaliser
+    centre: Floats
+    """(2,) median of the impostors' `measures`, artists weighing equally."""
+    spread: Floats
+    """(2,) distance between their quartiles; that of closeness divided by `CLOSENESS`."""
+
+    def parts(self, cosine: Floats) -> Floats:
+        """Lead and closeness (n, 2) of files with cosines (n, C), in spreads of the impostors'."""
+        return np.asarray((measures(self.normaliser(cosine), cosine) - self.centre) / self.spread)
+
+    def __call__(self, cosine: Floats) -> Floats:
+        """The statistic (n,) of files with cosines (n, C)."""
+        return np.asarray(self.parts(cosine).max(axis=1))
+
+
+def fit_prominence(null: Floats, artist: Labels) -> Prominence:
+    """From the leave-artist-out cosines (N, C)."""
+    centre, spread = quartiles(measures(impostor_scores(null, artist), null), artist, np.ones(len(null), bool))
+    return Prominence(fit_normaliser(null, artist), centre, spread)
+
+
+def impostor_prominence(null: Floats, artist: Labels) -> Floats:
+    """The statistic (N,) of the leave-artist-out cosines (N, C), each by a yardstick that has not seen its artist.
+
+    This is what `Prominence` says of strangers: the null of the open-set test.
+    """
+    seen = measures(impostor_scores(null, artist), null)
+    result = np.empty(len(seen))
+    for a in distinct(artist):
+        centre, spread = quartiles(seen, artist, artist != a)
+        result[artist == a] = ((seen[artist == a] - centre) / spread).max(axis=1)
+    return result
+
+
+def quartiles(values: Floats, artist: Labels, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Median of the kept rows of `measures` (N, 2), and the spread that they are counted in; artists weigh equally.
+
+    Quartiles, since a mean and a standard deviation would follow the few strangers that have a twin in the set.
+    """
+    weight = artist_weights(artist, kept)
+    order = np.argsort(values, axis=0)
+    below = np.cumsum(weight[order], axis=0) - weight[order] / 2
+    ranked = np.take_along_axis(values, order, axis=0)
+    found = np.stack([np.interp((0.25, 0.5, 0.75), below[:, k], ranked[:, k]) for k in range(values.shape[1])])
+    return found[:, 1], np.maximum(found[:, 2] - found[:, 0], 1e-12) / (1.0, CLOSENESS)

@@ -20,7 +20,6 @@ from auditor.embedding.backend import (
     Settings,
     fit,
     in_steps,
-    lead,
     leave_out,
 )
 from auditor.embedding.features import Bases, half
@@ -124,7 +123,8 @@ def ratios_of(view: View, alone: Floats) -> LogisticCalibration:
     kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
     artist = np.tile(view.artist, len(kinds))
     first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
-    inside, outside = np.concatenate([lead(scores) for scores in kinds]), np.tile(view.null_statistic, len(kinds))
+    inside = np.concatenate([view.prominence(cosine) for cosine in (view.genuine, alone)])
+    outside = np.tile(view.null_statistic, len(kinds))
     return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
 
 

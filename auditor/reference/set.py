@@ -26,10 +26,12 @@ from auditor.embedding.backend import (
     Labels,
     Normaliser,
     Projection,
+    Prominence,
     centroids,
     fit_normaliser,
+    fit_prominence,
+    impostor_prominence,
     impostor_scores,
-    lead,
     unit,
 )
 from auditor.embedding.features import Bases, sketch_bases
@@ -82,9 +84,14 @@ class View:
         return impostor_scores(self.null, self.artist)
 
     @cached_property
+    def prominence(self) -> Prominence:
+        """The open-set statistic of files from their cosines with the artists."""
+        return fit_prominence(self.null, self.artist)
+
+    @cached_property
     def null_statistic(self) -> Floats:
-        """The lead of the best other artist for each reference (n,), see `lead`: the null of the open-set test."""
-        return lead(self.null_scores)
+        """The open-set statistic of each reference (n,), its artist left out: the null of the open-set test."""
+        return impostor_prominence(self.null, self.artist)
 
     @cached_property
     def null_best(self) -> Floats:

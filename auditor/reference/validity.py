@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Settings, lead
+from auditor.embedding.backend import Settings
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_genres
 from auditor.reference.calibrate import SETTINGS
@@ -132,7 +132,7 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     """A view's references as suspects: genuine without their half of the works, impostor without their artist."""
     scores = view.normaliser(view.genuine)
     own = scores[np.arange(len(scores)), view.artist]
-    statistic = lead(scores)
+    statistic = view.prominence(view.genuine)
     trials = Trials(
         artist=view.artist,
         genuine=statistic,

@@ -128,9 +128,10 @@ def null_figure(null: NullView) -> Markup:
 
 
 def null_lead(null: NullView) -> str:
-    """What the figure shows, in words, with the threshold."""
+    """What the figure shows, in words, with the threshold and what the statistic is made of."""
     key = "null.lead" if len(null.values) <= MOST_DOTS else "null.lead.bars"
-    return f"{say(key, beyond=null.beyond, total=len(null.values))} {null.threshold_text}".strip()
+    said = say(key, beyond=null.beyond, total=len(null.values)), null.threshold_text, null.parts
+    return " ".join(text for text in said if text)
 
 
 def _flag(x: float, y: float, floor: float, label: str, class_: str, left: bool | None = None) -> list[Markup]:
@@ -352,14 +353,13 @@ def legend(dots: Sequence[Dot]) -> list[tuple[Markup, str]]:
 # ---------------------------------------------------------------------------------------------- bars
 
 
-def score_scale(rows: Sequence[ArtistRow], threshold: float | None) -> Scale:
+def score_scale(rows: Sequence[ArtistRow]) -> Scale:
     """One scale for the bars of all artists, chosen for `rows`, from zero or below."""
     seen = [0.0, *(r.low for r in rows), *(r.high for r in rows), *(r.value for r in rows)]
-    seen += [] if threshold is None else [threshold]
     return Scale(min(seen), max(seen) or 1.0, 3, 217)
 
 
-def score_bar(row: ArtistRow, scale: Scale, threshold: float | None) -> Markup:
+def score_bar(row: ArtistRow, scale: Scale) -> Markup:
     """An artist's score as a bar from zero, its 90 % range as a line; what lies left of the scale is cut."""
 
     def at(value: float) -> float:
@@ -368,8 +368,6 @@ def score_bar(row: ArtistRow, scale: Scale, threshold: float | None) -> Markup:
     a, b = sorted((at(0.0), at(row.value)))
     kind = "bar first" if row.rank == 1 else "bar"
     marks = [tag("rect", x=a, y=5, width=max(b - a, 0.8), height=12, class_=kind, rx=1.5)]
-    if threshold is not None:
-        marks.append(_line(at(threshold), 0, at(threshold), 22, "threshold"))
     marks += [_line(at(row.low), 11, at(row.high), 11, kind) for kind in ("halo", "whisker")]
     marks += [_line(at(v), 7.5, at(v), 14.5, "whisker") for v in (row.low, row.high) if v >= scale.low]
     label = f"{row.score} ({row.interval})"

@@ -26,15 +26,13 @@ from auditor.report.view import TOP, MapView, build, number, probability
 def render_html(audit: Mapping[str, Any]) -> str:
     """The page of one audit."""
     view = build(audit)
-    threshold = view.null.needed if view.null else None
     return (
         _environment()
         .get_template("audit.html.jinja")
         .render(
             v=view,
             top=TOP,
-            threshold=threshold,
-            scale=figures.score_scale(view.artists[:TOP], threshold) if view.artists else None,
+            scale=figures.score_scale(view.artists[:TOP]) if view.artists else None,
             map_rows=_map_rows(view.map) if view.map else [],
             words=WORDS,
             method=METHOD,

@@ -118,7 +118,7 @@ def _artists(v: View) -> Iterator[Block]:
         return
     yield _heading("h.artists")
     yield Block("quiet", f"{say('artists.lead.table')} {say('col.p.long')}. {say('col.exclusion.long')}.")
-    scale = figures.score_scale(v.artists[:TOP], None)
+    scale = figures.score_scale(v.artists[:TOP])
     yield _artist_table(v.artists[:TOP], scale)
     yield Block("quiet", say("artists.nearest", reference=v.artists[0].nearest, artist=v.artists[0].artist))
     if v.artists[TOP:]:

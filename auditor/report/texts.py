@@ -89,8 +89,6 @@ TEXTS: Final[dict[str, str]] = {
     "h.artists": "Closest artists",
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
-    "artists.lead.threshold": "The thin upright line is the score that the first artist needs for p ≤ {alpha}, the "
-    "others being as they are.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "90 % range: of the score of another LoRA of the same artist. LR: likelihood ratio.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
@@ -114,25 +112,27 @@ TEXTS: Final[dict[str, str]] = {
     "evidence.lr": "LR {lr}",
     # figures
     "h.null": "Against artists outside the set",
-    "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: what "
-    "the lead of the first artist over the next three looks like when the answer is “nobody here”. {beyond} of {total} "
-    "reach the suspect’s lead.",
-    "null.lead.bars": "Each bar counts LoRAs whose own artist was removed from the set before asking who is "
-    "nearest: what the lead of the first artist over the next three looks like when the answer is “nobody here”. "
-    "{beyond} of {total} reach the suspect’s lead.",
-    "null.title": "Lead of the first artist for LoRAs by artists outside the set, with the suspect marked",
-    "null.desc": "{total} leads from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
-    "null.axis": "lead of the first artist over the next three",
+    "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: how far "
+    "the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far as in "
+    "the suspect.",
+    "null.lead.bars": "Each bar counts LoRAs whose own artist was removed from the set before asking who is nearest: "
+    "how far the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far "
+    "as in the suspect.",
+    "null.parts": "Two things are looked at, and the larger counts: the first artist’s lead over the next three, here "
+    "{lead}, and its closeness, here {closeness}; 0 is the strangers’ median, 1 the distance between their quartiles.",
+    "null.title": "How far the first artist stands out in LoRAs by artists outside the set, with the suspect marked",
+    "null.desc": "{total} values from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
+    "null.axis": "how far the first artist stands out",
     "null.suspect": "suspect {value}",
     "null.alpha": "p ≤ {alpha} above {threshold}",
-    "null.threshold": "p ≤ {alpha} asks for a lead above {threshold}.",
-    "null.threshold.about": "p ≤ {alpha} asks for a lead above about {threshold}.",
+    "null.threshold": "p ≤ {alpha} asks for more than {threshold}.",
+    "null.threshold.about": "p ≤ {alpha} asks for more than about {threshold}.",
     "null.artists": "The null rests on the {n} artists below, each of whom counts once however many files there are.",
     "null.all": "All {n} values",
     "h.null.all": "All values behind the p-value",
-    "col.scores": "Lead of another artist",
+    "col.scores": "How far another artist stands out",
     "null.all.lead": "An artist’s LoRAs, scored with a set from which that artist was left out. p = (1 + the sum over "
-    "artists of the share of their values that reach the suspect’s lead) / (artists + 1).",
+    "artists of the share of their values that reach the suspect’s) / (artists + 1).",
     "null.all.cut": "{n} more values are in the JSON document.",
     "map.nearest": "Numbered by score: {list}.",
     "map.tip": "{artist} · {genre} · rank {rank}",
@@ -362,8 +362,9 @@ METHOD: Final[tuple[str, ...]] = (
     "Calibration: layers are weighted by how well they tell artists apart, then whitened within artists; a score is a "
     "cosine with the artist’s mean, normalised by what strangers score.",
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
-    "same figure of every reference when its own artist is left out of the whole fit: how far the first artist’s score "
-    "stands above the mean of the next three. Artists count, not files.",
+    "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
+    "out, by its lead over the mean of the next three or by its cosine, whichever is more, each counted from these "
+    "strangers’ median in distances between their quartiles. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
     "is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
@@ -377,7 +378,11 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Suspect", "the LoRA file under audit."),
     ("Reference", "a LoRA made by the set’s authors from one artist’s works, to compare with."),
     ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
-    ("Lead", "how far the first artist’s score stands above the mean of the next three."),
+    (
+        "Standing out",
+        "the larger of the first artist’s lead over the next three and its closeness; half of the files by strangers "
+        "show less than 0.",
+    ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
     (
         "p of exclusion",

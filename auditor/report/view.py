@@ -106,8 +106,8 @@ class NullView:
     """Null score that a suspect must exceed for p ≤ α; None where the set cannot reach α."""
     threshold_text: str
     """The same in words; empty where there is none."""
-    needed: float | None
-    """Score that the first artist must exceed for p ≤ α, the next ones being as they are."""
+    parts: str
+    """What the statistic is made of, in words; empty where the audit does not tell."""
     beyond: int
     alpha: str
     artists: tuple[str, ...]
@@ -367,7 +367,7 @@ def build(audit: Fields) -> View:
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=rows[:MOST_ROWS],
         artists_cut=max(0, len(rows) - MOST_ROWS),
-        null=_null(opened, [a["score"] for a in audit["artists"]]) if opened else None,
+        null=_null(opened) if opened else None,
         map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
         parts=_parts(audit["artists"]),
         mixture=_mixture(audit["mixture"]),
@@ -562,18 +562,18 @@ def _artist(a: Fields, alpha: float) -> ArtistRow:
     )
 
 
-def _null(opened: Fields, scores: Sequence[float]) -> NullView:
-    """The null, the suspect in it, and the lead that p ≤ α asks for; scores: of the artists."""
+def _null(opened: Fields) -> NullView:
+    """The null, the suspect in it, and what p ≤ α asks for."""
     values = tuple(sorted(opened["null"]))
     limit, alpha = threshold(opened), f"{opened['alpha']:g}"
-    behind = max(scores, default=0.0) - opened["statistic"]
+    parts = {name: number(opened[name]) for name in ("lead", "closeness") if opened.get(name) is not None}
     key = "null.threshold" if opened.get("threshold") is not None else "null.threshold.about"
     return NullView(
         values=values,
         statistic=opened["statistic"],
         threshold=limit,
         threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
-        needed=None if limit is None else limit + behind,
+        parts=say("null.parts", **parts) if len(parts) == 2 else "",
         beyond=sum(v >= opened["statistic"] for v in values),
         alpha=alpha,
         artists=tuple(person(name, 120) for name in opened.get("null_names") or ()),

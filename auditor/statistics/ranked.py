@@ -1,8 +1,7 @@
 """Likelihood ratio for the artist that an audit has put first; nothing is said for or against those behind.
 
-The first artist was looked for among all, so its lead over the next is compared with the lead that *somebody* has over
-the next for files of outside artists; and a file of its own may fail to put it first at all.  With t the open-set
-statistic (the lead),
+The first artist was looked for among all, so how far it stands out is compared with how far *somebody* stands out in
+files of outside artists; and a file of its own may fail to put it first at all.  With t the open-set statistic,
 
     LR(t) = P(own artist comes first) · f(t | own artist first) / f(t | file of an outside artist)
 

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from worlds import columns_of, grams_of
 
 from auditor.embedding.backend import (
+    CLOSENESS,
     STEPS,
     Grams,
     Projection,
@@ -22,10 +23,13 @@ from auditor.embedding.backend import (
     cosines,
     fit,
     fit_normaliser,
+    fit_prominence,
+    impostor_prominence,
     impostor_scores,
     in_steps,
     lead,
     leave_out,
+    measures,
     t_norm,
     unit,
 )
@@ -408,3 +412,59 @@ def test_the_lead_follows_the_first_alone_and_no_common_shift(scores: np.ndarray
     raised = scores.copy()
     raised[0, scores[0].argmax()] += more
     assert lead(raised)[0] == pytest.approx(plain + more, abs=1e-9)
+
+
+def strangers(artists: int = 9, files: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Leave-artist-out cosines of a set, own columns NaN, and the files' artists."""
+    artist = np.repeat(np.arange(artists), files)
+    null = np.random.default_rng(4).normal(0, 0.1, (len(artist), artists))
+    null[np.arange(len(artist)), artist] = np.nan
+    return null, artist
+
+
+def test_standing_out_is_by_the_lead_or_by_closeness() -> None:
+    """A faint file near one artist leads; one that is near to several is close: either counts, neither hides."""
+    yardstick = fit_prominence(*strangers())
+    usual = np.linspace(-0.15, 0.15, 9)
+    one, several = usual / 10, usual.copy()
+    one[0], several[:4] = 0.2, 0.6
+    several[0] += 0.02
+    for file, part in ((one, 0), (several, 1)):
+        parts, statistic = yardstick.parts(file[None])[0], yardstick(file[None])[0]
+        assert statistic == parts.max() == parts[part]
+        assert statistic > 2 > yardstick(usual[None])[0]
+        assert parts[1 - part] < 1
+
+
+def test_what_a_stranger_is_measured_with_has_not_seen_its_artist() -> None:
+    null, artist = strangers()
+    null[artist == 2, 5] += 2.0  # files of artist 2 all look like artist 5
+    seen = impostor_prominence(null, artist)
+    rows, both = artist == 2, measures(impostor_scores(null, artist), null)
+    low, middle, high = np.quantile(both[~rows], (0.25, 0.5, 0.75), axis=0, method="hazen")
+    expected = (both[rows] - middle) / (high - low) * (1, CLOSENESS)
+    np.testing.assert_allclose(seen[rows], expected.max(1))
+    assert seen[rows].min() > 5 > seen[~rows].max()
+
+
+def test_the_closeness_that_counts_is_of_the_artist_that_is_named() -> None:
+    """An artist whom every stranger resembles may be nearer than the first by normalised score; it lends nothing."""
+    null, artist = strangers()
+    null[:, 3] += 0.5
+    yardstick = fit_prominence(null, artist)
+    file = np.zeros((1, 9))
+    file[0, 3], file[0, 7] = 0.5, 0.3
+    assert yardstick.normaliser(file)[0].argmax() == 7
+    closer = file.copy()
+    closer[0, 3] += 0.01
+    change = (measures(yardstick.normaliser(closer), closer) - measures(yardstick.normaliser(file), file))[0]
+    assert change[1] == 0
+    assert measures(yardstick.normaliser(file), file)[0, 1] == 0.3
+
+
+@given(st.permutations(range(9)))
+def test_the_order_of_artists_changes_no_statistic(order: list[int]) -> None:
+    null, artist = strangers()
+    place = np.argsort(order)
+    turned = impostor_prominence(null[:, order], place[artist])
+    np.testing.assert_allclose(turned, impostor_prominence(null, artist), rtol=1e-9)

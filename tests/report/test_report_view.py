@@ -71,11 +71,13 @@ def test_threshold_agrees_with_p() -> None:
 def test_threshold_of_the_audit_itself_comes_first() -> None:
     opened = audit().to_dict()["open_set"]
     assert threshold({**opened, "threshold": 2.5}) == 2.5
-    assert "above 2.50." in build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null.threshold_text  # type: ignore[union-attr]
+    assert (
+        "more than 2.50." in build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null.threshold_text
+    )  # type: ignore[union-attr]
     old = {k: v for k, v in opened.items() if k not in ("threshold", "null_names", "null_owner")}
     view = build({**audit().to_dict(), "open_set": old}).null
     assert view
-    assert "above about" in view.threshold_text
+    assert "more than about" in view.threshold_text
     assert [who for who, _ in view.listing] == [""]
 
 
