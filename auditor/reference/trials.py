@@ -57,6 +57,16 @@ def run_trials(
     x: Floats, columns: Sequence[slice], reference_artist: Labels, suspect_artist: Labels, settings: Settings
 ) -> Trials:
     """Audit every suspect; x (n + m, D) holds the n references first, columns its blocks."""
+    null, inside, without = trial_cosines(x, columns, reference_artist, suspect_artist, settings)
+    return judge(null, reference_artist, inside, without, suspect_artist)
+
+
+def trial_cosines(
+    x: Floats, columns: Sequence[slice], reference_artist: Labels, suspect_artist: Labels, settings: Settings
+) -> tuple[Floats, Floats, Floats]:
+    """Cosines with the artists: of references left out with their artist (n, C), of suspects (m, C) with the whole set,
+    and of suspects with their artist left out (m, C).  NaN for the artist that is left out.  Arguments as `run_trials`.
+    """
     n, m = len(reference_artist), len(suspect_artist)
     artists = int(reference_artist.max()) + 1
     everyone = np.concatenate([reference_artist, suspect_artist])
@@ -72,7 +82,7 @@ def run_trials(
         null[reference_artist == a] = scores[:n][reference_artist == a]
         without[suspect_artist == a] = scores[n:][suspect_artist == a]
     without[suspect_artist < 0] = inside[suspect_artist < 0]
-    return judge(null, reference_artist, inside, without, suspect_artist)
+    return null, inside, without
 
 
 def run_half_out_trials(

@@ -1,0 +1,231 @@
+"""Which statistic tells best that an artist is of the set?  `python benchmarks/openset.py LORAS` prints a table.
+
+One protocol, one embedding, the cosines computed once; what changes from row to row is how a file's cosines with the
+artists become scores, and scores become one figure.  Each statistic's null is the same figure of references whose own
+artist was left out of fit, normalisation and spread.  Found: right artist first and p ≤ .05; in brackets false
+attribution, the suspects' own artist left out.  Decisions 0026 and 0027 rest on this table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from study import Table, add_to_card, printed
+
+from auditor.embedding.backend import (
+    CLOSENESS,
+    Floats,
+    Labels,
+    fit_normaliser,
+    lead,
+    measures,
+    normaliser_of,
+    quartiles,
+    t_norm,
+)
+from auditor.reference.build import DIRECTIONS
+from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
+from auditor.reference.protocol import (
+    Fold,
+    all_modules,
+    complete,
+    embedding_matrix,
+    is_reference,
+    kind_of_recipe,
+    make_fold,
+    read_corpus,
+)
+from auditor.reference.trials import trial_cosines
+from auditor.statistics.conformal import conformal_p
+from auditor.statistics.metrics import auc
+
+ALPHA = 0.05
+NEIGHBOURS = 5  # of CSLS
+
+Scorer = Callable[[Floats], Floats]
+"""Cosines (n, C) → scores (n, C)."""
+Normalisation = Callable[[Floats, Labels], Scorer]
+"""Fitted on the leave-artist-out cosines (N, C) of files by artists (N,)."""
+
+
+def plain(null: Floats, artist: Labels) -> Scorer:
+    """No normalisation."""
+    return lambda cosine: cosine
+
+
+def by_artist(null: Floats, artist: Labels) -> Scorer:
+    """z-norm: each artist's cosines with strangers to mean 0 and spread 1."""
+    fitted = normaliser_of(np.nan_to_num(null), ~np.isnan(null), artist)
+    return lambda cosine: (cosine - fitted.centre) / fitted.spread
+
+
+def by_file(null: Floats, artist: Labels) -> Scorer:
+    """t-norm: each file's cosines to mean 0 and spread 1."""
+    return t_norm
+
+
+def csls(null: Floats, artist: Labels) -> Scorer:
+    """2 cos - mean of the file's five nearest artists - mean of the artist's five nearest strangers."""
+    crowd = np.nanmean(-np.sort(-np.nan_to_num(null, nan=-9), axis=0)[:NEIGHBOURS], axis=0)
+    return lambda cosine: 2 * cosine - nearest(cosine)[:, None] - crowd
+
+
+def nearest(cosine: Floats) -> Floats:
+    """Mean of each row's five largest (n,)."""
+    return np.asarray(-np.sort(-np.nan_to_num(cosine, nan=-9), axis=1)[:, :NEIGHBOURS].mean(1))
+
+
+def ahead(scores: Floats, after: int) -> Floats:
+    """How far the best of each row (n, C) is above the mean of the next `after`."""
+    ranked = -np.sort(-np.nan_to_num(scores, nan=-99), axis=1)
+    return np.asarray(ranked[:, 0] - ranked[:, 1 : 1 + after].mean(1))
+
+
+def best(scores: Floats) -> Floats:
+    """The best of each row."""
+    return np.asarray(np.nanmax(scores, axis=1))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Statistic of null files (N,) and of suspects (n,), and who is first among the suspects' artists (n,)."""
+
+    null: Floats
+    suspects: Floats
+    first: Labels
+
+
+Statistic = Callable[[Floats, Labels, Floats], Judged]
+"""Null cosines (N, C), their artists (N,), suspects' cosines (n, C)."""
+
+
+def of_scores(normalise: Normalisation, reduce: Callable[[Floats], Floats]) -> Statistic:
+    """A figure of scores alone."""
+
+    def judged(null: Floats, artist: Labels, cosine: Floats) -> Judged:
+        seen = np.full_like(null, np.nan)
+        for a in np.unique(artist):
+            own = artist == a
+            seen[own] = normalise(null[~own], artist[~own])(null[own])
+        scores = normalise(null, artist)(cosine)
+        return Judged(reduce(seen), reduce(scores), np.nanargmax(scores, axis=1))
+
+    return judged
+
+
+def of_both(factor: float) -> Statistic:
+    """The larger of lead and closeness, closeness times `factor` (`auditor.embedding.backend.Prominence`)."""
+
+    def judged(null: Floats, artist: Labels, cosine: Floats) -> Judged:
+        weight, result = np.array([1.0, factor / CLOSENESS]), np.empty(len(null))
+        seen, everyone = np.empty((len(null), 2)), np.ones(len(null), bool)
+        for a in np.unique(artist):
+            own = artist == a
+            seen[own] = measures(fit_normaliser(null[~own], artist[~own])(null[own]), null[own])
+        for a in np.unique(artist):
+            centre, spread = quartiles(seen, artist, artist != a)
+            result[artist == a] = ((seen[artist == a] - centre) / spread * weight).max(1)
+        centre, spread = quartiles(seen, artist, everyone)
+        scores = fit_normaliser(null, artist)(cosine)
+        found = ((measures(scores, cosine) - centre) / spread * weight).max(1)
+        return Judged(result, found, np.nanargmax(scores, axis=1))
+
+    return judged
+
+
+STATISTICS: dict[str, Statistic] = {
+    "default: lead or closeness": of_both(CLOSENESS),
+    "lead over the next three": of_scores(fit_normaliser, lead),
+    "lead over the next": of_scores(fit_normaliser, partial(ahead, after=1)),
+    "lead over the next five": of_scores(fit_normaliser, partial(ahead, after=5)),
+    "lead over the next twenty": of_scores(fit_normaliser, partial(ahead, after=20)),
+    "best score": of_scores(fit_normaliser, best),
+    "best score, normalised by artist": of_scores(by_artist, best),
+    "best score, normalised by file": of_scores(by_file, best),
+    "best cosine": of_scores(plain, best),
+    "best by CSLS": of_scores(csls, best),
+    "lead over the next three by CSLS": of_scores(csls, lead),
+    **{f"lead or closeness, factor {f:g}": of_both(f) for f in (0.8, 1.0, 1.25, 1.5, 2.0)},
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One fit's cosines and its suspects."""
+
+    fold: Fold
+    null: Floats
+    inside: Floats
+    without: Floats
+
+
+def asked(fold: Fold, modules: list[str]) -> Asked:
+    """Cosines of a fold's files that adapt all `modules`."""
+    kept = np.array([complete(s, modules) for s in fold.suspects])
+    seen = replace(
+        fold,
+        references=[r for r in fold.references if complete(r, modules)],
+        suspects=[s for s, keep in zip(fold.suspects, kept, strict=True) if keep],
+        works=fold.works[kept],
+        recipe=fold.recipe[kept],
+    )
+    x, columns = embedding_matrix(k=DIRECTIONS)(seen, modules)
+    return Asked(seen, *trial_cosines(x, columns, seen.reference_artist, seen.suspect_artist, SETTINGS))
+
+
+def outcome(statistic: Statistic, trials: list[Asked], works: str, recipe: str) -> tuple[str, float]:
+    """'found (false attribution)' of one kind of suspect, and the AUC."""
+    genuine, impostor, found, wrong = [], [], [], []
+    for one in trials:
+        artist, own = one.fold.reference_artist, one.fold.suspect_artist
+        rows = (one.fold.works == works) & (one.fold.recipe == recipe) & (own >= 0)
+        if not rows.any():
+            continue
+        judged = statistic(one.null, artist, one.inside[rows])
+        genuine.append(judged.suspects)
+        found.append((judged.first == own[rows]) & (conformal_p(judged.suspects, judged.null, artist) <= ALPHA))
+        for a in np.unique(own[rows]):
+            left, others = artist != a, np.arange(one.null.shape[1]) != a
+            relabelled = artist[left] - (artist[left] > a)
+            cosine = one.without[np.ix_(rows & (own == a), others)]
+            alone = statistic(one.null[np.ix_(left, others)], relabelled, cosine)
+            impostor.append(alone.suspects)
+            wrong.append(conformal_p(alone.suspects, alone.null, relabelled) <= ALPHA)
+    shares = np.mean(np.concatenate(found)), np.mean(np.concatenate(wrong))
+    return f"{shares[0]:.2f} ({shares[1]:.2f})", auc(np.concatenate(genuine), np.concatenate(impostor))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("loras", type=Path)
+    parser.add_argument("--card", type=Path, help="card.json to add the table to")
+    given = parser.parse_args()
+    corpus = [one for one in read_corpus(given.loras) if kind_of_recipe(one) != "far"]
+    halves = [make_fold(corpus, half, crossed=True) for half in "ab"]
+    together = [r for r in corpus if is_reference(r)], [s for s in corpus if not is_reference(s)]
+    names, kinds = halves[0].artists, np.array([kind_of_recipe(s) for s in together[1]])
+    whole = Fold(*together, names, np.full(len(kinds), "whole set"), kinds)
+    modules = view_modules(all_modules(corpus), VIEWS["all"])
+    trials = [asked(fold, modules) for fold in (*halves, whole)]
+    rows: Table = []
+    for name, statistic in STATISTICS.items():
+        row: dict[str, str | float] = {"statistic": name}
+        row["other works"], row["AUC"] = outcome(statistic, trials, "other", "other")
+        for works, recipe in (("other", "reference"), ("same", "other"), ("same", "foreign")):
+            row[f"{works} works, {recipe}"] = outcome(statistic, trials, works, recipe)[0]
+        row |= {f"whole set, {r}": outcome(statistic, trials, "whole set", r)[0] for r in ("other", "foreign")}
+        rows.append(row)
+    print(printed(rows))
+    if given.card:
+        note = "Suspects that adapt all layers.  Found at .05, false attribution in brackets."
+        add_to_card(given.card, "open-set statistics", "Open-set statistics, one protocol", note, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Are artists accused who are not in the set?  `python benchmarks/outsiders.py SET LORAS` prints a table.
+
+LORAS holds a folder for each artist, none of whom is in the set.  Every file is audited as users audit it, whole
+set, whole road.  False attribution: p at or below the level, whoever is named; intervals are over artists.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from study import Table, add_to_card, printed
+
+import auditor
+from auditor.reference.set import ReferenceSet
+from auditor.statistics.metrics import rate_over_groups
+
+LEVELS = 0.05, 0.02
+
+
+def p_values(reference: ReferenceSet, loras: Path) -> dict[str, list[tuple[str, float]]]:
+    """(artist, open-set p) of the files by recipe, the last part of a name; files out of scope raise AssertionError."""
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for path in sorted(loras.glob("*/*.safetensors")):
+        opened = auditor.check(path, reference).open_set
+        assert opened is not None, path
+        assert path.parent.name not in reference.artists, path
+        found[path.stem.partition("--suspect-")[2][2:] or "any"].append((path.parent.name, opened.p))
+    return found
+
+
+def share_of(accused: np.ndarray, rows: np.ndarray) -> float:
+    """Share of some files that are accused."""
+    return float(np.mean(accused[rows]))
+
+
+def rows_of(found: dict[str, list[tuple[str, float]]]) -> Table:
+    """One row a recipe and one for all."""
+    rows: Table = []
+    for name, files in [*sorted(found.items()), ("all", list(chain.from_iterable(found.values())))]:
+        artist, p = np.array([a for a, _ in files]), np.array([v for _, v in files])
+        row: dict[str, str | float] = {"recipe": name, "files": len(files), "artists": len(set(artist.tolist()))}
+        for level in LEVELS:
+            share = partial(share_of, p <= level)
+            figure = rate_over_groups(share, artist, np.random.default_rng(0))
+            row[f"p ≤ {level}"] = f"{figure.value:.2f} ({figure.low:.2f}–{figure.high:.2f})"
+        rows.append(row | {"least p": float(p.min()), "median p": float(np.median(p))})
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", type=Path)
+    parser.add_argument("loras", type=Path)
+    parser.add_argument("--card", type=Path, help="card.json to add the table to")
+    given = parser.parse_args()
+    rows = rows_of(p_values(ReferenceSet.load(given.set), given.loras))
+    print(printed(rows))
+    if given.card:
+        title = "Artists of another collection, none in the set"
+        note = "Audited by the whole set. By benchmarks/foreign.py; the base has seen these artists' pictures."
+        add_to_card(given.card, "outsiders", title, note, rows)
+
+
+if __name__ == "__main__":
+    main()
