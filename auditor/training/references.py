@@ -39,6 +39,8 @@ __all__ = ["Job", "Settings", "load_base", "plan", "run", "target_file", "write_
 
 ROOM = 3
 """A gang starts only when the disk has room for this many times its files."""
+POLL = 0.5
+"""Seconds between two looks at what other processes hold."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def work(
     )
     device = torch.device(settings.device) if settings.device else accelerator.device
     if device.type == "cpu":
-        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // workers)))
+        beside = max(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of processes on this machine
+        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // beside)))
     base = load_base(settings.base, device, precision_dtype(accelerator.mixed_precision))
     side = settings.side or base.side
     works = read_works(settings.images, side, settings.output / "cache" / "pictures.jsonl")
@@ -161,6 +164,7 @@ def work(
         Progress(settings.output, jobs, tell if reports and accelerator.is_main_process else silent),
         tell,
         accelerator.autocast,
+        last=accelerator.is_main_process and accelerator.num_processes > 1,
     )
     return factory.run()
 
@@ -188,22 +192,31 @@ class Factory:
     progress: Progress
     tell: Callable[[str], None]
     autocast: Callable[[], Any]
+    last: bool = False
+    """Stay until the other processes have let go of what they train: this one speaks for all, and takes what they drop."""
 
     def run(self) -> dict[str, str]:
         """Until nothing is left; name → reason of what failed."""
         self.failed: dict[str, str] = {}
         self.size, self.ready = self.settings.gang, False
-        while group := self.queue.take(self.size):
-            started = time.time()
-            jobs, members = self.inputs(group)
-            trained = self.train(jobs, members) if jobs else []
-            if trained:
-                self.write(jobs, trained, time.time() - started)
-                self.queue.done(jobs)
-            self.progress.rest()
+        while (group := self.queue.take(self.size)) or (self.last and self.queue.waiting):
+            if group:
+                self.gang(group)
+            else:
+                time.sleep(POLL)
             self.progress.report()
         self.progress.report(force=True)
         return self.failed
+
+    def gang(self, group: list[Job]) -> None:
+        """Train the LoRAs of one gang and write their files."""
+        started = time.time()
+        jobs, members = self.inputs(group)
+        trained = self.train(jobs, members) if jobs else []
+        if trained:
+            self.write(jobs, trained, time.time() - started)
+            self.queue.done(jobs)
+        self.progress.rest()
 
     def inputs(self, group: list[Job]) -> tuple[list[Job], list[Member]]:
         """Jobs whose pictures and texts can be had, with them; the others fail here, each alone."""

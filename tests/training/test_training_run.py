@@ -20,7 +20,9 @@ pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 
+import accelerate  # noqa: E402
 import torch  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from tiny_bases import write_pictures  # noqa: E402
 
 from auditor.errors import TrainingError, UsageError  # noqa: E402
@@ -291,20 +293,44 @@ def test_a_killed_run_resumes_and_keeps_what_was_finished(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["workers", "torchrun"])
+@pytest.mark.parametrize("launcher", ["workers", "accelerate"])
 def test_processes_share_one_queue(tmp_path: Path, base_folder: Bases, art: Path, recipes: str, launcher: str) -> None:
     output = tmp_path / "out"
-    line = command(base_folder("mini"), art, output, recipes, "--gang", "2")
+    line = command(base_folder("mini"), art, output, recipes, "--gang", "2", "--json")
     if launcher == "workers":
         line += ["--workers", "2"]
     else:
-        # What `accelerate launch` runs for several devices; accelerate reads its environment.
-        line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *line[1:]]
+        # The switch names GPUs, but it is what makes accelerate start processes; each then takes its --device.
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+        line = [sys.executable, *launch, *line[1:]]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)  # one document, of the process that ends last
+    assert (report["planned"], report["trained"], report["failed"]) == (8, 8, [])
     trained = [row["name"] for row in events(output, "trained")]
     assert sorted(trained) == sorted(files(output)) == sorted({str(name) for name in trained})
     assert len(trained) == 8
+    run_training(base_folder("mini"), art, tmp_path / "alone", recipes, gang=2)
+    assert_same_updates(output, tmp_path / "alone")
+
+
+def test_the_process_that_speaks_for_all_waits_for_the_others(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, looks = tmp_path / "out", []
+    held = FileLock(output / ".claims" / "artist-1--ref-b-two.lock")
+    Path(held.lock_file).parent.mkdir(parents=True)
+    held.acquire()
+
+    def look(seconds: float) -> None:
+        looks.append(sorted(files(output)))
+        held.release()  # as when the other process dies
+
+    several = type("Several", (accelerate.Accelerator,), {"num_processes": 2})
+    monkeypatch.setattr(accelerate, "Accelerator", several)
+    monkeypatch.setattr(references.time, "sleep", look)
+    assert run_training(base_folder("mini"), art, output, recipes)["trained"] == 8
+    assert [len(names) for names in looks] == [7]
 
 
 def test_a_run_with_failures_ends_with_code_1_and_a_short_message(
