@@ -7,7 +7,6 @@ folder wait for each other instead of computing twice.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from auditor.errors import TrainingError
@@ -23,6 +23,7 @@ from auditor.training.gang import Member
 from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
+from auditor.training.whole import whole_file
 from auditor.training.works import Work, Works
 
 CROPS = 8
@@ -138,12 +139,8 @@ class Cache:
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors so that a reader sees all of them or nothing.  Raises OSError (disk full), leaving nothing."""
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        save_file(tensors, partial)
-        partial.replace(path)
-    except Exception as problem:
-        partial.unlink(missing_ok=True)
-        if type(problem).__name__ == "SafetensorError":  # its own name for an I/O error
+    with whole_file(path) as partial:
+        try:
+            save_file(tensors, partial)
+        except SafetensorError as problem:  # its own name for an I/O error
             raise OSError(str(problem)) from problem
-        raise

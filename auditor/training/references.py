@@ -193,7 +193,7 @@ class Factory:
     tell: Callable[[str], None]
     autocast: Callable[[], Any]
     last: bool = False
-    """Stay until the other processes have let go of what they train: this one speaks for all, and takes what they drop."""
+    """It speaks for all processes: it stays until the others let go of what they train, and takes what they drop."""
 
     def run(self) -> dict[str, str]:
         """Until nothing is left; name → reason of what failed."""

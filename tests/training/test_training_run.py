@@ -28,7 +28,7 @@ from tiny_bases import write_pictures  # noqa: E402
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import find_base, references, train  # noqa: E402
+from auditor.training import find_base, references, too_few, train  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
 from auditor.training.log import read_lines  # noqa: E402
 from auditor.training.plan import read_plan  # noqa: E402
@@ -238,6 +238,16 @@ def test_bases_are_found_by_path_and_name_and_unknown_ones_are_refused(tmp_path:
     (tmp_path / "odd" / "transformer" / "config.json").write_text('{"_class_name": "Other"}')
     with pytest.raises(TrainingError, match="Other"):
         references.load_base(tmp_path / "odd")
+
+
+def test_small_folders_are_remarked_in_few_lines_however_many_artists() -> None:
+    few, enough = [f"few-{k:02}" for k in range(30) for _ in range(15)], ["enough"] * 16
+    (remark,) = too_few(few + enough)
+    assert remark == "fewer than 16 pictures, so that halves are small: " + ", ".join(few[:120:15]) + " and 22 more"
+    assert too_few(enough) == [
+        "1 artists: a reference set needs at least 3",
+        "1 artists: a set's validity card needs at least 10",
+    ]
 
 
 def command(base: Path, art: Path, output: Path, recipes: str, *more: str) -> list[str]:

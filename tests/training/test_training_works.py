@@ -103,7 +103,8 @@ def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path)
     save(tmp_path / "x" / "1.png", coloured(1))
     save(tmp_path / "y" / "2.png", coloured(1))
     works = read_works(tmp_path, 96)
-    assert any("x: 1 pictures are smaller than 96 px" in remark for remark in works.remarks)
+    assert "2 pictures are smaller than 96 px and are enlarged: x 1, y 1" in works.remarks
+    assert not any("smaller than" in remark for remark in read_works(tmp_path, 80).remarks)
     assert any("x/1.png and y/2.png" in remark for remark in works.remarks)
 
 
