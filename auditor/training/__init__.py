@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import UsageError
+from auditor.errors import TrainingError, UsageError
 from auditor.sources.hub import SCHEME
 from auditor.training.hub import base_from_hub, stay_offline
 
@@ -84,10 +84,16 @@ def train(
         return estimate(settings, jobs, wanted, workers)
     state = PartialState(cpu=device == "cpu")
     say = progress if state.is_main_process else references.silent
-    output.mkdir(parents=True, exist_ok=True)
-    # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
-    with FileLock(output / ".plan.lock"):
-        jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
+        with FileLock(output / ".plan.lock"):
+            jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    except OSError as problem:  # pictures that cannot be read do not come here
+        raise TrainingError(
+            f"Nothing can be planned in {output}: {problem.strerror or problem}.",
+            advice="Make room, or give a folder that can be written to, and run the same command again.",
+        ) from problem
     before = sum(target_file(output, job).is_file() for job in jobs)
     say(f"{len(jobs)} LoRAs planned, {before} already there")
     by_name = {recipe.name: recipe for recipe in wanted}

@@ -7,6 +7,7 @@ folder wait for each other instead of computing twice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -143,4 +144,5 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
         try:
             save_file(tensors, partial)
         except SafetensorError as problem:  # its own name for an I/O error
-            raise OSError(str(problem)) from problem
+            said = re.sub(r".*I/O error: | \(os error \d+\)", "", str(problem))
+            raise OSError(f"the cache {path.name} could not be written: {said}") from problem

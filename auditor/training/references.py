@@ -175,6 +175,11 @@ def default_precision(device: str | None) -> str:
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
 
 
+def mebibytes(count: int) -> str:
+    """'12.3 MiB'."""
+    return f"{count / 2**20:.1f} MiB"
+
+
 def precision_dtype(precision: str) -> torch.dtype:
     """The frozen base's type; the adapters are always kept in float32."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
@@ -211,7 +216,7 @@ class Factory:
     def gang(self, group: list[Job]) -> None:
         """Train the LoRAs of one gang and write their files."""
         started = time.time()
-        jobs, members = self.inputs(group)
+        jobs, members = self.inputs(group) if self.has_room(group) else ([], [])
         trained = self.train(jobs, members) if jobs else []
         if trained:
             self.write(jobs, trained, time.time() - started)
@@ -233,7 +238,6 @@ class Factory:
     def train(self, jobs: list[Job], members: list[Member]) -> list[Trained]:
         """A gang's LoRAs; empty if it was put back (out of memory), or if all of it failed."""
         try:
-            self.check_room(jobs)
             self.prepare_model()
             return train_gang(self.base, members, autocast=self.autocast, each_step=partial(self.step, jobs))
         except (AuditorError, OSError) as problem:
@@ -281,14 +285,19 @@ class Factory:
         self.queue.put_back(group)
         return []
 
-    def check_room(self, group: list[Job]) -> None:
-        """Raises OSError when the disk cannot hold the gang's files."""
+    def has_room(self, group: list[Job]) -> bool:
+        """Whether the disk can hold the gang's files; if not, its LoRAs fail here, before anything is computed."""
         widest = max(self.recipes[job.recipe].rank for job in group)
         parameters = sum(p.shape[0] + math.prod(p.shape[1:]) for p in self.base.model.parameters() if p.ndim > 1)
         needed = ROOM * len(group) * 2 * widest * parameters
         free = shutil.disk_usage(self.settings.output).free
-        if free < needed:
-            raise OSError(f"the disk is full: {free >> 20} MiB free, {needed >> 20} MiB wanted for {len(group)} LoRAs")
+        if free >= needed:
+            return True
+        wanted = f"{mebibytes(needed)} wanted for {len(group)} LoRAs"
+        for job in group:
+            self.fail(job, f"the disk is full: {mebibytes(free)} free, {wanted}")
+        self.queue.done(group)
+        return False
 
     def write(self, group: list[Job], trained: list[Trained], seconds: float) -> None:
         """Files and log lines of a gang; a file that cannot be written fails alone."""

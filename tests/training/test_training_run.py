@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from tiny_bases import write_pictures  # noqa: E402
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import find_base, references, too_few, train  # noqa: E402
+from auditor.training import export, find_base, log, references, too_few, train, whole, works  # noqa: E402
+from auditor.training import plan as planning  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
 from auditor.training.log import read_lines  # noqa: E402
 from auditor.training.plan import read_plan  # noqa: E402
@@ -187,6 +189,47 @@ def test_a_full_disk_is_said_before_anything_is_trained(
     assert done["trained"] == 0
     assert len(done["failed"]) == 8  # type: ignore[arg-type]
     assert all("disk is full" in reason for _, reason in done["failed"])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("full", ["plan.json", "pictures.jsonl", "texts-", "views-", ".safetensors", "log.jsonl"])
+def test_no_room_for_any_file_is_told_and_leaves_nothing_half_written(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """A disk without room for one of the files that a run writes, whichever it is; then room again."""
+    output = tmp_path / "out"
+
+    def no_room(name: str) -> None:
+        if full in name:
+            raise OSError(28, "No space left on device")
+
+    real_whole, real_append = whole.whole_file, log.append_line
+
+    @contextmanager
+    def whole_file(path: Path) -> Iterator[Path]:
+        with real_whole(path) as partial:
+            yield partial
+            no_room(path.name)
+
+    def append_line(path: Path, row: dict[str, object]) -> None:
+        no_room(path.name)
+        real_append(path, row)
+
+    for module in (planning, caching, export):
+        monkeypatch.setattr(module, "whole_file", whole_file)
+    for module in (works, references):
+        monkeypatch.setattr(module, "append_line", append_line)
+    if full in ("plan.json", "pictures.jsonl"):
+        with pytest.raises(TrainingError, match="No space left"):
+            run_training(base_folder("mini"), art, output, recipes)
+    else:
+        done = run_training(base_folder("mini"), art, output, recipes)
+        assert all("No space left" in reason for _, reason in done["failed"])  # type: ignore[attr-defined]
+        assert (done["trained"], len(done["failed"])) == ((8, 0) if full == "log.jsonl" else (0, 8))  # type: ignore[arg-type]
+    assert not list(output.rglob("*.part"))
+    monkeypatch.undo()
+    monkeypatch.setenv("AUDIT_TRAIN_THREADS", "1")
+    run_training(base_folder("mini"), art, output, recipes)
+    assert len(files(output)) == 8
 
 
 def test_out_of_memory_is_answered_by_smaller_gangs(
