@@ -92,7 +92,7 @@ class Cache:
 
     def stored(self, name: str, make: Callable[[], Tensors]) -> Tensors:
         """The tensors of a cached file, made if there is none."""
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{name}.tensors"  # of safetensors' format, but none of the folder's LoRAs
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):

@@ -113,6 +113,8 @@ def test_gangs_of_any_size_and_a_second_run_give_the_same_files(
 ) -> None:
     done = run_training(base_folder("mini"), art, tmp_path / "a", recipes, gang=8)
     assert (done["planned"], done["trained"], done["kept"], done["failed"]) == (8, 8, 0, [])
+    lie_there = {path.stem for path in (tmp_path / "a").rglob("*.safetensors")}
+    assert lie_there == set(files(tmp_path / "a")), "what is no LoRA would be audited as one"
     run_training(base_folder("mini"), art, tmp_path / "b", recipes, gang=3)
     assert_same_updates(tmp_path / "a", tmp_path / "b")
     before = files(tmp_path / "a")
