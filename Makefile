@@ -52,7 +52,7 @@ reference-set: .venv-train/.ready
 	.venv-train/bin/audit refs import $(BUILD)/loras -o reference_sets/default
 	.venv-train/bin/audit refs calibrate reference_sets/default
 	.venv-train/bin/python benchmarks/foreign.py --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras
-	.venv-train/bin/audit refs evaluate reference_sets/default --loras $(BUILD)/loras
+	.venv-train/bin/audit refs evaluate reference_sets/default --loras $(BUILD)/loras --thorough
 
 clean:
 	rm -rf .venv .venv-test .venv-train out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ text states, the same process.  Random weights: no hub is needed, and speed does
 
 Columns: seconds a step (on a CPU processor time, so that a busy machine changes little); a step's time in those of the
 gang of one in the same table (above its size, the gang loses); LoRAs an hour at `--lora-steps` steps each; how many
-times one at a time; peak memory; model FLOPs a second (forward, and backward to the
+times one at a time; peak memory (of a GPU); model FLOPs a second (forward, and backward to the
 activations and the adapters) and their share of the rate that large bf16 (on a CPU: float32) matrix products reach.
 """
 
@@ -225,9 +225,10 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     for row in (first, *gangs):
         hourly = 3600 * row.loras / row.seconds / options.lora_steps
         times, speed = row.loras / row.seconds * first.seconds, row.flops / row.seconds
+        memory = f"{row.bytes / 2**30:.1f}" if row.bytes else "–"
         print(
             f"{row.name:22}{row.seconds:10.4f}{row.seconds / single:10.2f}"
-            f"{hourly:10.2f}{times:7.2f}{row.bytes / 2**30:7.1f}{speed / 1e12:10.3g}{speed / rate:16.1%}",
+            f"{hourly:10.2f}{times:7.2f}{memory:>7}{speed / 1e12:10.3g}{speed / rate:16.1%}",
             flush=True,
         )
         rows.append({"batch": batch, "times": times, "lorasPerHour": hourly, "mfu": speed / rate} | vars(row))

@@ -45,7 +45,8 @@ def show(name: Name, as_json: Json = False) -> None:
     """Show what a reference set holds: base, features, artists, figures of its validity card."""
     from auditor.reference import describe
 
-    _give(describe(name), as_json)
+    found = describe(name)
+    _give(found if as_json else found | {"modules": len(found["modules"])}, as_json)
 
 
 @refs.command()

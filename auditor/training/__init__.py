@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import UsageError
+from auditor.errors import TrainingError, UsageError
 from auditor.sources.hub import SCHEME
 from auditor.training.hub import base_from_hub, stay_offline
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Pictures of an artist below which halves are small."""
+PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
+"""What accelerate's words mean."""
+NAMED = 8
+"""Artists that one remark names."""
 ARTISTS = {3: "a reference set", 10: "a set's validity card"}
 """How many artists things need, see auditor.reference."""
 
@@ -79,10 +84,16 @@ def train(
         return estimate(settings, jobs, wanted, workers)
     state = PartialState(cpu=device == "cpu")
     say = progress if state.is_main_process else references.silent
-    output.mkdir(parents=True, exist_ok=True)
-    # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
-    with FileLock(output / ".plan.lock"):
-        jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
+        with FileLock(output / ".plan.lock"):
+            jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+    except OSError as problem:  # pictures that cannot be read do not come here
+        raise TrainingError(
+            f"Nothing can be planned in {output}: {problem.strerror or problem}.",
+            advice="Make room, or give a folder that can be written to, and run the same command again.",
+        ) from problem
     before = sum(target_file(output, job).is_file() for job in jobs)
     say(f"{len(jobs)} LoRAs planned, {before} already there")
     by_name = {recipe.name: recipe for recipe in wanted}
@@ -118,6 +129,7 @@ def prepare(
     record: bool,
 ) -> tuple[list[Job], list[tuple[str, str]]]:
     """Look at the pictures and plan; with `record` write plan.json.  Returns jobs and unusable pictures."""
+    from auditor.training.captions import GIVEN, NAMES
     from auditor.training.families import load_base
     from auditor.training.plan import check_plan, plan, read_plan, split_works, write_plan
     from auditor.training.works import read_works
@@ -129,15 +141,11 @@ def prepare(
     works = read_works(settings.images, options["side"], cache)
     for file, reason in works.unread:
         tell(f"skipped {file}: {reason}")
-    for remark in works.remarks:
+    for remark in [*works.remarks, *too_few(works.artist)]:
         tell(remark)
-    for artist in dict.fromkeys(works.artist):
-        if works.artist.count(artist) < FEW:
-            tell(f"{artist} has fewer than {FEW} pictures: its halves will be small")
-    artists = len(set(works.artist))
-    for least, what in ARTISTS.items():
-        if artists < least:
-            tell(f"{artists} artists: {what} needs at least {least}")
+    uncaptioned = sum(not work.caption for work in works.works)
+    if uncaptioned and not record and settings.caption not in (GIVEN, NAMES):
+        tell(f"{settings.caption} is to caption up to {uncaptioned} pictures; the time for it is not in the plan")
     known = read_plan(settings.output).get("splits", {})
     splits = split_works(works, seed, known)
     late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())
@@ -147,6 +155,17 @@ def prepare(
     if record:
         write_plan(settings.output, jobs, base.digest, recipes, splits, options)
     return jobs, works.unread
+
+
+def too_few(artist: list[str]) -> list[str]:
+    """Remarks on a folder that is small for a reference set; artist: of each picture."""
+    counts = Counter(artist)
+    small = [name for name, count in counts.items() if count < FEW]
+    remarks = [f"{len(counts)} artists: {what} needs at least {n}" for n, what in ARTISTS.items() if len(counts) < n]
+    if small:
+        shown = ", ".join(small[:NAMED]) + (f" and {len(small) - NAMED} more" if len(small) > NAMED else "")
+        remarks.insert(0, f"fewer than {FEW} pictures, so that halves are small: {shown}")
+    return remarks
 
 
 def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: int) -> dict[str, Any]:
@@ -171,7 +190,7 @@ def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: i
     machines = max(1, workers if device.type == "cpu" else min(workers, torch.cuda.device_count()))
     total = (encoding + sum(cost.seconds for cost in found)) / machines
     return {
-        "base": {"folder": str(settings.base), "family": base.family, "side": side, "precision": precision},
+        "base": {"folder": str(settings.base), "family": base.family, "side": side, "precision": PRECISIONS[precision]},
         "device": str(device),
         "artists": len({job.artist for job in jobs}),
         "planned": len(jobs),

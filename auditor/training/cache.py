@@ -7,7 +7,7 @@ folder wait for each other instead of computing twice.
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from auditor.errors import TrainingError
@@ -23,6 +24,7 @@ from auditor.training.gang import Member
 from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
+from auditor.training.whole import whole_file
 from auditor.training.works import Work, Works
 
 CROPS = 8
@@ -90,7 +92,7 @@ class Cache:
 
     def stored(self, name: str, make: Callable[[], Tensors]) -> Tensors:
         """The tensors of a cached file, made if there is none."""
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{name}.tensors"  # of safetensors' format, but none of the folder's LoRAs
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
@@ -138,12 +140,9 @@ class Cache:
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors so that a reader sees all of them or nothing.  Raises OSError (disk full), leaving nothing."""
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        save_file(tensors, partial)
-        partial.replace(path)
-    except Exception as problem:
-        partial.unlink(missing_ok=True)
-        if type(problem).__name__ == "SafetensorError":  # its own name for an I/O error
-            raise OSError(str(problem)) from problem
-        raise
+    with whole_file(path) as partial:
+        try:
+            save_file(tensors, partial)
+        except SafetensorError as problem:  # its own name for an I/O error
+            said = re.sub(r".*I/O error: | \(os error \d+\)", "", str(problem))
+            raise OSError(f"the cache {path.name} could not be written: {said}") from problem

@@ -18,6 +18,7 @@ from auditor.errors import TrainingError
 from auditor.training.adapters import Update
 from auditor.training.kohya_names import DECLARED, fused, kohya_name
 from auditor.training.recipes import Recipe
+from auditor.training.whole import whole_file
 
 Tensors = dict[str, NDArray[np.float16]]
 
@@ -71,7 +72,7 @@ def declared_by(recipe: Recipe, family: str) -> dict[str, str]:
 
 
 def check_dialect(recipe: Recipe, family: str) -> None:
-    """Raises TrainingError for a dialect that no trainer writes for the family."""
+    """Raises TrainingError for a dialect that is not written for the family: diffusers reads no kohya keys of SD 3."""
     if recipe.dialect == "kohya" and family == "sd3":
         raise TrainingError(
             f"The recipe {recipe.name!r} asks for kohya's dialect, which is not written for Stable Diffusion 3.",
@@ -82,14 +83,7 @@ def check_dialect(recipe: Recipe, family: str) -> None:
 def write_lora(path: Path, factors: Update, recipe: Recipe, family: str = "mini") -> None:
     """Write a LoRA file; a reader sees all of it or nothing.  Raises OSError (disk full), leaving nothing."""
     data = save(lora_tensors(factors, recipe, family), declared_by(recipe, family))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with partial.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial, partial.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from auditor.errors import UsageError
 from auditor.training.recipes import Recipe
+from auditor.training.whole import whole_file
 
 NEAR = 6
 """Perceptual hashes that differ in at most this many of 64 bits are near-duplicates."""
@@ -182,7 +183,5 @@ def write_plan(
         "splits": known.get("splits", {}) | (splits or {}),
         "jobs": list((old | new).values()),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / "plan.part"
-    partial.write_text(json.dumps(document, indent=1))
-    partial.replace(output / "plan.json")
+    with whole_file(output / "plan.json") as partial:
+        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")

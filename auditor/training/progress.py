@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from socket import gethostname
 
 from auditor.training.plan import Job, target_file
 
@@ -14,6 +15,13 @@ EVERY = 10.0
 """Seconds between two lines, and between two signs of life."""
 STALE = 120.0
 """Seconds after which a process that gives no sign no longer counts."""
+
+
+def killed(host: str | None, process: int) -> bool:
+    """Whether a process of this machine is gone; of another machine nothing is known but its last sign of life."""
+    from psutil import pid_exists  # here, for plans and progress are read where nothing can be trained
+
+    return host == gethostname() and not pid_exists(process)
 
 
 def duration(seconds: float) -> str:
@@ -65,7 +73,7 @@ class Progress:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".part")
-            partial.write_text(json.dumps({"at": time.time(), "done": members * share}))
+            partial.write_text(json.dumps({"at": time.time(), "host": gethostname(), "done": members * share}))
             partial.replace(path)
         except OSError:
             return
@@ -82,7 +90,7 @@ class Progress:
                 row = json.loads(path.read_text())
             except (OSError, ValueError):
                 continue  # just replaced or removed by its process
-            if time.time() - row["at"] < STALE:
+            if time.time() - row["at"] < STALE and not killed(row.get("host"), int(path.stem)):
                 total += row["done"]
         return total
 

@@ -39,6 +39,8 @@ __all__ = ["Job", "Settings", "load_base", "plan", "run", "target_file", "write_
 
 ROOM = 3
 """A gang starts only when the disk has room for this many times its files."""
+POLL = 0.5
+"""Seconds between two looks at what other processes hold."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def work(
     )
     device = torch.device(settings.device) if settings.device else accelerator.device
     if device.type == "cpu":
-        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // workers)))
+        beside = max(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of processes on this machine
+        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // beside)))
     base = load_base(settings.base, device, precision_dtype(accelerator.mixed_precision))
     side = settings.side or base.side
     works = read_works(settings.images, side, settings.output / "cache" / "pictures.jsonl")
@@ -161,6 +164,7 @@ def work(
         Progress(settings.output, jobs, tell if reports and accelerator.is_main_process else silent),
         tell,
         accelerator.autocast,
+        last=accelerator.is_main_process and accelerator.num_processes > 1,
     )
     return factory.run()
 
@@ -169,6 +173,11 @@ def default_precision(device: str | None) -> str:
     """bf16 where there is a GPU that has it."""
     on_gpu = device != "cpu" and torch.cuda.is_available()
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+
+
+def mebibytes(count: int) -> str:
+    """'12.3 MiB'."""
+    return f"{count / 2**20:.1f} MiB"
 
 
 def precision_dtype(precision: str) -> torch.dtype:
@@ -188,22 +197,31 @@ class Factory:
     progress: Progress
     tell: Callable[[str], None]
     autocast: Callable[[], Any]
+    last: bool = False
+    """It speaks for all processes: it stays until the others let go of what they train, and takes what they drop."""
 
     def run(self) -> dict[str, str]:
         """Until nothing is left; name → reason of what failed."""
         self.failed: dict[str, str] = {}
         self.size, self.ready = self.settings.gang, False
-        while group := self.queue.take(self.size):
-            started = time.time()
-            jobs, members = self.inputs(group)
-            trained = self.train(jobs, members) if jobs else []
-            if trained:
-                self.write(jobs, trained, time.time() - started)
-                self.queue.done(jobs)
-            self.progress.rest()
+        while (group := self.queue.take(self.size)) or (self.last and self.queue.waiting):
+            if group:
+                self.gang(group)
+            else:
+                time.sleep(POLL)
             self.progress.report()
         self.progress.report(force=True)
         return self.failed
+
+    def gang(self, group: list[Job]) -> None:
+        """Train the LoRAs of one gang and write their files."""
+        started = time.time()
+        jobs, members = self.inputs(group) if self.has_room(group) else ([], [])
+        trained = self.train(jobs, members) if jobs else []
+        if trained:
+            self.write(jobs, trained, time.time() - started)
+            self.queue.done(jobs)
+        self.progress.rest()
 
     def inputs(self, group: list[Job]) -> tuple[list[Job], list[Member]]:
         """Jobs whose pictures and texts can be had, with them; the others fail here, each alone."""
@@ -220,7 +238,6 @@ class Factory:
     def train(self, jobs: list[Job], members: list[Member]) -> list[Trained]:
         """A gang's LoRAs; empty if it was put back (out of memory), or if all of it failed."""
         try:
-            self.check_room(jobs)
             self.prepare_model()
             return train_gang(self.base, members, autocast=self.autocast, each_step=partial(self.step, jobs))
         except (AuditorError, OSError) as problem:
@@ -268,14 +285,19 @@ class Factory:
         self.queue.put_back(group)
         return []
 
-    def check_room(self, group: list[Job]) -> None:
-        """Raises OSError when the disk cannot hold the gang's files."""
+    def has_room(self, group: list[Job]) -> bool:
+        """Whether the disk can hold the gang's files; if not, its LoRAs fail here, before anything is computed."""
         widest = max(self.recipes[job.recipe].rank for job in group)
         parameters = sum(p.shape[0] + math.prod(p.shape[1:]) for p in self.base.model.parameters() if p.ndim > 1)
         needed = ROOM * len(group) * 2 * widest * parameters
         free = shutil.disk_usage(self.settings.output).free
-        if free < needed:
-            raise OSError(f"the disk is full: {free >> 20} MiB free, {needed >> 20} MiB wanted for {len(group)} LoRAs")
+        if free >= needed:
+            return True
+        wanted = f"{mebibytes(needed)} wanted for {len(group)} LoRAs"
+        for job in group:
+            self.fail(job, f"the disk is full: {mebibytes(free)} free, {wanted}")
+        self.queue.done(group)
+        return False
 
     def write(self, group: list[Job], trained: list[Trained], seconds: float) -> None:
         """Files and log lines of a gang; a file that cannot be written fails alone."""

@@ -13,7 +13,7 @@ import csv
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from auditor.training.pictures import SIDE, SUFFIXES, difference_hash, read_titl
 
 ENLARGED = 2.0
 """A picture is skipped when it would have to be enlarged more than this: the blur would be learnt as style."""
+MOST = 8
+"""Artists that one remark names."""
 METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -215,11 +217,10 @@ def described(work: Work, row: dict[str, Any], side: int) -> Work:
 
 
 def blurred(works: list[Work], side: int) -> list[str]:
-    """A remark per artist whose pictures have to be enlarged."""
-    counts: dict[str, int] = defaultdict(int)
-    for work in works:
-        counts[work.artist] += work.shorter < side
-    return [f"{artist}: {count} pictures are smaller than {side} px" for artist, count in counts.items() if count]
+    """A remark on the pictures that have to be enlarged, with the artists that have most of them."""
+    counts = Counter(work.artist for work in works if work.shorter < side)
+    most = ", ".join(f"{artist} {count}" for artist, count in counts.most_common(MOST))
+    return [f"{counts.total()} pictures are smaller than {side} px and are enlarged: {most}"] * bool(counts)
 
 
 def shared_pictures(works: list[Work]) -> list[str]:

@@ -151,6 +151,7 @@ def without_rank(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         ("sdxl", "kohya", "attention+ff+proj", "skeletons/sdxl_kohya_alien_style.json"),
         ("flux", "diffusers", "attention+ff", "skeletons/flux_lora_diffusers.json"),
         ("flux", "kohya", "attention+ff", "skeletons/flux_lora_kohya.json"),
+        ("flux", "kohya", "attention+ff", "m000lie__runpod-comfy-docker__test.safetensors"),
     ],
 )
 def test_keys_and_shapes_are_those_of_real_files(family: str, dialect: str, targets: str, file: str) -> None:

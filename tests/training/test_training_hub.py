@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +21,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sources"))
 
 from fake_sites import COMMIT, Sites, served  # noqa: E402
 from huggingface_hub import constants  # noqa: E402
+from tiny_bases import write_captioner, write_pictures  # noqa: E402
 
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.training import find_base, stay_offline  # noqa: E402
 from auditor.training.families import base_digest, load_base  # noqa: E402
+from auditor.training.log import read_lines  # noqa: E402
 
 Bases = Callable[[str], Path]
+RECIPE = """
+[[recipe]]
+name = "one"
+dialect = "diffusers"
+rank = 2
+alpha = 2
+learning_rate = 1e-3
+steps = 2
+targets = "attention"
+"""
 OTHERS = (  # what repositories hold beside the base
     "base.safetensors",
     "unet/diffusion_pytorch_model.fp16.safetensors",
@@ -109,3 +124,46 @@ def test_a_download_that_breaks_off_is_no_fault_of_ours(hub: Sites) -> None:
     hub.short = True
     with pytest.raises(TrainingError, match="cannot be had"):
         find_base("owner/base")
+
+
+def captions_of(output: Path) -> dict[str, str]:
+    """Caption by picture, as the cache keeps it."""
+    (path,) = (output / "cache").glob("captions-*.jsonl")
+    return {str(row["file"]): str(row["caption"]) for row in read_lines(path)}
+
+
+@pytest.mark.slow
+def test_a_captioner_of_the_hub_is_asked_once(tmp_path: Path, base_folder: Bases) -> None:
+    """In processes of their own, as users start it, for the hub's client reads its settings on import."""
+    write_captioner(tmp_path / "blip")
+    art = write_pictures(tmp_path / "art", 1, 4)
+    (art / "artist-0" / "000.txt").write_text("given by hand")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    settings = {"HF_HOME": str(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(sys.path), "AUDIT_TRAIN_THREADS": "1"}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AUDIT_", "HF_"))} | settings
+    line = [sys.executable, "-m", "auditor.cli", "refs", "train", "--base", str(base_folder("mini")), "--images", art]
+    line += ["--recipe", recipe, "--caption", "owner/captioner", "--device", "cpu", "--side", "32", "--json", "-o"]
+
+    def train_into(output: Path, *more: str) -> tuple[int, str]:
+        done = subprocess.run([*line, output, *more], env=clean, capture_output=True, text=True, timeout=900)
+        return done.returncode, done.stderr
+
+    with served() as sites:
+        files = {p.relative_to(tmp_path / "blip").as_posix(): p.read_bytes() for p in (tmp_path / "blip").iterdir()}
+        sites.repositories["owner/captioner"] = {"main": files}
+        clean["HF_ENDPOINT"] = sites.url
+        code, said = train_into(tmp_path / "a")
+        assert (code, "captions: 3 of 3" in said) == (0, True), said
+        first = captions_of(tmp_path / "a")
+        assert sorted(first) == [f"artist-0/00{k}.png" for k in (1, 2, 3)]
+        sites.requests.clear()
+        next((tmp_path / "a" / "artist-0").glob("*.safetensors")).unlink()
+        code, said = train_into(tmp_path / "a")  # known captions: the model is not even loaded
+        assert (code, "captions" in said, sites.requests) == (0, False, []), said
+    code, said = train_into(tmp_path / "b", "--offline")  # the hub is gone, its cache is not
+    assert (code, captions_of(tmp_path / "b")) == (0, first), said
+    shutil.rmtree(tmp_path / "home")
+    code, said = train_into(tmp_path / "c", "--offline")
+    assert (code, "The captioner 'owner/captioner' cannot be loaded" in said) == (1, True), said
+    assert "Traceback" not in said

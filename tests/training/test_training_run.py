@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,16 @@ pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 
+import accelerate  # noqa: E402
 import torch  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from tiny_bases import write_pictures  # noqa: E402
 
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import find_base, references, train  # noqa: E402
+from auditor.training import export, find_base, log, references, too_few, train, whole, works  # noqa: E402
+from auditor.training import plan as planning  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
 from auditor.training.log import read_lines  # noqa: E402
 from auditor.training.plan import read_plan  # noqa: E402
@@ -109,6 +113,8 @@ def test_gangs_of_any_size_and_a_second_run_give_the_same_files(
 ) -> None:
     done = run_training(base_folder("mini"), art, tmp_path / "a", recipes, gang=8)
     assert (done["planned"], done["trained"], done["kept"], done["failed"]) == (8, 8, 0, [])
+    lie_there = {path.stem for path in (tmp_path / "a").rglob("*.safetensors")}
+    assert lie_there == set(files(tmp_path / "a")), "what is no LoRA would be audited as one"
     run_training(base_folder("mini"), art, tmp_path / "b", recipes, gang=3)
     assert_same_updates(tmp_path / "a", tmp_path / "b")
     before = files(tmp_path / "a")
@@ -187,6 +193,47 @@ def test_a_full_disk_is_said_before_anything_is_trained(
     assert all("disk is full" in reason for _, reason in done["failed"])  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("full", ["plan.json", "pictures.jsonl", "texts-", "views-", ".safetensors", "log.jsonl"])
+def test_no_room_for_any_file_is_told_and_leaves_nothing_half_written(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """A disk without room for one of the files that a run writes, whichever it is; then room again."""
+    output = tmp_path / "out"
+
+    def no_room(name: str) -> None:
+        if full in name:
+            raise OSError(28, "No space left on device")
+
+    real_whole, real_append = whole.whole_file, log.append_line
+
+    @contextmanager
+    def whole_file(path: Path) -> Iterator[Path]:
+        with real_whole(path) as partial:
+            yield partial
+            no_room(path.name)
+
+    def append_line(path: Path, row: dict[str, object]) -> None:
+        no_room(path.name)
+        real_append(path, row)
+
+    for module in (planning, caching, export):
+        monkeypatch.setattr(module, "whole_file", whole_file)
+    for module in (works, references):
+        monkeypatch.setattr(module, "append_line", append_line)
+    if full in ("plan.json", "pictures.jsonl"):
+        with pytest.raises(TrainingError, match="No space left"):
+            run_training(base_folder("mini"), art, output, recipes)
+    else:
+        done = run_training(base_folder("mini"), art, output, recipes)
+        assert all("No space left" in reason for _, reason in done["failed"])  # type: ignore[attr-defined]
+        assert (done["trained"], len(done["failed"])) == ((8, 0) if full == "log.jsonl" else (0, 8))  # type: ignore[arg-type]
+    assert not list(output.rglob("*.part"))
+    monkeypatch.undo()
+    monkeypatch.setenv("AUDIT_TRAIN_THREADS", "1")
+    run_training(base_folder("mini"), art, output, recipes)
+    assert len(files(output)) == 8
+
+
 def test_out_of_memory_is_answered_by_smaller_gangs(
     tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +283,16 @@ def test_bases_are_found_by_path_and_name_and_unknown_ones_are_refused(tmp_path:
     (tmp_path / "odd" / "transformer" / "config.json").write_text('{"_class_name": "Other"}')
     with pytest.raises(TrainingError, match="Other"):
         references.load_base(tmp_path / "odd")
+
+
+def test_small_folders_are_remarked_in_few_lines_however_many_artists() -> None:
+    few, enough = [f"few-{k:02}" for k in range(30) for _ in range(15)], ["enough"] * 16
+    (remark,) = too_few(few + enough)
+    assert remark == "fewer than 16 pictures, so that halves are small: " + ", ".join(few[:120:15]) + " and 22 more"
+    assert too_few(enough) == [
+        "1 artists: a reference set needs at least 3",
+        "1 artists: a set's validity card needs at least 10",
+    ]
 
 
 def command(base: Path, art: Path, output: Path, recipes: str, *more: str) -> list[str]:
@@ -291,20 +348,44 @@ def test_a_killed_run_resumes_and_keeps_what_was_finished(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["workers", "torchrun"])
+@pytest.mark.parametrize("launcher", ["workers", "accelerate"])
 def test_processes_share_one_queue(tmp_path: Path, base_folder: Bases, art: Path, recipes: str, launcher: str) -> None:
     output = tmp_path / "out"
-    line = command(base_folder("mini"), art, output, recipes, "--gang", "2")
+    line = command(base_folder("mini"), art, output, recipes, "--gang", "2", "--json")
     if launcher == "workers":
         line += ["--workers", "2"]
     else:
-        # What `accelerate launch` runs for several devices; accelerate reads its environment.
-        line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *line[1:]]
+        # The switch names GPUs, but it is what makes accelerate start processes; each then takes its --device.
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+        line = [sys.executable, *launch, *line[1:]]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)  # one document, of the process that ends last
+    assert (report["planned"], report["trained"], report["failed"]) == (8, 8, [])
     trained = [row["name"] for row in events(output, "trained")]
     assert sorted(trained) == sorted(files(output)) == sorted({str(name) for name in trained})
     assert len(trained) == 8
+    run_training(base_folder("mini"), art, tmp_path / "alone", recipes, gang=2)
+    assert_same_updates(output, tmp_path / "alone")
+
+
+def test_the_process_that_speaks_for_all_waits_for_the_others(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, looks = tmp_path / "out", []
+    held = FileLock(output / ".claims" / "artist-1--ref-b-two.lock")
+    Path(held.lock_file).parent.mkdir(parents=True)
+    held.acquire()
+
+    def look(seconds: float) -> None:
+        looks.append(sorted(files(output)))
+        held.release()  # as when the other process dies
+
+    several = type("Several", (accelerate.Accelerator,), {"num_processes": 2})
+    monkeypatch.setattr(accelerate, "Accelerator", several)
+    monkeypatch.setattr(references.time, "sleep", look)
+    assert run_training(base_folder("mini"), art, output, recipes)["trained"] == 8
+    assert [len(names) for names in looks] == [7]
 
 
 def test_a_run_with_failures_ends_with_code_1_and_a_short_message(

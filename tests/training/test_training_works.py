@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 
 import torch  # noqa: E402
 from PIL import Image, ImageCms  # noqa: E402
+from tiny_bases import write_captioner  # noqa: E402
 
 from auditor.errors import UsageError  # noqa: E402
 from auditor.training import captions  # noqa: E402
@@ -102,7 +103,8 @@ def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path)
     save(tmp_path / "x" / "1.png", coloured(1))
     save(tmp_path / "y" / "2.png", coloured(1))
     works = read_works(tmp_path, 96)
-    assert any("x: 1 pictures are smaller than 96 px" in remark for remark in works.remarks)
+    assert "2 pictures are smaller than 96 px and are enlarged: x 1, y 1" in works.remarks
+    assert not any("smaller than" in remark for remark in read_works(tmp_path, 80).remarks)
     assert any("x/1.png and y/2.png" in remark for remark in works.remarks)
 
 
@@ -240,25 +242,8 @@ def test_a_captioner_is_asked_once_per_picture(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_real_captioning_model_gives_a_line(tmp_path: Path) -> None:
-    """A tiny random BLIP from disk: what it says is nonsense, that it says it deterministically is the test."""
-    from transformers import (
-        BertTokenizerFast,
-        BlipConfig,
-        BlipForConditionalGeneration,
-        BlipImageProcessor,
-        BlipProcessor,
-    )
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "mill", "river", "red", "blue"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
-    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ids = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
-    text = tiny | ids | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 64}
-    torch.manual_seed(0)
-    config = BlipConfig(text_config=text, vision_config=tiny | {"image_size": 32, "patch_size": 16}, projection_dim=16)
-    BlipForConditionalGeneration(config).save_pretrained(tmp_path / "blip")
-    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(tmp_path / "blip")
+    """What a random BLIP says is nonsense; that it says it deterministically is the test."""
+    words = write_captioner(tmp_path / "blip")
     picture = save(tmp_path / "x.png", coloured())
     captioner = captions.Captioner(str(tmp_path / "blip"), "cpu")
     assert captioner(picture) == captioner(picture)

@@ -22,6 +22,11 @@ from diffusers import (
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    BertTokenizerFast,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -214,6 +219,22 @@ def flux(folder: Path, guidance: bool = True) -> None:
 
 
 MAKERS = {"mini": mini, "sd15": sd15, "sd2": sd2, "sdxl": sdxl, "sd3": sd3, "flux": flux}
+
+
+def write_captioner(folder: Path) -> list[str]:
+    """A tiny random BLIP, as a folder that transformers loads by name; returns its words."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "mill", "river", "red", "blue"]
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    text = tiny | ids | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 64}
+    torch.manual_seed(0)
+    config = BlipConfig(text_config=text, vision_config=tiny | {"image_size": 32, "patch_size": 16}, projection_dim=16)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return words
 
 
 def write_pictures(folder: Path, artists: int = 2, count: int = 18) -> Path:
