@@ -289,8 +289,9 @@ TEXTS: Final[dict[str, str]] = {
     "pdf.page": "Page {page} of {pages}",
     "pdf.attachment": "The audit as data: every figure of this document, unrounded",
     "pdf.attached": "Attached to this PDF: {name}, the audit as data. Its SHA-256 is {digest}.",
-    "pdf.escaped": "Letters that the fonts of this document lack stand here as codes such as \\u845b; the attached "
-    "data and the web page of this audit have the letters themselves.",
+    "pdf.escaped": "Characters that the fonts of this document lack stand here as their names or codes in brackets, "
+    "such as [U+1F3A8 artist palette]; the attached data and the web page of this audit have the characters "
+    "themselves.",
     "row.set": "Reference set",
     # batch
     "index.title": "Style audits of {n} LoRAs",
