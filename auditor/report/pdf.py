@@ -1,8 +1,8 @@
 """An audit → a PDF: tagged (PDF/UA-1), archival (PDF/A-3a), with the audit's JSON attached.  Needs the extra [pdf].
 
-Enters: the audit's dict.  Leaves: bytes; the same audit gives the same bytes on every machine, for only
-fonts that the extra brings are used (fonts.py) and every date comes from the audit.  All text goes to the typesetter as data, so that
-nothing a suspect brought along can act as markup.  Page one is a summary that stands on its own.
+Enters: the audit's dict.  Leaves: bytes; the same audit gives the same bytes on every machine, for only fonts of the
+extra are used (fonts.py) and every date comes from the audit.  All text goes to the typesetter as data, so that nothing
+a suspect brought along can act as markup.  Page one is a summary that stands on its own.
 """
 
 from __future__ import annotations

@@ -72,12 +72,12 @@ TEXTS: Final[dict[str, str]] = {
     "fact.of": "of {of}",
     "fact.member": "p, by an artist of the set",
     "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
-    "fact.floor": "least p of this set",
+    "fact.floor": "smallest p this set can give",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
-    "fact.lr.note": "likelihood ratio {lr}, bounded at {bound}",
+    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -92,7 +92,10 @@ TEXTS: Final[dict[str, str]] = {
     "artists.lead.threshold": "The thin upright line is the score that the first artist needs for p ≤ {alpha}, the "
     "others being as they are.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "90 % range: of the score of another LoRA of the same artist. LR: likelihood ratio.",
+    "90 % range: of the score of another LoRA of the same artist. LR: the likelihood ratio, which only the first "
+    "artist can have, for it is computed from the lead over the next three.",
+    "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
+    "from the lead over the next three.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists too",
     "artists.rest": "The other {n} artists",
@@ -378,16 +381,25 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Suspect", "the LoRA file under audit."),
     ("Reference", "a LoRA made by the set’s authors from one artist’s works, to compare with."),
     ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
-    ("Lead", "how far the first artist’s score stands above the mean of the next three."),
+    (
+        "Lead",
+        "how far the first artist’s score stands above the mean of the next three. The p-value and the likelihood "
+        "ratio are computed from it.",
+    ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
+    ("Level α", "the error rate accepted before looking: an artist is named only if p is not above it."),
     (
         "p of exclusion",
         "how often the artist’s own LoRAs score as low as the suspect; a small value speaks against them.",
     ),
     (
         "Likelihood ratio",
-        "how many times better one stated explanation fits the score than the other; bounded by the size of the set.",
+        "how many times better the lead fits a LoRA made from the first artist’s works than one by an artist outside "
+        "the set. Artists behind the first get none. It cannot exceed what the size and the trials of the set support.",
     ),
+    ("Coverage", "how much of what the set compares is present in the suspect."),
+    ("Control", "the same test on something that knows nothing of style; it should name nobody."),
+    ("Digest, SHA-256", "a fingerprint of a file or a set: another content has another one."),
 )
 
 FIGURES: Final[dict[str, str]] = {

