@@ -29,6 +29,11 @@ def show(value: object, limit: int = LIMIT) -> str:
     return f"{line} […{cut} more characters]" if cut > 0 else line
 
 
+def runs_left(text: str) -> bool:
+    """Whether there are letters in `text` that run from right to left."""
+    return _RUN.search(text) is not None
+
+
 def isolated(text: str) -> str:
     """`text` with every name in letters that run from right to left set apart from its neighbours.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from auditor.policy import pretty
 from auditor.report.texts import FIGURES, MONTHS, PARTS, RELATIONS, lines, say
-from auditor.report.untrusted import isolated, show
+from auditor.report.untrusted import isolated, runs_left, show
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
 TOP = 10
@@ -357,6 +357,8 @@ def date(stamp: str) -> str:
 def build(audit: Fields) -> View:
     """The view of one audit."""
     found = _build(audit)
+    if not runs_left(repr(audit)):
+        return found
     view: View = mapped(found, isolated)
     return replace(view, **{name: getattr(found, name) for name in COPIED})
 
