@@ -135,12 +135,22 @@ def trials(port: int, data: bytes, clients: int) -> dict[str, int | str]:
     return found | {"health, afterwards": ask(port, "GET", "/healthz", None)}
 
 
-def memory(process: int) -> float:
-    """MiB resident, of the service and its processes (Linux)."""
+def family(process: int) -> list[str]:
+    """The service's process and those it started (Linux)."""
     threads = Path(f"/proc/{process}/task").glob("*/children")
-    family = [str(process), *(child for path in threads for child in path.read_text().split())]
-    pages = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family)
+    return [str(process), *(child for path in threads for child in path.read_text().split())]
+
+
+def memory(process: int) -> float:
+    """MiB resident, of the service and its processes."""
+    pages = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family(process))
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def busy(process: int) -> float:
+    """Processor seconds that the service and its processes have used."""
+    fields = [Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split() for p in family(process)]
+    return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -158,7 +168,9 @@ def main() -> None:
         try:
             load(port, data, given.workers, 1.0)  # every process once
             print(f"{given.file.name}, {len(data) / 2**20:.2f} MiB, {given.workers} workers; ready after {ready:.1f} s")
-            throughput(port, data, [*given.clients, 2 * (given.workers + queue)], given.seconds)
+            before = busy(process.pid)
+            audits = throughput(port, data, [*given.clients, 2 * (given.workers + queue)], given.seconds)
+            print(f"processor seconds an audit: {(busy(process.pid) - before) / audits:.2f}")
             print(f"memory of all processes: {memory(process.pid):.0f} MiB")
             for misuse, answer in trials(port, data, 1).items():
                 print(f"{misuse}: {answer}")
@@ -169,15 +181,18 @@ def main() -> None:
             process.wait()
 
 
-def throughput(port: int, data: bytes, clients: list[int], seconds: float) -> None:
-    """Print a line for each number of clients."""
+def throughput(port: int, data: bytes, clients: list[int], seconds: float) -> int:
+    """Print a line for each number of clients; returns how many audits were had."""
+    audits = 0
     print(f"{'clients':>8} {'audits/s':>9} {'median s':>9} {'p95 s':>7} {'max s':>7}  answers")
     for number in clients:
         statuses, taken = load(port, data, number, seconds)
+        audits += len(taken)
         p95 = statistics.quantiles(taken, n=20)[-1] if len(taken) > 1 else float("nan")
         answers = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
         row = f"{number:8} {len(taken) / seconds:9.1f} {statistics.median(taken):9.2f} {p95:7.2f}"
         print(f"{row} {max(taken):7.2f}  {answers}")
+    return audits
 
 
 if __name__ == "__main__":
