@@ -22,7 +22,7 @@ TAGS = """
     script input label
 """
 ATTRIBUTES = """
-dir     lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
+    dir lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
     data-label data-shown data-tip data-v tabindex type for viewbox cx cy r rx x y x1 y1 x2 y2
     width height points d text-anchor href
 """
