@@ -10,6 +10,9 @@ import typer
 from auditor.cli.output import complain, remark
 from auditor.errors import AuditorError
 
+LONGEST_HEAD_S = 10.0
+"""Seconds that the head of a request may take at most."""
+
 
 def serve(
     refs: Annotated[
@@ -55,6 +58,7 @@ def serve(
         ) from error
     from auditor.gate import level_of, load_policy
     from auditor.reference import ReferenceSet
+    from auditor.service.connection import prompt_within
     from auditor.service.workers import Setting
 
     artists = ReferenceSet.load(refs).artists  # what is wrong with set or policy is said before anything starts
@@ -69,6 +73,7 @@ def serve(
         app,
         host=host,
         port=port,
+        http=prompt_within(min(upload_timeout, LONGEST_HEAD_S)),
         log_level="warning" if quiet else "info",
         access_log=not quiet,
         server_header=False,

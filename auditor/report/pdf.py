@@ -1,54 +1,48 @@
 """An audit → a PDF: tagged (PDF/UA-1), archival (PDF/A-3a), with the audit's JSON attached.  Needs the extra [pdf].
 
-Enters: the audit's dict.  Leaves: bytes; the same audit gives the same bytes on every machine, for only the fonts
-inside the typesetter are used and every date comes from the audit.  All text goes to the typesetter as data, so that
-nothing a suspect brought along can act as markup.  Page one is a summary that stands on its own.
+Enters: the audit's dict.  Leaves: bytes; the same audit gives the same bytes on every machine, for only fonts of the
+extra are used (fonts.py) and every date comes from the audit.  All text goes to the typesetter as data, so that nothing
+a suspect brought along can act as markup.  Page one is a summary that stands on its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import re
-import unicodedata
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from auditor.errors import AuditorError
+from auditor.report import fonts
 from auditor.report.json import render_json
 from auditor.report.sections import Block, first_page, sections
 from auditor.report.style import figure_style, palette
 from auditor.report.texts import LANGUAGE, say
-from auditor.report.view import View, build
+from auditor.report.view import View, build, mapped
 
 PAPERS = {"a4": "a4", "letter": "us-letter"}
 ATTACHMENT = "audit.json"
-COVERED = (
-    *((0x20, 0x7E), (0xA0, 0x241), (0x250, 0x2E9), (0x300, 0x33F), (0x374, 0x377), (0x37A, 0x37F), (0x384, 0x38A)),
-    *((0x38C, 0x38C), (0x38E, 0x3A1), (0x3A3, 0x3CE), (0x400, 0x45F), (0x490, 0x4BF), (0x1E00, 0x1E9B)),
-    *((0x1EA0, 0x1EF9), (0x2010, 0x2027), (0x202F, 0x2037), (0x2039, 0x203F), (0x20A0, 0x20B5), (0x2116, 0x2116)),
-    *((0x2122, 0x2122), (0x2190, 0x21FF), (0x2212, 0x2212), (0x2248, 0x2248), (0x2260, 0x2265), (0x25A0, 0x25FF)),
-)
-"""Code points that the typesetter's own fonts hold; others are shown as escapes, and whole in the attached JSON."""
 LONGEST_WORD = 64
 """Characters of a word that fit on a line; a digest is one."""
 
 
 def available() -> bool:
-    """Whether the extra [pdf] is installed."""
-    return importlib.util.find_spec("typst") is not None
+    """Whether the extra [pdf] is installed, with the fonts that it brings."""
+    return not fonts.missing()
 
 
 def require() -> None:
     """Raises AuditorError, with what to install, when PDFs cannot be made here."""
     if not available():
         raise AuditorError(
-            "Making a PDF needs the package typst, which is not installed.",
+            "Making a PDF needs a typesetter and fonts that are not installed.",
             advice='Install it with: pip install "lora-style-audit[pdf]"; or use --format html and print that page.',
         )
 
@@ -58,23 +52,49 @@ def render_pdf(audit: Mapping[str, Any], paper: str = "a4") -> bytes:
     require()
     import typst
 
-    source = attachment(audit)
-    made = _moment(str(audit["created_at"]))
-    document = {**_document(audit, source), "date": _fields(made)}
+    view = build(audit)
     try:
-        found = typst.compile(
-            _template(),
-            format="pdf",
-            ignore_system_fonts=True,
-            sys_inputs={"document": json.dumps(document), "audit": source, "paper": PAPERS[paper]},
-            pdf_standards=["ua-1", "a-3a"],
-            timestamp=int(made.timestamp()),
-        )
+        return _in_many_scripts(audit, view, paper) if lacking(view) else _typeset(audit, view, paper)
     except typst.TypstError as error:
         raise AuditorError(
             f"The PDF could not be set: {error}.",
             advice="This is a fault of the report, not of the file audited; --format html gives the same content.",
         ) from error
+
+
+def _in_many_scripts(audit: Mapping[str, Any], view: View, paper: str) -> bytes:
+    """A document with letters that need the fonts of the extra.
+
+    Letters and marks of different scripts can be heaped up so that no font sets them together; such a document is set
+    with the typesetter's own fonts and placeholders for all else, which page one says.
+    """
+    import typst
+
+    with tempfile.TemporaryDirectory() as folder:
+        fonts.font_files(Path(folder))
+        try:
+            return _typeset(audit, view, paper, folder)
+        except typst.TypstError as error:
+            if "could not be displayed" not in str(error):
+                raise
+    return _typeset(audit, view, paper)
+
+
+def _typeset(audit: Mapping[str, Any], view: View, paper: str, folder: str = "") -> bytes:
+    """The bytes of the PDF; `folder`: of the fonts of the extra, empty for the typesetter's own alone."""
+    import typst
+
+    source, made = attachment(audit), _moment(str(audit["created_at"]))
+    document = _document(view, source, bool(folder)) | {"date": _fields(made)}
+    found = typst.compile(
+        _template(),
+        format="pdf",
+        ignore_system_fonts=True,
+        font_paths=typst.Fonts(include_system_fonts=False, font_paths=[folder] if folder else []),
+        sys_inputs={"document": json.dumps(document), "audit": source, "paper": PAPERS[paper]},
+        pdf_standards=["ua-1", "a-3a"],
+        timestamp=int(made.timestamp()),
+    )
     return bytes(found)
 
 
@@ -83,15 +103,9 @@ def attachment(audit: Mapping[str, Any]) -> str:
     return render_json({**audit, "timing_s": {}})
 
 
-def printable(text: str) -> str:
-    r"""`text` with characters that the fonts lack as visible escapes: `葛` becomes `\u845b`."""
-    return "".join(c if _covered(ord(c)) else _escape(ord(c)) for c in unicodedata.normalize("NFC", text))
-
-
 def lacking(view: View) -> bool:
-    """Whether a view holds characters that the fonts lack."""
-    text = json.dumps(dataclasses.asdict(view), ensure_ascii=False)
-    return any(not _covered(ord(c)) for c in unicodedata.normalize("NFC", text))
+    """Whether a view holds characters that the typesetter's own fonts lack."""
+    return not fonts.plain(json.dumps(dataclasses.asdict(view), ensure_ascii=False))
 
 
 def breakable(text: str, longest: int = LONGEST_WORD) -> str:
@@ -99,18 +113,9 @@ def breakable(text: str, longest: int = LONGEST_WORD) -> str:
     return re.sub(rf"\S{{{longest + 1},}}", lambda m: "\u200b".join(re.findall(".{1,16}", m[0])), text)
 
 
-def _covered(code: int) -> bool:
-    return any(low <= code <= high for low, high in COVERED)
-
-
-def _escape(code: int) -> str:
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def _document(audit: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """All that the template shows."""
-    whole = build(audit)
-    view = _mapped(whole)
+def _document(whole: View, source: str, more: bool) -> dict[str, Any]:
+    """All that the template shows; `more`: set with the fonts of the extra too."""
+    view = mapped(whole, lambda text: fonts.printable(text, more))
     digest = hashlib.sha256(source.encode()).hexdigest()
     colours = palette(view.label)
     return {
@@ -120,16 +125,17 @@ def _document(audit: Mapping[str, Any], source: str) -> dict[str, Any]:
         "keywords": [view.label, view.date],
         "lang": LANGUAGE,
         "colours": colours,
+        "fonts": fonts.families() if more else [],
         "footer": say("pdf.footer", tool=view.tool, file=_short(view.file), digest=digest[:16]),
         "page": say("pdf.page", page="{page}", pages="{pages}"),
-        "first": _first(view, digest, lacking(whole)),
+        "first": _first(view, digest, view != mapped(whole, fonts.normal)),
         "blocks": [_block(b) for b in sections(view)],
         "attachment": {"name": ATTACHMENT, "description": say("pdf.attachment")},
     }
 
 
 def _first(view: View, digest: str, escaped: bool) -> dict[str, Any]:
-    """Page one; `escaped`: some characters are shown as escapes, which it then explains."""
+    """Page one; `escaped`: some characters are shown as placeholders, which it then explains."""
     found = first_page(view)
     return {
         "title": say("title"),
@@ -170,19 +176,6 @@ def _block(block: Block) -> dict[str, Any]:
 
 
 FONT = "Libertinus Serif"
-
-
-def _mapped(value: Any) -> Any:
-    """A view whose every string is printable."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, tuple):
-        return tuple(_mapped(v) for v in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(
-            value, **{f.name: _mapped(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        )
-    return value
 
 
 def _short(path: str) -> str:

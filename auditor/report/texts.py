@@ -72,12 +72,12 @@ TEXTS: Final[dict[str, str]] = {
     "fact.of": "of {of}",
     "fact.member": "p, by an artist of the set",
     "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
-    "fact.floor": "least p of this set",
+    "fact.floor": "smallest p this set can give",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
-    "fact.lr.note": "likelihood ratio {lr}, bounded at {bound}",
+    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -90,7 +90,10 @@ TEXTS: Final[dict[str, str]] = {
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "90 % range: of the score of another LoRA of the same artist. LR: likelihood ratio.",
+    "90 % range: of the score of another LoRA of the same artist. LR: the likelihood ratio, which only the first "
+    "artist can have, for it is computed from how far the first stands out.",
+    "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
+    "from how far the first stands out.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists too",
     "artists.rest": "The other {n} artists",
@@ -289,8 +292,9 @@ TEXTS: Final[dict[str, str]] = {
     "pdf.page": "Page {page} of {pages}",
     "pdf.attachment": "The audit as data: every figure of this document, unrounded",
     "pdf.attached": "Attached to this PDF: {name}, the audit as data. Its SHA-256 is {digest}.",
-    "pdf.escaped": "Letters that the fonts of this document lack stand here as codes such as \\u845b; the attached "
-    "data and the web page of this audit have the letters themselves.",
+    "pdf.escaped": "Characters that the fonts of this document lack stand here as their names or codes in brackets, "
+    "such as [U+1F3A8 artist palette]; the attached data and the web page of this audit have the characters "
+    "themselves.",
     "row.set": "Reference set",
     # batch
     "index.title": "Style audits of {n} LoRAs",
@@ -381,17 +385,23 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     (
         "Standing out",
         "the larger of the first artist’s lead over the next three and its closeness; half of the files by strangers "
-        "show less than 0.",
+        "show less than 0. The p-value and the likelihood ratio are computed from it.",
     ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
+    ("Level α", "the error rate accepted before looking: an artist is named only if p is not above it."),
     (
         "p of exclusion",
         "how often the artist’s own LoRAs score as low as the suspect; a small value speaks against them.",
     ),
     (
         "Likelihood ratio",
-        "how many times better one stated explanation fits the score than the other; bounded by the size of the set.",
+        "how many times better so much standing out fits a LoRA made from the first artist’s works than one by an "
+        "artist outside the set. Artists behind the first get none. It cannot exceed what the size and the trials of "
+        "the set support.",
     ),
+    ("Coverage", "how much of what the set compares is present in the suspect."),
+    ("Control", "the same test on something that knows nothing of style; it should name nobody."),
+    ("Digest, SHA-256", "a fingerprint of a file or a set: another content has another one."),
 )
 
 FIGURES: Final[dict[str, str]] = {

@@ -7,6 +7,7 @@ Escaping for a document format (HTML, Markdown, XML, …) is the format's own bu
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LIMIT = 4096
@@ -15,6 +16,9 @@ LIMIT = 4096
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARKS_IN_A_ROW = 3
+_RIGHT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RUN = re.compile(rf"[{_RIGHT}](?:[{_RIGHT} '.\-]*[{_RIGHT}])?")
+"""Letters that run from right to left, with the spaces inside a name."""
 
 
 def show(value: object, limit: int = LIMIT) -> str:
@@ -23,6 +27,19 @@ def show(value: object, limit: int = LIMIT) -> str:
     cut = len(text) - limit
     line = "".join(_visible(char) for char in _few_marks(text[:limit]))
     return f"{line} […{cut} more characters]" if cut > 0 else line
+
+
+def runs_left(text: str) -> bool:
+    """Whether there are letters in `text` that run from right to left."""
+    return _RUN.search(text) is not None
+
+
+def isolated(text: str) -> str:
+    """`text` with every name in letters that run from right to left set apart from its neighbours.
+
+    Without that, the figures of two such names change places when a line is laid out (Unicode Standard Annex 9).
+    """
+    return _RUN.sub("\u2068\\g<0>\u2069", text)
 
 
 def _few_marks(text: str) -> str:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from auditor.policy import pretty
 from auditor.report.texts import FIGURES, MONTHS, PARTS, RELATIONS, lines, say
-from auditor.report.untrusted import show
+from auditor.report.untrusted import isolated, runs_left, show
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
 TOP = 10
@@ -32,6 +32,8 @@ DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
 SIZES = {"artists": "artists", "references": "references", "background": "background_artists"}
 """What the size of a set is told by: place in the sentence → field."""
+COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
+"""Fields that stand alone and may be copied from a page: nothing is put into them."""
 LEAST_REST = 0.005
 """Least unexplained share of a mixture that gets a row."""
 LOW_COVERAGE = 0.5
@@ -275,6 +277,17 @@ class View:
         return self.label != "OUT_OF_SCOPE" and self.skipped is None
 
 
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """A view, or a part of one, with every string changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(mapped(v, change) for v in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: mapped(getattr(value, f.name), change) for f in fields(value)})
+    return value
+
+
 # ---------------------------------------------------------------------------------------------- numbers
 
 
@@ -343,6 +356,15 @@ def date(stamp: str) -> str:
 
 def build(audit: Fields) -> View:
     """The view of one audit."""
+    found = _build(audit)
+    if not runs_left(repr(audit)):
+        return found
+    view: View = mapped(found, isolated)
+    return replace(view, **{name: getattr(found, name) for name in COPIED})
+
+
+def _build(audit: Fields) -> View:
+    """The same, names in scripts that run from right to left not yet set apart."""
     verdict, suspect, opened = audit["verdict"], audit["suspect"], audit["open_set"]
     label, file = str(verdict["label"]), show(suspect["path"], 400)
     rows = _artists(audit)
@@ -493,8 +515,9 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
 
 def _strength(named: Fields, audit: Fields) -> Row:
     """The likelihood ratio of the artist named; where the set cannot give a telling one to any file, that is said."""
-    bound = named["lr_bound"]
-    names = {"lr": ratio(named["log10_lr"]), "bound": ratio(bound)}
+    lr, bound = named["log10_lr"], named["lr_bound"]
+    against = lr is not None and lr < 0
+    names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
     if bound is not None and abs(bound) < TELLING:
         return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names) + _cost_of_lr(audit)

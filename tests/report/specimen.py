@@ -69,7 +69,7 @@ def artists(rng: random.Random, top: str | None, lead: float) -> tuple[list[Arti
     rows = []
     for i, (name, genre, score) in enumerate(raw, start=1):
         half = rng.uniform(0.18, 0.42)
-        lr = None if i > 5 else round(1.38 * (1 if i == 1 and top else -0.4 - 0.2 * i), 3)
+        lr = None if i > 1 else 1.38 if top else -0.55
         verbal = None if lr is None else "moderate support" if lr > 1 else "weak support against"
         parts = {"ff": 0.4, "self_attention": 0.55, "cross_attention": 0.85}
         rows.append(

@@ -22,7 +22,7 @@ TAGS = """
     script input label
 """
 ATTRIBUTES = """
-    lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
+    dir lang charset http-equiv content name class id role title scope tabindex aria-labelledby aria-label aria-hidden
     data-label data-shown data-tip data-v tabindex type for viewbox cx cy r rx x y x1 y1 x2 y2
     width height points d text-anchor href
 """
@@ -230,3 +230,12 @@ def test_same_audit_same_bytes() -> None:
     slow = audit().to_dict()
     slow["timing_s"] = {"read": 99.0}
     assert render_html(slow) == page()
+
+
+def test_sentences_run_from_left_to_right_whatever_name_they_begin_with() -> None:
+    """Without a direction of its own, a sentence that begins with such a name is laid out backwards, figures too."""
+    found = audit().to_dict()
+    found["verdict"].update(sentence="אבג 12 %, דהו 33 %", reasons=["אבג 12 %, דהו 33 %"])
+    text = '<bdi dir="ltr">\u2068אבג\u2069 12 %, \u2068דהו\u2069 33 %</bdi>'
+    assert render_html(found).count(text) == 2
+    assert text in render_index([found])

@@ -283,6 +283,20 @@ def test_slow_senders_and_a_full_queue_are_turned_away(set_folder: Path, style: 
         assert service.post(style)[0] == 200
 
 
+def test_half_a_head_holds_a_connection_for_a_while_only(set_folder: Path, style: bytes, tmp_path: Path) -> None:
+    """More such connections than the service takes at once (4 · (1 + 0) + 64)."""
+    options = ["--refs", set_folder, "--workers", "1", "--queue", "0", "--upload-timeout", "2"]
+    with serving(tmp_path, *options) as service:
+        silent = [socket.create_connection(("127.0.0.1", service.port), WAIT) for _ in range(80)]
+        for at, one in enumerate(silent):
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (at % 2) + b"POST /v1/audits HTTP/1.1\r\nHo")
+        for one in silent:
+            while one.recv(4096):  # ends when the service closes the connection
+                pass
+            one.close()
+        assert service.post(style)[0] == 200
+
+
 def test_many_at_once_are_all_answered_alike(set_folder: Path, style: bytes, tmp_path: Path) -> None:
     with serving(tmp_path, "--refs", set_folder, "--workers", "2", "--queue", "30") as service:
         answers: list[Any] = []
