@@ -26,10 +26,10 @@ from auditor.embedding.backend import (
     unit,
 )
 from auditor.embedding.features import Factored
-from auditor.embedding.sketches import controls, fingerprint
+from auditor.embedding.sketches import ROUGH, controls, fingerprint, rough_fingerprint
 from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
-from auditor.reference.set import ReferenceSet, View, sub_columns
+from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore, OpenSet, StyleMap
 from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
@@ -158,9 +158,9 @@ def score_spread(view: View) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[ArtistScore]:
-    """Every artist of the set, closest first; p-values Holm-adjusted over artists."""
-    point = view.projection(vector)
+def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[ArtistScore]:
+    """Every artist of the set, closest first; p-values Holm-adjusted over artists.  given: `View.shares`."""
+    point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
@@ -168,7 +168,7 @@ def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[A
     adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
-    parts = subnetwork_scores(view, vector)
+    parts = subnetwork_scores(view, given)
     order = np.argsort(-scores, kind="stable")
     return [
         ArtistScore(
@@ -211,19 +211,18 @@ def nearest_references(reference: ReferenceSet, view: View, point: Floats) -> li
     return [reference.manifest["references"][r]["file"] for r in best]
 
 
-def subnetwork_scores(view: View, vector: Floats) -> dict[str, Floats]:
-    """t-normalised scores (C,) from one sub-network's modules alone; (D,) features of the suspect."""
+def subnetwork_scores(view: View, given: Floats) -> dict[str, Floats]:
+    """t-normalised scores (C,) from one sub-network's modules alone; given (modules, d): `View.shares`."""
     found = {}
     for name in view.parts:
         mine, centres = kept(view, ("sub-network", name), partial(_subnetwork, view, name))
-        own = view.projection.part(vector[None], mine)
-        found[name] = t_norm(cosines(own, centres))[0]
+        found[name] = t_norm(cosines(given[mine].sum(0, keepdims=True), centres))[0]
     return found
 
 
 def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats]:
-    """Which features (D,) are a sub-network's, and the artists' directions in them."""
-    mine = sub_columns(view.bases, name)
+    """Which modules are a sub-network's, and the artists' directions in them."""
+    mine = sub_modules(view.bases, name)
     everyone = np.ones(len(view.artist), bool)
     return mine, centroids(view.parts[name], view.artist, len(view.centres), everyone)
 
@@ -280,16 +279,14 @@ def fit_recipe(known: Floats, view: View) -> RecipeModel:
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:
     """The reference whose weights this file carries, or None."""
-    print_of = fingerprint(factored)
-    known = unit(reference.fingerprints.astype(np.float64))
-    closeness = known @ print_of
-    for i, entry in enumerate(reference.manifest["references"]):
-        if entry["tensor_sha256"] == artifact.tensor_sha256:
-            return derivative(entry, "same_tensors", closeness[i])
-    best = int(np.argmax(closeness))
-    if closeness[best] < COPY:
+    same, known = reference.numbers.get(artifact.tensor_sha256), reference.directions
+    if same is None and (rough := rough_fingerprint(factored)) is not None and (known @ rough).max() < COPY - ROUGH:
         return None
-    relation = "same_update" if closeness[best] > 0.97 else "same_run"
+    closeness = known @ fingerprint(factored)
+    best = int(np.argmax(closeness)) if same is None else same
+    if same is None and closeness[best] < COPY:
+        return None
+    relation = "same_tensors" if same is not None else "same_update" if closeness[best] > 0.97 else "same_run"
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 

@@ -132,7 +132,7 @@ def pieces() -> None:
     """The steps of one audit, by rank."""
     from auditor import ReferenceSet, check, load_lora, read_artifact
     from auditor.embedding.features import factor_all, features
-    from auditor.embedding.sketches import fingerprint
+    from auditor.embedding.sketches import fingerprint, rough_fingerprint
     from auditor.evidence import artist_scores, control_scores, mixture, open_set, style_map
     from auditor.scope import choose_view, in_scope
 
@@ -145,16 +145,17 @@ def pieces() -> None:
             view, factored = choose_view(paths, reference), factor_all(weights, paths)
             seen = {p: f for p, f in factored.items() if p in view.bases.out}
             vector = features(seen, view.bases)[0]
-            point = view.projection(vector)
+            given = view.shares(vector)
+            point = given.sum(0, keepdims=True)
             steps = {
                 "one SHA-256": lambda path=path: read_and_hash(str(path)),
                 "digests": lambda path=path: read_artifact(path),
                 "read": lambda path=path: load_lora(path),
                 "decompose": lambda weights=weights, paths=paths: factor_all(weights, paths),
-                "features": lambda seen=seen, view=view: view.projection(features(seen, view.bases)[0]),
-                "fingerprint": lambda factored=factored: fingerprint(factored),
-                "scores": lambda factored=factored, view=view, vector=vector, point=point: (
-                    open_set(view, point, 0.05, 1000, 0, reference.artists), artist_scores(reference, view, vector),
+                "features": lambda seen=seen, view=view: view.shares(features(seen, view.bases)[0]),
+                "fingerprint": lambda factored=factored: rough_fingerprint(factored) is None and fingerprint(factored),
+                "scores": lambda factored=factored, view=view, given=given, point=point: (
+                    open_set(view, point, 0.05, 1000, 0, reference.artists), artist_scores(reference, view, given),
                     control_scores(reference, factored, view), mixture(reference, view, point, 0.05),
                     style_map(reference, view, point),
                 ),

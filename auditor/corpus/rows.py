@@ -231,7 +231,7 @@ def covers(view: View, placed: Placed) -> bool:
 def coordinates_in(view: View, placed: Placed) -> Floats:
     """Coordinates (1, d) of an audited file in another view of the same set."""
     inside = {path: f for path, f in placed.factored.items() if path in view.bases.out}
-    return view.projection(features(inside, view.bases)[0])
+    return np.asarray(view.shares(features(inside, view.bases)[0]).sum(0, keepdims=True))
 
 
 def at(view: str) -> str:
