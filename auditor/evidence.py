@@ -68,6 +68,11 @@ def statistic_of(scores: Floats) -> float:
     return float(lead(scores[None])[0])
 
 
+def null_of(view: View) -> ConformalNull:
+    """The null of the open-set test, made ready once."""
+    return kept(view, "null", lambda: ConformalNull.of(view.null_statistic, view.artist))
+
+
 def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
@@ -77,12 +82,16 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     """
     scores = scores_of(view, point)
     observed = statistic_of(scores)
-    p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
-    groups = len(distinct(view.artist))
+    p = float(null_of(view)(observed)[0])
+    groups = null_of(view).groups
     null = [round(float(v), 5) for v in view.null_statistic]
-    interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
+    interval, limit = (
+        p_interval(view, observed, resamples, seed),
+        kept(view, ("limit", alpha), partial(threshold, view, alpha)),
+    )
     owners = [int(a) for a in view.artist] if names else []
-    member, unmatched = float(member_p(view, scores.max())[0]), outsiders_no_match(view, alpha)
+    member = float(member_p(view, scores.max())[0])
+    unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
     return OpenSet(*figures, limit, list(names), owners)
 
@@ -94,7 +103,8 @@ def member_p(view: View, best: ArrayLike) -> Floats:
     was left out, whoever of the artists it is.  Statistic: the best normalised score over artists, so that one test
     answers for all of them: where a member's own score is low, a neighbour's is usually the best.
     """
-    return conformal_p(-np.asarray(best, float), -view.member_best, view.artist)
+    null = kept(view, "members", lambda: ConformalNull.of(-view.member_best, view.artist))
+    return null(-np.asarray(best, float))
 
 
 def outsiders_no_match(view: View, alpha: float) -> float:
@@ -140,7 +150,7 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
     H0: the suspect is of this artist, exchangeable with references whose own half of the works was left out; pooled
     over artists, since one artist alone has too few references to exclude anybody at α.
     """
-    return conformal_p(-scores, -view.genuine_scores, view.artist)
+    return kept(view, "genuine", lambda: ConformalNull.of(-view.genuine_scores, view.artist))(-scores)
 
 
 def score_spread(view: View) -> tuple[float, float]:
@@ -165,7 +175,7 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
     statistic = statistic_of(scores)
-    adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
+    adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, given)
@@ -235,7 +245,7 @@ def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view:
     for name in reference.controls:
         model = recipe_model(reference, view, name)
         observed = model.closeness(seen[name][columns])
-        p = float(conformal_p(observed.max(), model.null, view.artist)[0])
+        p = float(model.null(observed.max())[0])
         result[name] = {"top_artist": reference.artists[int(np.argmax(observed))], "p": p}
     return result
 
@@ -247,8 +257,8 @@ class RecipeModel:
     mean: Floats
     spread: Floats
     centres: Floats
-    null: Floats
-    """(n,) closeness of each reference to the nearest artist other than its own."""
+    null: ConformalNull
+    """Closeness of each reference to the nearest artist other than its own."""
 
     def closeness(self, seen: Floats) -> Floats:
         """Minus the distance (C,) of a file to each artist's mean."""
@@ -274,7 +284,7 @@ def fit_recipe(known: Floats, view: View) -> RecipeModel:
         apart = z[begin : begin + ROWS, None, :] - centres[None]
         null[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
     null[np.arange(len(z)), view.artist] = np.nan
-    return RecipeModel(mean, spread, centres, np.nanmax(null, 1))
+    return RecipeModel(mean, spread, centres, ConformalNull.of(np.nanmax(null, 1), view.artist))
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:
@@ -340,7 +350,7 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         scores = view.normaliser(cosine)[0]
-        return int(np.argmax(scores)), float(conformal_p(statistic_of(scores), view.null_statistic, view.artist)[0])
+        return int(np.argmax(scores)), float(null_of(view)(statistic_of(scores))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
     normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
     scores = normaliser(taken_out(cosine, gram, found)[:, left])[0]
@@ -369,13 +379,17 @@ def strengths(view: View, point: Floats, found: list[int]) -> Floats:
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    centres = unit(view.centres)
-    mean = centres.mean(0)
-    _, s, vt = np.linalg.svd(centres - mean, full_matrices=False)
-    placed = (centres - mean) @ vt[:2].T
-    own = (unit(point)[0] - mean) @ vt[:2].T
+    mean, axes, placed, explained = kept(view, "map", lambda: principal(unit(view.centres)))
+    own = (unit(point)[0] - mean) @ axes
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}
         for n, g, (x, y) in zip(reference.artists, reference.genres, placed, strict=True)
     ]
-    return StyleMap(artists, (float(own[0]), float(own[1])), float((s[:2] ** 2).sum() / (s**2).sum()))
+    return StyleMap(artists, (float(own[0]), float(own[1])), explained)
+
+
+def principal(directions: Floats) -> tuple[Floats, Floats, Floats, float]:
+    """Mean (d,), first two axes (d, 2), places on them (n, 2) and the share of the variance there, of rows (n, d)."""
+    mean = directions.mean(0)
+    _, s, vt = np.linalg.svd(directions - mean, full_matrices=False)
+    return mean, vt[:2].T, (directions - mean) @ vt[:2].T, float((s[:2] ** 2).sum() / (s**2).sum())

@@ -133,14 +133,15 @@ def controls(factored: dict[str, Factored], paths: list[str]) -> dict[str, Float
 
     An audit in which one of these singles out an artist as well as the embedding does is not evidence of style.
     """
-    rank, norm, decay = [], [], []
-    for path in paths:
-        singular = factored[path].singular if path in factored else np.zeros(1)
-        energy = float(np.sum(singular**2))
-        rank.append(float(np.count_nonzero(singular > 1e-3 * singular.max(initial=0.0))))
-        norm.append(0.5 * np.log(energy + 1e-300) if energy > 0 else np.nan)
-        share = singular**2 / energy if energy > 0 else np.zeros(1)
-        decay.append(float(np.sum(share**2)))
-    logs = np.array(norm)
-    logs = np.where(np.isnan(logs), np.nanmin(logs) if np.isfinite(logs).any() else 0.0, logs)
-    return {"rank_only": np.array(rank), "norm_only": logs - logs.mean(), "spectrum_only": np.array(decay)}
+    values = [factored[path].singular if path in factored else np.zeros(1) for path in paths]
+    singular = np.zeros((len(paths), max((len(one) for one in values), default=1)))
+    for row, one in zip(singular, values, strict=True):
+        row[: len(one)] = one
+    largest = singular.max(axis=1, initial=0.0, keepdims=True)
+    energy = np.sum(singular**2, axis=1)
+    there = energy > 0
+    norm = np.where(there, 0.5 * np.log(energy + 1e-300), np.nan)
+    norm = np.where(there, norm, np.nanmin(norm) if there.any() else 0.0)
+    share = singular**2 / np.where(there, energy, 1.0)[:, None]
+    rank = np.count_nonzero(singular > 1e-3 * largest, axis=1).astype(np.float64)
+    return {"rank_only": rank, "norm_only": norm - norm.mean(), "spectrum_only": np.sum(share**2, axis=1)}
