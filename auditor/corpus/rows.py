@@ -66,12 +66,14 @@ class Scanner:
     def __call__(self, name: str, known: Known) -> Row:
         """The row of one file; a file that cannot be audited has its reason in it."""
         row: Row = {"path": name, "version": version(name)}
+        path = name
         try:
             with fetched(name) as path:
                 self._fill(row, path, known)
         except NotAuditable as problem:
             row |= refused(name, problem)
-        return row
+        told = {key: row[key].replace(path, name) for key in ("sentence", "reason") if row.get(key)}
+        return row | told  # what was downloaded goes by its own name, not by that of the copy
 
     def _fill(self, row: Row, path: str, known: Known) -> None:
         """Head and hashes, then only as much of the tensors as the row needs."""
