@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is importe
 
 import numpy as np  # noqa: E402
 from loglog import draw  # noqa: E402
+from process import cost  # noqa: E402
 
 MIB = 2**20
 
@@ -133,11 +132,19 @@ def pieces() -> None:
     """The steps of one audit, by rank."""
     from auditor import ReferenceSet, check, load_lora, read_artifact
     from auditor.embedding.features import factor_all, features
+    from auditor.embedding.many import Rooted
     from auditor.embedding.sketches import fingerprint, rough_fingerprint
     from auditor.evidence import artist_scores, control_scores, mixture, open_set, style_map
     from auditor.scope import choose_view, in_scope
 
     reference = ReferenceSet.load()
+
+    def quick(path: Path) -> str:
+        found = factor_all(weights := load_lora(path), in_scope(weights, reference)).values()
+        return f"{sum(isinstance(f, Rooted) for f in found)} of {len(found)} layers by Gram matrices"
+
+    for path in sorted((ROOT / "examples").glob("*.safetensors")):
+        print(f"{path.name}: {quick(path)}")
     with tempfile.TemporaryDirectory() as folder:
         for rank in (4, 16, 64):
             path = written(Path(folder) / f"{rank}.safetensors", reference.shapes, rank, 0)
@@ -162,7 +169,9 @@ def pieces() -> None:
                 ),
                 "whole": lambda path=path: check(path, reference),
             }  # fmt: skip
-            print(f"rank {rank:3}: " + ", ".join(f"{name} {least(work):.1f}" for name, work in steps.items()))
+            print(
+                f"rank {rank:3}: " + ", ".join(f"{name} {least(work):.1f}" for name, work in steps.items()), quick(path)
+            )
 
 
 def rates() -> tuple[float, float, float]:
@@ -228,17 +237,13 @@ def whole(folder: str) -> tuple[int, float]:
     size = sum(os.path.getsize(f) for f in files) / MIB
     base = spent(read_and_hash, files)
     with tempfile.TemporaryDirectory() as place:
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         out = f"{place}/out.parquet"
-        command = [sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q", "--workers", "1"]
-        subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wall = time.perf_counter() - started
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        used = cost([sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q", "--workers", "1"])
+        cpu, wall = used.cpu, used.wall
         stored = os.path.getsize(out) / len(files)
     figures = (len(files), size, base, cpu, wall, len(files) / cpu, size / cpu)
     print(f"{Path(folder).name[:25]:26}" + "".join(f"{value:9.4g}" for value in figures), end="")
-    print(f"{base / cpu:9.0%}{stored:9.0f}{after.ru_maxrss / 1024:9.0f}", flush=True)
+    print(f"{base / cpu:9.0%}{stored:9.0f}{used.peak:9.0f}", flush=True)
     return len(files), cpu
 
 
