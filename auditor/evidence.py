@@ -85,10 +85,8 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     p = float(null_of(view)(observed)[0])
     groups = null_of(view).groups
     null = [round(float(v), 5) for v in view.null_statistic]
-    interval, limit = (
-        p_interval(view, observed, resamples, seed),
-        kept(view, ("limit", alpha), partial(threshold, view, alpha)),
-    )
+    interval = p_interval(view, observed, resamples, seed)
+    limit = kept(view, ("limit", alpha), partial(threshold, view, alpha))
     owners = [int(a) for a in view.artist] if names else []
     member = float(member_p(view, scores.max())[0])
     unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
