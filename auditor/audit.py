@@ -71,13 +71,14 @@ def check(
     with frame.timed("embed"):
         factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)
-        point = view.projection(vector)
+        given = view.shares(vector)
+        point = given.sum(0, keepdims=True)
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage = cover(weights, view, present)
         tested = open_set(view, point, alpha, resamples, seed, reference.artists)
-        artists = artist_scores(reference, view, vector)
+        artists = artist_scores(reference, view, given)
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(path, known.files if known else {}) or copy_of(reference, factored, artifact)
         carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []

@@ -25,10 +25,10 @@ from auditor.embedding.backend import (
     unit,
 )
 from auditor.embedding.features import Factored
-from auditor.embedding.sketches import controls, fingerprint
+from auditor.embedding.sketches import ROUGH, controls, fingerprint, rough_fingerprint
 from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
-from auditor.reference.set import ReferenceSet, View, sub_columns
+from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore, OpenSet, StyleMap
 from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor
 from auditor.statistics.likelihood import verbal
@@ -62,6 +62,11 @@ def scores_of(view: View, point: Floats) -> Floats:
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])
 
 
+def null_of(view: View) -> ConformalNull:
+    """The null of the open-set test, made ready once."""
+    return kept(view, "null", lambda: ConformalNull.of(view.null_statistic, view.artist))
+
+
 def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
     """Is the suspect of the set at all?
 
@@ -71,12 +76,14 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     """
     scores, (parts,) = scores_of(view, point), view.prominence.parts(cosines(point, view.centres))
     observed = float(parts.max())
-    p = float(conformal_p(observed, view.null_statistic, view.artist)[0])
-    groups = len(distinct(view.artist))
+    p = float(null_of(view)(observed)[0])
+    groups = null_of(view).groups
     null = [round(float(v), 5) for v in view.null_statistic]
-    interval, limit = p_interval(view, observed, resamples, seed), threshold(view, alpha)
+    interval = p_interval(view, observed, resamples, seed)
+    limit = kept(view, ("limit", alpha), partial(threshold, view, alpha))
     owners = [int(a) for a in view.artist] if names else []
-    member, unmatched = float(member_p(view, scores.max())[0]), outsiders_no_match(view, alpha)
+    member = float(member_p(view, scores.max())[0])
+    unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
     return OpenSet(*figures, limit, list(names), owners, float(parts[0]), float(parts[1]))
 
@@ -88,7 +95,8 @@ def member_p(view: View, best: ArrayLike) -> Floats:
     was left out, whoever of the artists it is.  Statistic: the best normalised score over artists, so that one test
     answers for all of them: where a member's own score is low, a neighbour's is usually the best.
     """
-    return conformal_p(-np.asarray(best, float), -view.member_best, view.artist)
+    null = kept(view, "members", lambda: ConformalNull.of(-view.member_best, view.artist))
+    return null(-np.asarray(best, float))
 
 
 def outsiders_no_match(view: View, alpha: float) -> float:
@@ -134,7 +142,7 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
     H0: the suspect is of this artist, exchangeable with references whose own half of the works was left out; pooled
     over artists, since one artist alone has too few references to exclude anybody at α.
     """
-    return conformal_p(-scores, -view.genuine_scores, view.artist)
+    return kept(view, "genuine", lambda: ConformalNull.of(-view.genuine_scores, view.artist))(-scores)
 
 
 def score_spread(view: View) -> tuple[float, float]:
@@ -152,17 +160,17 @@ def score_spread(view: View) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def artist_scores(reference: ReferenceSet, view: View, vector: Floats) -> list[ArtistScore]:
-    """Every artist of the set, closest first; p-values Holm-adjusted over artists."""
-    point = view.projection(vector)
+def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[ArtistScore]:
+    """Every artist of the set, closest first; p-values Holm-adjusted over artists.  given: `View.shares`."""
+    point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
     statistic = float(view.prominence(cosines(point, view.centres))[0])
-    adjusted = stepwise(against, scores, float(conformal_p(statistic, view.null_statistic, view.artist)[0]))
+    adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
-    parts = subnetwork_scores(view, vector)
+    parts = subnetwork_scores(view, given)
     order = np.argsort(-scores, kind="stable")
     return [
         ArtistScore(
@@ -205,19 +213,18 @@ def nearest_references(reference: ReferenceSet, view: View, point: Floats) -> li
     return [reference.manifest["references"][r]["file"] for r in best]
 
 
-def subnetwork_scores(view: View, vector: Floats) -> dict[str, Floats]:
-    """t-normalised scores (C,) from one sub-network's modules alone; (D,) features of the suspect."""
+def subnetwork_scores(view: View, given: Floats) -> dict[str, Floats]:
+    """t-normalised scores (C,) from one sub-network's modules alone; given (modules, d): `View.shares`."""
     found = {}
     for name in view.parts:
         mine, centres = kept(view, ("sub-network", name), partial(_subnetwork, view, name))
-        own = view.projection.part(vector[None], mine)
-        found[name] = t_norm(cosines(own, centres))[0]
+        found[name] = t_norm(cosines(given[mine].sum(0, keepdims=True), centres))[0]
     return found
 
 
 def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats]:
-    """Which features (D,) are a sub-network's, and the artists' directions in them."""
-    mine = sub_columns(view.bases, name)
+    """Which modules are a sub-network's, and the artists' directions in them."""
+    mine = sub_modules(view.bases, name)
     everyone = np.ones(len(view.artist), bool)
     return mine, centroids(view.parts[name], view.artist, len(view.centres), everyone)
 
@@ -230,7 +237,7 @@ def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view:
     for name in reference.controls:
         model = recipe_model(reference, view, name)
         observed = model.closeness(seen[name][columns])
-        p = float(conformal_p(observed.max(), model.null, view.artist)[0])
+        p = float(model.null(observed.max())[0])
         result[name] = {"top_artist": reference.artists[int(np.argmax(observed))], "p": p}
     return result
 
@@ -242,8 +249,8 @@ class RecipeModel:
     mean: Floats
     spread: Floats
     centres: Floats
-    null: Floats
-    """(n,) closeness of each reference to the nearest artist other than its own."""
+    null: ConformalNull
+    """Closeness of each reference to the nearest artist other than its own."""
 
     def closeness(self, seen: Floats) -> Floats:
         """Minus the distance (C,) of a file to each artist's mean."""
@@ -269,21 +276,19 @@ def fit_recipe(known: Floats, view: View) -> RecipeModel:
         apart = z[begin : begin + ROWS, None, :] - centres[None]
         null[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
     null[np.arange(len(z)), view.artist] = np.nan
-    return RecipeModel(mean, spread, centres, np.nanmax(null, 1))
+    return RecipeModel(mean, spread, centres, ConformalNull.of(np.nanmax(null, 1), view.artist))
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:
     """The reference whose weights this file carries, or None."""
-    print_of = fingerprint(factored)
-    known = unit(reference.fingerprints.astype(np.float64))
-    closeness = known @ print_of
-    for i, entry in enumerate(reference.manifest["references"]):
-        if entry["tensor_sha256"] == artifact.tensor_sha256:
-            return derivative(entry, "same_tensors", closeness[i])
-    best = int(np.argmax(closeness))
-    if closeness[best] < COPY:
+    same, known = reference.numbers.get(artifact.tensor_sha256), reference.directions
+    if same is None and (rough := rough_fingerprint(factored)) is not None and (known @ rough).max() < COPY - ROUGH:
         return None
-    relation = "same_update" if closeness[best] > 0.97 else "same_run"
+    closeness = known @ fingerprint(factored)
+    best = int(np.argmax(closeness)) if same is None else same
+    if same is None and closeness[best] < COPY:
+        return None
+    relation = "same_tensors" if same is not None else "same_update" if closeness[best] > 0.97 else "same_run"
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 
@@ -337,7 +342,7 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         best = np.argmax(view.normaliser(cosine)[0])
-        return int(best), float(conformal_p(view.prominence(cosine), view.null_statistic, view.artist)[0])
+        return int(best), float(null_of(view)(view.prominence(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
     prominence, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
     rest = taken_out(cosine, gram, found)[:, left]
@@ -366,13 +371,17 @@ def strengths(view: View, point: Floats, found: list[int]) -> Floats:
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    centres = unit(view.centres)
-    mean = centres.mean(0)
-    _, s, vt = np.linalg.svd(centres - mean, full_matrices=False)
-    placed = (centres - mean) @ vt[:2].T
-    own = (unit(point)[0] - mean) @ vt[:2].T
+    mean, axes, placed, explained = kept(view, "map", lambda: principal(unit(view.centres)))
+    own = (unit(point)[0] - mean) @ axes
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}
         for n, g, (x, y) in zip(reference.artists, reference.genres, placed, strict=True)
     ]
-    return StyleMap(artists, (float(own[0]), float(own[1])), float((s[:2] ** 2).sum() / (s**2).sum()))
+    return StyleMap(artists, (float(own[0]), float(own[1])), explained)
+
+
+def principal(directions: Floats) -> tuple[Floats, Floats, Floats, float]:
+    """Mean (d,), first two axes (d, 2), places on them (n, 2) and the share of the variance there, of rows (n, d)."""
+    mean = directions.mean(0)
+    _, s, vt = np.linalg.svd(directions - mean, full_matrices=False)
+    return mean, vt[:2].T, (directions - mean) @ vt[:2].T, float((s[:2] ** 2).sum() / (s**2).sum())

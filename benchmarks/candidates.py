@@ -2,6 +2,7 @@
 
     python benchmarks/candidates.py [COUNT…]
     python benchmarks/candidates.py --layouts        the same recall for the key lengths of larger corpora
+    python benchmarks/candidates.py --growth [COUNT…]     what two of the 32 tables cost, up to 400 000 files
 
 Random sketches with planted relatives: pairs of each cosine below, and merges of two files (70 : 30).  Products of all
 pairs against hashing, both as `audit scan --duplicates` runs them; CPU seconds of one core.  Writes
@@ -33,6 +34,7 @@ MOST_PRODUCTS = 50_000
 COSINES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.9)
 EACH = 200
 LEAST = 6_000
+SOME = 2
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -78,8 +80,28 @@ def layouts() -> None:
         )
 
 
+def growth(counts: list[int]) -> None:
+    """Time and meetings a file of `SOME` tables among unrelated sketches: all tables are alike, so 16 times that."""
+    points = []
+    for count in counts:
+        sketches = np.random.default_rng(count).standard_normal((count, SIZE), np.float32)
+        sketches /= np.linalg.norm(sketches, axis=1, keepdims=True)
+        layout = nearby.layout_for(count)
+        started = time.process_time()
+        nearby.near(sketches, 0.9, 1, tables=SOME)
+        seconds = time.process_time() - started
+        strangers = 2 * sum(len(one) for one, _ in nearby.meetings(sketches, layout, 0)) / count
+        points.append((count, seconds))
+        print(f"{count:7} keys of {layout.parts} × {layout.width}: {strangers:5.0f} strangers a file and table, "
+              f"{1e3 * seconds / count:.4f} ms a file", flush=True)  # fmt: skip
+    print(f"cost grows with size to the power {slope(points):.2f}")
+
+
 def main() -> None:
     """Every size, both ways."""
+    if "--growth" in sys.argv:
+        growth([int(a) for a in sys.argv[1:] if a.isdigit()] or [25_000, 50_000, 100_000, 200_000, 400_000])
+        return
     if "--layouts" in sys.argv:
         layouts()
         return

@@ -15,8 +15,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+import process
 
 RUNS = 5
 GROWTH_RUNS = 2
@@ -26,11 +27,8 @@ EXAMPLE = ROOT / "examples" / "01-serov-kohya-r6.safetensors"
 
 def measure(command: list[str]) -> tuple[float, float, float]:
     """CPU seconds, wall seconds and peak resident MiB of one finished process."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024
+    found = process.cost(command)
+    return found.cpu, found.wall, found.peak
 
 
 def cold(file: str, folder: str) -> None:

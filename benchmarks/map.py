@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 from loglog import draw  # noqa: E402
+from process import cost  # noqa: E402
 
 from auditor import ReferenceSet  # noqa: E402
 from auditor.corpus.rows import Options  # noqa: E402
@@ -59,12 +58,9 @@ def corpus(folder: Path, files: int) -> Path:
 
 def measured(command: list[str]) -> tuple[float, float, float]:
     """(CPU s, wall s, peak MiB) of a process that must succeed."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024
+    found = cost(command)
+    assert found.code == 0, command
+    return found.cpu, found.wall, found.peak
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/scan.py [FOLDER…] [FIGURE.svg]
     python benchmarks/scan.py --pieces          where the time of a file in scope goes
+    python benchmarks/scan.py --floor           the least that an audit must calculate, and what these cores could do
 
 Work of one worker, in CPU seconds, so that other work on the machine does not count.  Kinds: files of the set's base
 (audited in full), of another base and copies (settled by header and hash), files that are no weights.
@@ -14,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is importe
 
 import numpy as np  # noqa: E402
 from loglog import draw  # noqa: E402
+from process import cost  # noqa: E402
 
 MIB = 2**20
 
@@ -132,11 +132,19 @@ def pieces() -> None:
     """The steps of one audit, by rank."""
     from auditor import ReferenceSet, check, load_lora, read_artifact
     from auditor.embedding.features import factor_all, features
-    from auditor.embedding.sketches import fingerprint
+    from auditor.embedding.many import Rooted
+    from auditor.embedding.sketches import fingerprint, rough_fingerprint
     from auditor.evidence import artist_scores, control_scores, mixture, open_set, style_map
     from auditor.scope import choose_view, in_scope
 
     reference = ReferenceSet.load()
+
+    def quick(path: Path) -> str:
+        found = factor_all(weights := load_lora(path), in_scope(weights, reference)).values()
+        return f"{sum(isinstance(f, Rooted) for f in found)} of {len(found)} layers by Gram matrices"
+
+    for path in sorted((ROOT / "examples").glob("*.safetensors")):
+        print(f"{path.name}: {quick(path)}")
     with tempfile.TemporaryDirectory() as folder:
         for rank in (4, 16, 64):
             path = written(Path(folder) / f"{rank}.safetensors", reference.shapes, rank, 0)
@@ -145,22 +153,66 @@ def pieces() -> None:
             view, factored = choose_view(paths, reference), factor_all(weights, paths)
             seen = {p: f for p, f in factored.items() if p in view.bases.out}
             vector = features(seen, view.bases)[0]
-            point = view.projection(vector)
+            given = view.shares(vector)
+            point = given.sum(0, keepdims=True)
             steps = {
                 "one SHA-256": lambda path=path: read_and_hash(str(path)),
                 "digests": lambda path=path: read_artifact(path),
                 "read": lambda path=path: load_lora(path),
                 "decompose": lambda weights=weights, paths=paths: factor_all(weights, paths),
-                "features": lambda seen=seen, view=view: view.projection(features(seen, view.bases)[0]),
-                "fingerprint": lambda factored=factored: fingerprint(factored),
-                "scores": lambda factored=factored, view=view, vector=vector, point=point: (
-                    open_set(view, point, 0.05, 1000, 0, reference.artists), artist_scores(reference, view, vector),
+                "features": lambda seen=seen, view=view: view.shares(features(seen, view.bases)[0]),
+                "fingerprint": lambda factored=factored: rough_fingerprint(factored) is None and fingerprint(factored),
+                "scores": lambda factored=factored, view=view, given=given, point=point: (
+                    open_set(view, point, 0.05, 1000, 0, reference.artists), artist_scores(reference, view, given),
                     control_scores(reference, factored, view), mixture(reference, view, point, 0.05),
                     style_map(reference, view, point),
                 ),
                 "whole": lambda path=path: check(path, reference),
             }  # fmt: skip
-            print(f"rank {rank:3}: " + ", ".join(f"{name} {least(work):.1f}" for name, work in steps.items()))
+            print(
+                f"rank {rank:3}: " + ", ".join(f"{name} {least(work):.1f}" for name, work in steps.items()), quick(path)
+            )
+
+
+def rates() -> tuple[float, float, float]:
+    """Of one core: multiplications a second in double and in single precision, bytes hashed a second."""
+    found = []
+    for kind in (np.float64, np.float32):
+        square = np.ones((1024, 1024), kind)
+        found.append(1024**3 / least(lambda square=square: square @ square) * 1000)
+    block = bytes(16 * MIB)
+    return found[0], found[1], len(block) / least(lambda: hashlib.sha256(block)) * 1000
+
+
+def floor() -> None:
+    """A lower bound of an audit's time by rank: its multiplications at the speed of large products, and two digests.
+
+    No reading, no Python, no memory traffic is in it.  Eigenvalues: 4.5 r³ a layer, and 2 r³ for what they are of.
+    """
+    from auditor import ReferenceSet
+    from auditor.embedding.sketches import FINGERPRINT
+
+    reference = ReferenceSet.load()
+    view = next(iter(reference.views.values()))
+    sides, k = sum(map(sum, reference.shapes.values())), next(iter(view.bases.out.values())).shape[1]
+    double, single, hashed = rates()
+    print(
+        f"one core: {double:.3g} and {single:.3g} multiplications a second (double, single), {hashed:.3g} bytes hashed"
+    )
+    for rank in (4, 16, 64):
+        numbers = rank * sides
+        each = {
+            "Gram matrices": rank / 2,
+            "eigenvalues": 6.5 * rank**3 * len(reference.shapes) / numbers,
+            "features": float(k),
+            "projection": view.projection.steps.size / numbers,
+        }
+        seconds = sum(each.values()) / double + FINGERPRINT / single
+        digest = 4 / hashed
+        parts = ", ".join(f"{name} {value:.0f}" for name, value in each.items())
+        print(f"rank {rank:2}, {numbers / 1e6:.2f} million numbers, for each {parts}, fingerprint {FINGERPRINT}: "
+              f"{1e9 * seconds:.1f} ns beside {1e9 * digest:.1f} ns of one SHA-256; share of the hashing rate at most "
+              f"{digest / (seconds + 2 * digest):.0%}")  # fmt: skip
 
 
 def market(folder: Path, count: int, modules: int, rank: int) -> Path:
@@ -185,17 +237,13 @@ def whole(folder: str) -> tuple[int, float]:
     size = sum(os.path.getsize(f) for f in files) / MIB
     base = spent(read_and_hash, files)
     with tempfile.TemporaryDirectory() as place:
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         out = f"{place}/out.parquet"
-        command = [sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q", "--workers", "1"]
-        subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wall = time.perf_counter() - started
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        used = cost([sys.executable, "-m", "auditor.cli", "scan", folder, "-o", out, "-q", "--workers", "1"])
+        cpu, wall = used.cpu, used.wall
         stored = os.path.getsize(out) / len(files)
     figures = (len(files), size, base, cpu, wall, len(files) / cpu, size / cpu)
     print(f"{Path(folder).name[:25]:26}" + "".join(f"{value:9.4g}" for value in figures), end="")
-    print(f"{base / cpu:9.0%}{stored:9.0f}{after.ru_maxrss / 1024:9.0f}", flush=True)
+    print(f"{base / cpu:9.0%}{stored:9.0f}{used.peak:9.0f}", flush=True)
     return len(files), cpu
 
 
@@ -224,8 +272,8 @@ def wholes(names: list[str], figure: str | None) -> None:
 def main() -> None:
     """Kinds of files and whole commands, or the steps of one audit."""
     words = sys.argv[1:]
-    if "--pieces" in words:
-        pieces()
+    if "--pieces" in words or "--floor" in words:
+        pieces() if "--pieces" in words else floor()
         return
     parts()
     wholes([w for w in words if not w.endswith(".svg")], next((w for w in words if w.endswith(".svg")), None))

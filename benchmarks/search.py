@@ -112,10 +112,19 @@ def lance(points, folder) -> dict:
     table = lancedb.connect(folder).create_table("x", pa.table({"id": np.arange(len(points)), "vector": values}))
 
     def asked(query, count):
-        return table.search(query).distance_type("dot").limit(count).select(["id"]).to_arrow()["id"].to_numpy()
+        return (
+            table.search(query)
+            .distance_type("dot")
+            .limit(count)
+            .select(["id", "_distance"])
+            .to_arrow()["id"]
+            .to_numpy()
+        )
 
     def rescored(query):
-        keys = np.sort(indexed.search(query).limit(4 * K).nprobes(20).select(["id"]).to_arrow()["id"].to_numpy())
+        keys = np.sort(
+            indexed.search(query).limit(4 * K).nprobes(20).select(["id", "_distance"]).to_arrow()["id"].to_numpy()
+        )
         return keys[nearest(points[keys], query, K)[0]]
 
     started = time.perf_counter()

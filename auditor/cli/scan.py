@@ -33,7 +33,8 @@ def scan(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR|LIST", help="Folders, LoRA files, lists (.txt, a name a line), '-': a list on stdin."
+            metavar="DIR|LIST",
+            help="Folders, LoRA files, lists (.txt, a name a line), '-': a list on stdin, hf://owner/repo, s3://….",
         ),
     ],
     output: Annotated[

@@ -63,11 +63,14 @@ def _print(found: dict[str, Any]) -> None:
         note = "same tensors" if hit["same_tensors"] else told
         cells = (str(hit["rank"]), f"{hit['cosine']:.3f}", f"{hit['p']:.3g}", show(hit["path"]), note)
         table.add_row(*(Text(cell) for cell in cells))
-    screen().print(table)
+    if found["hits"]:
+        screen().print(table)
+    else:
+        remark("No file of the corpus passes the filters.")
     corpus, null = found["corpus"], found["null"]
     remark(
         f"{corpus['looked_at']} of {corpus['files']} files looked at ({found['search']}); "
-        f"{corpus['without_this_view']} rows "
-        f"have no coordinates here. {null['hypothesis']} Least possible p: {null['p_min']:.3g}. "
+        f"{corpus['without_this_view']} others have no coordinates in the suspect's view: other layers, another base, "
+        f"or not audited. {null['hypothesis']} Least possible p: {null['p_min']:.3g}. "
         "A hit says that styles are close, not where pictures came from."
     )

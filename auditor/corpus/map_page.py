@@ -37,6 +37,8 @@ LONGEST = 72
 """Characters of a file name in the data."""
 NAMED = 14
 """Centroids with their names in the still picture."""
+NAME = 28
+"""Characters of a suspect's name in the picture."""
 
 
 def render_page(view: StyleMap) -> str:
@@ -131,6 +133,11 @@ def short(name: str) -> str:
     return show(PurePath(name).name or name, LONGEST)
 
 
+def cut(text: str, most: int) -> str:
+    """`text` in at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def frame(view: StyleMap) -> tuple[Floats, Floats]:
     """(lower corner, size) of the box around everything."""
     everything = np.vstack([view.references, view.corpus, [(s.x, s.y) for s in view.suspects] or np.zeros((0, 2))])
@@ -164,10 +171,10 @@ def picture(view: StyleMap, style: Markup | None = None) -> Markup:
     y = Scale(bottom, bottom + high, HEIGHT - up, HEIGHT - up - unit * high)
     of = kinds(view)
     marks = [] if style is None else [style]
+    marks += [tag("circle", cx=x(px), cy=y(py), r=1.4, class_="corpus") for px, py in thinned(view.corpus)]
     for h in view.hulls:
         corners = " ".join(f"{x(cx):.1f},{y(cy):.1f}" for cx, cy in h.corners)
         marks.append(tag("polygon", points=corners, class_=f"hull g{of[h.genre]}"))
-    marks += [tag("circle", cx=x(px), cy=y(py), r=1.4, class_="corpus") for px, py in thinned(view.corpus)]
     kept = range(0, len(view.references), max(1, -(-len(view.references) // STILL)))
     for i in kept:
         kind = of[view.artists[int(view.reference_artist[i])].genre]
@@ -199,7 +206,7 @@ def _names(view: StyleMap, x: Scale, y: Scale) -> list[Markup]:
     marks: list[Markup] = []
     middle = view.references.mean(0)
     outer = sorted(view.artists, key=lambda a: -float(np.hypot(a.x - middle[0], a.y - middle[1])))
-    wanted = [(s.x, s.y, short(s.name)[:28], "label suspect") for s in view.suspects]
+    wanted = [(s.x, s.y, cut(short(s.name), NAME), "label suspect") for s in view.suspects]
     wanted += [(a.x, a.y, show(pretty(a.name)), "label") for a in outer]
     for px, py, text, kind in wanted:
         at, line, width = x(px), y(py) - 11, 7.0 * len(text)

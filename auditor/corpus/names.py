@@ -1,12 +1,13 @@
 """Arguments of `audit scan` → names of files, one after the other: nothing here holds a whole corpus in memory.
 
-A name is a path of this machine, or an address that fsspec knows (s3://, gs://, hf://, …), copied to a temporary file
-while it is read.
+A name is a path of this machine, or an address: a file or repository of the hub (hf://), or what fsspec knows (s3://,
+gs://, …), a file or a folder.  Remote files are copied to a temporary one while they are read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -16,12 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from auditor.corpus.extras import need
-from auditor.errors import MalformedFile, UsageError
+from auditor.errors import MalformedFile, NotAuditable, UsageError
 from auditor.lora.text import shown
 from auditor.sources.local import ENDINGS
 
 LISTS = (".txt", ".lst", ".list")
 """Endings of files that are taken for lists of names, one a line."""
+HUB = "hf://"
 LARGEST_COPY = 16 * 2**30
 """Bytes of a remote file that is copied."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -41,7 +43,7 @@ def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
         if argument == "-":
             yield from _listed(stdin)
         elif is_address(argument):
-            yield argument
+            yield from beyond(argument)
         elif os.path.isdir(argument):
             yield from below(argument)
         elif argument.lower().endswith(LISTS):
@@ -64,6 +66,32 @@ def below(folder: str) -> Iterator[str]:
                 yield os.path.join(base, name)
 
 
+def beyond(address: str) -> Iterator[str]:
+    """Files behind an address: itself, those of a hub's repository pinned to its commit, or those below a folder.
+
+    An address that cannot be listed stands for itself: its row will say why.
+    """
+    if address.lower().endswith(ENDINGS):
+        yield address
+        return
+    if address.lower().startswith(HUB):
+        from auditor.sources.hub import resolve
+
+        try:
+            found = [remote.name for remote in resolve(address, most=math.inf)]
+        except NotAuditable:
+            found = [address]
+        yield from found
+        return
+    fsspec = need("fsspec", "scale", "reading object storage")
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        found = [system.unstrip_protocol(name) for name in sorted(system.find(path)) if name.lower().endswith(ENDINGS)]
+    except (OSError, ValueError, ImportError, RuntimeError):
+        found = []
+    yield from found or [address]
+
+
 def _listed_file(path: str) -> Iterator[str]:
     """The names in a list file."""
     try:
@@ -79,7 +107,9 @@ def _listed(lines: Iterable[str]) -> Iterator[str]:
         name = line.rstrip("\r\n")
         if not name.strip():
             continue
-        if "\0" not in name and not is_address(name) and os.path.isdir(name):
+        if is_address(name):
+            yield from beyond(name)
+        elif "\0" not in name and os.path.isdir(name):
             yield from below(name)
         else:
             yield name
@@ -99,9 +129,13 @@ def version(name: str) -> str:
 
 @contextmanager
 def fetched(name: str) -> Iterator[str]:
-    """`name` as a local path; a copy of a remote file is gone afterwards.  Raises MalformedFile."""
+    """`name` as a local path; a copy of a remote file is gone afterwards.  Raises NotAuditable."""
     if not is_address(name):
         yield name
+        return
+    if name.lower().startswith(HUB):
+        with _from_hub(name) as path:
+            yield path
         return
     fsspec = need("fsspec", "scale", "reading object storage")
     with tempfile.TemporaryDirectory(prefix="audit-scan-") as folder:
@@ -117,3 +151,20 @@ def fetched(name: str) -> Iterator[str]:
                 advice="Check the address, the credentials in the environment, and the fsspec package for it.",
             ) from error
         yield str(copy)
+
+
+@contextmanager
+def _from_hub(name: str) -> Iterator[str]:
+    """One file of the hub, header first as `audit check` fetches it.  Raises NotAuditable."""
+    from auditor.sources.hub import resolve
+
+    try:
+        found = resolve(name)
+    except UsageError as error:
+        raise MalformedFile(error.message, advice=error.advice) from error
+    if len(found) != 1:
+        raise MalformedFile(
+            f"{shown(name)} stands for {len(found)} files.", advice="Name one: hf://owner/repo/file.safetensors."
+        )
+    with found[0].fetched() as path:
+        yield str(path)

@@ -25,7 +25,7 @@ PROBES = 3
 """Largest places of a part that a vector is filed under."""
 REACH = 64
 """Members of a bucket that one is looked at with."""
-CROWD = 128.0
+CROWD = 64.0
 """Unrelated vectors that one shares a bucket with, in a table, before keys are made longer."""
 BITS = 512
 BLOCK = 8192
@@ -45,8 +45,9 @@ class Layout:
         return float((PROBES**2 / (2 * self.width)) ** self.parts)
 
 
-LAYOUTS = (Layout(128, 2), Layout(256, 2), Layout(128, 3), Layout(256, 3))
-"""From short keys to long ones: the first that keeps buckets small is taken."""
+LAYOUTS = (*(Layout(width, 2) for width in (128, 181, 256, 362)), *(Layout(width, 3) for width in (128, 181, 256)))
+"""From short keys to long ones: the first that keeps buckets small is taken.  Steps of two in the number of files, so
+that what a file is looked at with hardly changes with it; the third part saves products, which grow with the width."""
 
 
 def layout_for(count: int) -> Layout:

@@ -66,12 +66,14 @@ class Scanner:
     def __call__(self, name: str, known: Known) -> Row:
         """The row of one file; a file that cannot be audited has its reason in it."""
         row: Row = {"path": name, "version": version(name)}
+        path = name
         try:
             with fetched(name) as path:
                 self._fill(row, path, known)
         except NotAuditable as problem:
             row |= refused(name, problem)
-        return row
+        told = {key: row[key].replace(path, name) for key in ("sentence", "reason") if row.get(key)}
+        return row | told  # what was downloaded goes by its own name, not by that of the copy
 
     def _fill(self, row: Row, path: str, known: Known) -> None:
         """Head and hashes, then only as much of the tensors as the row needs."""
@@ -231,7 +233,7 @@ def covers(view: View, placed: Placed) -> bool:
 def coordinates_in(view: View, placed: Placed) -> Floats:
     """Coordinates (1, d) of an audited file in another view of the same set."""
     inside = {path: f for path, f in placed.factored.items() if path in view.bases.out}
-    return view.projection(features(inside, view.bases)[0])
+    return np.asarray(view.shares(features(inside, view.bases)[0]).sum(0, keepdims=True))
 
 
 def at(view: str) -> str:

@@ -123,6 +123,20 @@ class Projection:
         centred = (x[:, columns] - self.mean[columns]) * self.scale[columns]
         return np.asarray(centred @ self.steps[columns].astype(np.float64))
 
+    def shares(self, x: Floats, ends: Sequence[int]) -> Floats:
+        """What each of K blocks of features (D,), one behind the other up to `ends`, gives to the coordinates (K, d).
+
+        The steps become numbers block by block, in the processor's cache: all at once they would be 60 MB a suspect.
+        """
+        centred = (x - self.mean) * self.scale
+        found = np.empty((len(ends), self.steps.shape[1]))
+        numbers = np.empty((max(np.diff(ends, prepend=0), default=0), self.steps.shape[1]))
+        for row, begin, end in zip(found, [0, *ends], ends, strict=False):
+            here = numbers[: end - begin]
+            here[:] = self.steps[begin:end]
+            np.matmul(centred[begin:end], here, out=row)
+        return found
+
 
 def in_steps(matrix: Floats) -> tuple[Floats, NDArray[np.int8]]:
     """scale (D,) in half precision and whole steps (D, d) with matrix ≈ scale · steps, to 1/62 of each row's largest.

@@ -6,19 +6,17 @@ factors (`lora.batches`) and made when asked for; `held` makes and keeps them, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auditor.lora.algebra import TRUNCATION, canonical
-from auditor.lora.batches import Turns, turns
-from auditor.lora.weights import LoraModule, LoraWeights, Matrix
+from auditor.lora.batches import Turns
+from auditor.lora.weights import LoraModule, Matrix
 from auditor.lora.whole import Decomposition, KroneckerModule, thin_svd
 
 Floats = NDArray[np.float64]
-EMPTY = 1e-12  # a module whose ‖ΔW‖ is below this share of the file's largest has no direction to speak of
 
 
 @dataclass(frozen=True)
@@ -156,18 +154,6 @@ def factor(module: LoraModule) -> Factored:
         return Paired(module, factors)
     u, s, vt = canonical(module)
     return Factored(u * s, vt, s, module)
-
-
-def factor_all(weights: LoraWeights, paths: Iterable[str]) -> dict[str, Factored]:
-    """Factored modules of `paths` that the file adapts, empty ones left out."""
-    modules = {path: weights.modules[path] for path in paths if path in weights.modules}
-    found: dict[str, Factored] = {
-        path: factor(module) if folded is None else Folded(module, folded)
-        for (path, module), folded in zip(modules.items(), turns(list(modules.values())), strict=True)
-    }
-    strength = {path: float(np.linalg.norm(f.singular)) for path, f in found.items()}
-    largest = max(strength.values(), default=0.0)
-    return {path: f for path, f in found.items() if f.singular.size and strength[path] > EMPTY * largest}
 
 
 def held(factored: dict[str, Factored]) -> dict[str, Factored]:

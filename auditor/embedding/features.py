@@ -24,7 +24,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.factored import Factored, Floats, factor, factor_all, held
+from auditor.embedding.factored import Factored, Floats, factor, held
+from auditor.embedding.many import STACKED, Rooted, factor_all, stacked_features
 from auditor.lora.weights import LoraModule
 
 __all__ = [
@@ -166,13 +167,34 @@ def _upper(size: int) -> tuple[NDArray[np.intp], Floats]:
 
 def features(factored: dict[str, Factored], bases: Bases) -> tuple[Floats, NDArray[np.bool_]]:
     """Feature vector (D,) and which modules were present (modules,); absent modules are zero."""
-    blocks, present = [], []
-    for path in bases.paths:
-        here = path in factored
-        present.append(here)
-        blocks.append(
-            module_features(factored[path], bases.out[path], bases.into[path], bases.kinds)
-            if here
-            else np.zeros(bases.width(path))
-        )
-    return np.concatenate(blocks), np.array(present)
+    paths = bases.paths
+    alike: dict[tuple[int, ...], list[int]] = {}
+    blocks = [np.zeros(0)] * len(paths)
+    for number, path in enumerate(paths):
+        f = factored.get(path)
+        if f is None:
+            blocks[number] = np.zeros(bases.width(path))
+        elif isinstance(f, Rooted) and STACKED.issuperset(bases.kinds):
+            key = (len(f.singular), bases.out[path].shape[1], bases.into[path].shape[1])
+            alike.setdefault(key, []).append(number)
+        else:
+            blocks[number] = module_features(f, bases.out[path], bases.into[path], bases.kinds)
+    for members in alike.values():
+        for number, row in zip(members, stacked(factored, bases, [paths[n] for n in members]), strict=True):
+            blocks[number] = row
+    return np.concatenate(blocks), np.array([path in factored for path in paths])
+
+
+def stacked(factored: dict[str, Factored], bases: Bases, paths: list[str]) -> Floats:
+    """`module_features` (n, width) of modules of one rank whose bases are equally wide, worked out together."""
+    group = [f for path in paths if isinstance(f := factored[path], Rooted)]
+    made = stacked_features(group, [bases.out[p] for p in paths], [bases.into[p] for p in paths], bases.kinds)
+    return np.concatenate([flat(made[kind], kind) for kind in bases.kinds], axis=1)
+
+
+def flat(blocks: Floats, kind: str) -> Floats:
+    """Blocks (n, k, k') as rows, symmetric ones without their lower half."""
+    if kind == "delta":
+        return blocks.reshape(len(blocks), -1)
+    places, weights = _upper(blocks.shape[1])
+    return np.asarray(blocks.reshape(len(blocks), -1)[:, places] * weights)

@@ -69,6 +69,15 @@ class View:
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
 
     @cached_property
+    def ends(self) -> list[int]:
+        """Where each module's features end in the feature vector."""
+        return [int(end) for end in np.cumsum([self.bases.width(path) for path in self.bases.paths])]
+
+    def shares(self, vector: Floats) -> Floats:
+        """What each module of a file with features (D,) gives to its coordinates (modules, d), whose sum they are."""
+        return self.projection.shares(vector, self.ends)
+
+    @cached_property
     def centres(self) -> Floats:
         """Mean unit direction of each artist's references (C, d)."""
         return centroids(self.points, self.artist, self.null.shape[1], np.ones(len(self.artist), bool))
@@ -198,6 +207,17 @@ class ReferenceSet:
         return headline
 
     @cached_property
+    def directions(self) -> Floats:
+        """`fingerprints` (N, 256) of unit length."""
+        return unit(self.fingerprints.astype(np.float64))
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Which reference has a tensor digest; the first where several have one."""
+        digests = [entry["tensor_sha256"] for entry in self.manifest["references"]]
+        return {digest: number for number, digest in reversed(list(enumerate(digests)))}
+
+    @cached_property
     def modules(self) -> list[str]:
         """Every module that any reference adapts, sorted: the columns of the controls."""
         return sorted(self.manifest["modules"])
@@ -216,10 +236,14 @@ class ReferenceSet:
             )
 
 
+def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:
+    """Which modules of the bases (modules,) belong to a sub-network."""
+    return np.array([bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths])
+
+
 def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
     """Which entries of the feature vector belong to a sub-network."""
-    mine = [bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths]
-    return np.repeat(mine, [bases.width(path) for path in bases.paths])
+    return np.repeat(sub_modules(bases, name), [bases.width(path) for path in bases.paths])
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def parse(name: str) -> Address:
     return Address(found["repo"], found["file"], found["early"] or found["late"])
 
 
-def resolve(name: str) -> list[Remote]:
-    """The suspects behind a name: the file, or every .safetensors file of the repository.
+def resolve(name: str, most: float = MOST) -> list[Remote]:
+    """The suspects behind a name: the file, or every .safetensors file of the repository, `most` at the most.
 
     Raises UsageError for a malformed name or a missing extra, SourceError when the hub cannot be asked or has no such
     repository, revision or file.
@@ -62,7 +62,7 @@ def resolve(name: str) -> list[Remote]:
             f"{address.repo} has no file {shown(missing[0])} at {info.sha}.",
             advice=f"It has: {shown(', '.join(sorted(files)[:20]), 400)}.",
         )
-    if not wanted or len(wanted) > MOST:
+    if not wanted or len(wanted) > most:
         raise SourceError(
             f"{address.repo} holds {len(wanted)} .safetensors files.",
             advice="Name one: hf://owner/repo/file.safetensors.",

@@ -260,6 +260,18 @@ def test_names_of_files_folders_lists_and_stdin(tmp_path):
         list(expand(["nosuch"], []))
 
 
+def test_an_address_of_a_folder_stands_for_the_weight_files_below_it(tmp_path):
+    pytest.importorskip("fsspec")
+    for name in ("b/2.safetensors", "a/1.pt", "a/readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    root = tmp_path.as_uri()
+    (tmp_path / "list.txt").write_text(f"{root}/b\n{root}/nosuch\n", encoding="utf-8")
+    assert list(expand([root, str(tmp_path / "list.txt")], [])) == [
+        f"{root}/a/1.pt", f"{root}/b/2.safetensors", f"{root}/b/2.safetensors", f"{root}/nosuch",
+    ]  # fmt: skip
+
+
 def test_a_changed_file_is_another_version(tmp_path):
     path = tmp_path / "x.pt"
     versions = {version(str(path))}

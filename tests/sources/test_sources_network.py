@@ -279,6 +279,38 @@ def test_in_a_batch_an_unreachable_file_is_a_row(
     assert audits[2]["verdict"]["label"] == "OUT_OF_SCOPE"
 
 
+def test_a_scan_takes_repositories_and_lists_of_them(
+    repository: Sites, style: bytes, checkpoint: bytes, set_folder: Path, tmp_path: Path
+) -> None:
+    """Every file of a repository is a row under its pinned name; what cannot be had is one with its reason."""
+    table = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "list.txt").write_text(
+        "hf://owner/style/new.safetensors\nhf://owner/gone\nhf://o/r@a@b/x.safetensors\n"
+    )
+    scan = ["scan", "hf://owner/many", "list.txt", "--refs", set_folder, "-o", "m.parquet", "--workers", "1"]
+    done = checked(tmp_path, repository, *scan, "--alpha", "0.2", "--resamples", "5")
+    assert done.returncode == 11, done.stderr
+    rows = {row["path"]: row for row in table.read_table(tmp_path / "m.parquet").to_pylist()}
+    many = "hf://owner/many/{}.safetensors@" + COMMIT
+    assert set(rows) == {
+        many.format("a"), many.format("b"), "hf://owner/style/new.safetensors", "hf://owner/gone",
+        "hf://o/r@a@b/x.safetensors",
+    }  # fmt: skip
+    assert rows[many.format("b")]["artist"] == mini_set.ARTISTS[0]
+    assert rows[many.format("b")]["sha256"] == hashlib.sha256(style).hexdigest()
+    assert rows["hf://owner/style/new.safetensors"]["same_as"] == rows[many.format("b")]["content"]
+    codes = {path: row["code"] for path, row in rows.items() if row["code"]}
+    assert codes == {
+        many.format("a"): "not-a-lora", "hf://owner/gone": "unreachable", "hf://o/r@a@b/x.safetensors": "malformed",
+    }  # fmt: skip
+    assert many.format("a") in rows[many.format("a")]["reason"]
+    assert not any("audit-" in str(row["reason"]) for row in rows.values())
+    told = repository.requests[:]
+    again = checked(tmp_path, repository, *scan, "--alpha", "0.2", "--resamples", "5", "--json")
+    assert json.loads(again.stdout)["new"] == 0
+    assert not [r for r in repository.requests[len(told) :] if "/resolve/" in r.path]
+
+
 def test_offline_opens_no_connection_at_all(
     repository: Sites, set_folder: Path, style: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

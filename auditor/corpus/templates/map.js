@@ -89,11 +89,14 @@
     brush.fillStyle = colours.card;
     brush.fillRect(0, 0, wide, high);
     const every = moving ? Math.ceil(layers.corpus.at.length / (2 * WHILE_MOVING)) : 1;
-    if (on.corpus) dots(layers.corpus.at, zoom > 4 ? 3 : 1.6, colours.corpus, 0.55, null, every);
+    // Fainter the more there are in sight: a hundred thousand points would hide the outlines under one grey.
+    const shown = layers.corpus.at.length / 2 / every / (zoom * zoom);
+    const faint = Math.min(0.55, Math.max(0.12, 0.55 * Math.sqrt(8000 / Math.max(shown, 1))));
+    if (on.corpus) dots(layers.corpus.at, zoom > 4 ? 3 : 1.6, colours.corpus, faint, null, every);
     if (on.hulls) for (const h of hulls) {
       outline(h.at);
       brush.globalAlpha = 0.07; brush.fillStyle = colours.g[h.k]; brush.fill();
-      brush.globalAlpha = 0.5; brush.strokeStyle = colours.g[h.k]; brush.lineWidth = 1.2; brush.stroke();
+      brush.globalAlpha = 0.8; brush.strokeStyle = colours.g[h.k]; brush.lineWidth = 1.6; brush.stroke();
       brush.globalAlpha = 1;
     }
     if (on.references) {
@@ -109,7 +112,7 @@
       labels.push([text, x, y, colour]);
     };
     const labels = [];
-    for (const s of suspects) name(s.n.slice(0, 28), px(s.at[0]), py(s.at[1]) - 16, colours.mark, false);
+    for (const s of suspects) name(s.n.length > 28 ? s.n.slice(0, 27) + "…" : s.n, px(s.at[0]), py(s.at[1]) - 16, colours.mark, false);
     if (on.centroids) data.artists.forEach((a, i) => {
       const x = px(layers.centroids.at[2 * i]), y = py(layers.centroids.at[2 * i + 1]);
       shape(a.k, x, y, marked.has(i) ? 9 : 6);
