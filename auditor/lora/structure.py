@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from auditor.errors import NotALora
 from auditor.lora.base_family import BaseFamily, base_family
@@ -77,7 +77,7 @@ class Structure:
             return (Part(path),)
         if prefix == "transformer":
             found = self.family.parts(body)
-            return tuple(Part(TRANSFORMER + part.target, part.share, part.swap) for part in found) or (Part(path),)
+            return tuple(replace(part, target=TRANSFORMER + part.target) for part in found) or (Part(path),)
         renamed = self.family.text_parts.get(prefix, prefix)
         return (Part(f"{renamed}.{body}"),)
 

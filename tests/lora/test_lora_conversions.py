@@ -19,7 +19,6 @@ import pytest
 
 from auditor.embedding.features import Bases, factor_all, features, fit_bases
 from auditor.lora import LoraModule, LoraWeights, load_lora
-from auditor.lora.families import families
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TRAIN = (pytest.mark.train, pytest.mark.slow)
@@ -290,7 +289,7 @@ HIDREAM = {
     **gated(2560, 6912, "single_stream_blocks.0.block.ff_i.experts.0", ("w1", "w2", "w3")),
 }  # fmt: skip
 LTX = {
-    **square(2048, *(f"transformer_blocks.0.attn{n}.{x}" for n in (1, 2) for x in ("to_q", "to_k", "to_v", "to_out.0"))),
+    **square(2048, *(f"transformer_blocks.0.attn{n}.to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out.0"))),
     "transformer_blocks.0.ff.net.0.proj": (8192, 2048), "transformer_blocks.0.ff.net.2": (2048, 8192),
 }  # fmt: skip
 

@@ -197,7 +197,25 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "chroma": ("ChromaTransformer2DModel", {}),
-}
+    "hunyuan-dit": (
+        "HunyuanDiT2DModel",
+        {
+            "num_layers": 4, "hidden_size": 1408, "attention_head_dim": 88, "in_channels": 4, "patch_size": 2,
+            "cross_attention_dim": 1024, "mlp_ratio": 4.3637,
+        },
+    ),
+    "hunyuan-image": ("HunyuanImageTransformer2DModel", {"text_embed_2_dim": 1472, "guidance_embeds": True}),
+    "hunyuan-video-1.5": ("HunyuanVideo15Transformer3DModel", {}),
+    "cogvideox": ("CogVideoXTransformer3DModel", {}),
+    "cogview": ("CogView4Transformer2DModel", {}),
+    "mochi": ("MochiTransformer3DModel", {}),
+    "krea2": ("Krea2Transformer2DModel", {}),
+    "flux3": ("Flux3Transformer2DModel", {}),
+    "ltx2": ("LTX2VideoTransformer3DModel", {}),
+    "qwen-image-2.1": ("QwenImage21Transformer2DModel", {}),
+}  # fmt: skip
+SAME_ATTENTION = {"chroma": ("flux", "Chroma")}
+"""Families whose attention alone is another's: what it is called, and what the grounds then name."""
 
 
 @pytest.mark.train
@@ -217,12 +235,26 @@ def test_names_and_sizes_of_diffusers_own_models(family: str) -> None:
     for layer in linear:
         path = f"transformer.{layer}"
         assert from_dotted(path) == path
-        assert from_flat("denoiser", layer.replace(".", "_")) == path
+        assert from_flat("transformer", layer.replace(".", "_")) == path
         assert [part.target for part in FAMILIES[family].parts(layer)] == [layer]
     shapes = {n: (m.out_features, m.in_features) for n, m in linear.items()}
     recognised = recognise(shapes)
     assert recognised is not None
     assert recognised[0].name == family
+    assert_attention_tells_the_base(family, shapes)
+
+
+def assert_attention_tells_the_base(family: str, shapes: dict[str, tuple[int, int]]) -> None:
+    """What most trainers adapt, attention in the blocks, and of that the queries, keys and values alone."""
+    inputs = re.compile(r".*(attn|attention)\d?\.(add_)?(to_)?[qkv](_proj)?$")
+    within = re.compile(r".*(attn|attention)\d?\..*")
+    for wanted in (within, inputs):
+        some = {name: shape for name, shape in shapes.items() if wanted.match(name)}
+        found = recognise(some)
+        assert found is not None, wanted.pattern
+        name, doubt = SAME_ATTENTION.get(family, (family, ""))
+        assert found[0].name == name, (wanted.pattern, found[1])
+        assert doubt in found[1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -234,7 +266,8 @@ def test_tables_are_sound(family: str) -> None:
             assert table.parts(part.target.replace("#", "0")), (template, part)
     for template in (*table.modules, *table.aliases):
         body = template.replace("#", "1")
-        assert from_dotted(f"diffusion_model.{body}") == f"transformer.{body}"
+        prefix = "transformer" if body.startswith("time_embedding.linear") else "diffusion_model"  # also a UNet's name
+        assert from_dotted(f"{prefix}.{body}") == f"transformer.{body}"
 
 
 def test_names_of_no_family_stay_as_they_are(tmp_path: Path) -> None:

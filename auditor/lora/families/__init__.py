@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 NUMBER = re.compile(r"[0-9]+")
@@ -33,6 +33,8 @@ class Part:
     swap: bool = False
     """Whether the halves of the rows change places in a matrix of twice as many rows as columns: the last modulation
     of a model gives shift and scale, and trainers differ in their order."""
+    turned: bool = False
+    """Whether they change places whatever the shape: a gated feed-forward, whose gate comes first or second."""
 
 
 def one(target: str, *, swap: bool = False) -> tuple[Part, ...]:
@@ -83,7 +85,7 @@ class Family:
         for wanted, parts in self.table.get(NUMBER.sub("#", body), ()):
             if all(want in (None, number) for want, number in zip(wanted, numbers, strict=True)):
                 free = [number for want, number in zip(wanted, numbers, strict=True) if want is None]
-                return tuple(Part(_filled(part.target, free), part.share, part.swap) for part in parts)
+                return tuple(replace(part, target=_filled(part.target, free)) for part in parts)
         return ()
 
 
