@@ -287,7 +287,7 @@ class _Scalings:
         odd = [pattern for config in self._configs.values() for pattern in config.unread_patterns]
         if odd:
             warnings.append(
-                f"{len(odd)} alpha patterns are regular expressions and were not applied "
+                f"{len(odd)} patterns of alpha or rank are regular expressions and were not applied "
                 f"(such as {shown(odd[0], 60)!r})."
             )
         declared = [k for k in ("ss_network_alpha", "lora_alpha", "network_alpha", "alpha") if k in container.metadata]

@@ -76,7 +76,7 @@ Pairs = tuple[tuple[str, Any], ...]
 
 
 def _json(raw: bytes, path: str) -> dict[str, Any]:
-    """The JSON object in `raw`, inner objects as `Pairs`: no name twice, no NaN, no absurd depth or number of objects."""
+    """The JSON object in `raw`, inner ones as `Pairs`: no name twice, no NaN, no absurd depth or number of objects."""
     if raw.count(b"{") > MAX_TENSORS + 2 and _objects(raw) > MAX_TENSORS + 2:
         raise _bad(path, f"has a header of more than {MAX_TENSORS} entries")
 

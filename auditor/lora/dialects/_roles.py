@@ -16,6 +16,7 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"[._]lora_mid\.weight", "mid"),
     (r"\.alpha", "alpha"),
     (r"\.scale", "scale"),
+    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "beside:bias"),
     (r"\.lora_A(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "down"),
     (r"\.lora_B(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "up"),
     (r"\.lora(?:_linear_layer)?\.down\.weight", "down"),
@@ -26,7 +27,6 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.lora_E(?:\.[A-Za-z0-9_\-]+)?", "middle"),
     (r"\.ranknum(?:\.[A-Za-z0-9_\-]+)?", "ranknum"),
     (r"\.diff", "diff"),
-    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "beside:bias"),
     (r"\.w_norm", "beside:norm"),
     (r"\.(oft_blocks|oft_diag|rescale)", "beside:"),
     (r"\.((?:oft|boft)_[rRsS])(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "beside:"),
@@ -36,6 +36,10 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.bm\.weight", "beside:glora"),
     (r"\.(?:q_layer|p_layer)\.weight|\.lambda_layer|\.base_(?:q|p|lambda)", "other:tlora"),
     (r"\.(?:set_weight|reshape_weight)", "other:replacement"),
+    (
+        r"\.(hra|fourierft|waveft|vblora|randlora|shira|miss|bone|c3a|road|delora|gralora)_[A-Za-z_]+(?:\.weight)?",
+        "other:",
+    ),
     (r"\.lora_embedding_[AB](?:\.[A-Za-z0-9_\-]+)?", "other:embedding"),
     (r"\.(?:vera_lambda_[bd]|unilora_[a-z_]+)(?:\.[A-Za-z0-9_\-]+)?", "other:shared projections"),
 )

@@ -1,6 +1,6 @@
 """Flux.3: one stack of blocks for each kind of token, then single blocks, 3072 wide, with gated feed-forwards.
 
-Sources: diffusers `_convert_non_diffusers_flux3_lora_to_diffusers`, `convert_flux3_transformer_checkpoint_to_diffusers`.
+Source: diffusers `_convert_non_diffusers_flux3_lora_to_diffusers` and its checkpoint converter of the same name.
 """
 
 from __future__ import annotations
