@@ -192,6 +192,19 @@ def test_many_unknown_names_are_quick(tmp_path: Path) -> None:
     assert time.process_time() - started < 20
 
 
+def test_many_patterns_cost_no_more_than_few(tmp_path: Path) -> None:
+    """Every module asks all patterns of a configuration: that must not take their product."""
+    lora = writing.make({f"unet.down_blocks.{i}.attentions.0.proj_in": (2, 2) for i in range(2_000)}, rank=1)
+    pattern = {f"down_blocks.{i}.attentions.0.proj_in": 2 for i in range(100_000)} | {".*x" * 2: 3, ".*proj_out": 4}
+    config = json.dumps({"unet.r": 1, "unet.lora_alpha": 1, "unet.alpha_pattern": pattern})
+    path = writing.save(tmp_path / "x.safetensors", writing.diffusers_ab(lora), {"lora_adapter_metadata": config})
+    started = time.process_time()
+    read = load_lora(path)
+    assert time.process_time() - started < 20
+    assert {module.scale for module in read.modules.values()} == {2.0}
+    assert any("regular expressions" in warning for warning in read.warnings)
+
+
 CONFIGURATIONS = [
     *("[]", "{", '{"lora_alpha": "x"}', '{"lora_alpha": 1e999}', '{"lora_alpha": NaN}', '{"alpha_pattern": 3}'),
     *("[" * 100_000, '{"lora_alpha": ' + "9" * 5000 + "}"),
