@@ -27,6 +27,7 @@ Sizes = Mapping[str, tuple[int, int]]
 """Module path → (out, in) of its ΔW."""
 _BLOCK_ATTENTION = re.compile(r"unet\.(?:down_blocks\.(\d+)|up_blocks\.(\d+)|mid_block)\.attentions\.\d+\.")
 _DEPTH = re.compile(r"\.transformer_blocks\.(\d+)\.")
+_IN_TIME = re.compile(r"\.(temporal_transformer|temporal_transformer_blocks|motion_modules|time_mixer)\b")
 _CLAIMS = (
     (re.compile(r"sdxl|stable-diffusion-xl|\bxl\b", re.I), "sdxl"),
     (re.compile(r"sd_?v?2|stable-diffusion-(v)?2", re.I), "sd2"),
@@ -90,6 +91,8 @@ def _from_structure(modules: Sizes, transformer: tuple[Family, str] | None) -> t
 
 def _unet(modules: Sizes) -> tuple[str, list[str]]:
     """From the cross-attention's text width, else from channel widths and depth."""
+    if any(_IN_TIME.search(path) for path in modules):
+        return "unknown", ["Layers that attend over time: a network of moving pictures on no base known here."]
     blocks = {path: shape for path, shape in modules.items() if _BLOCK_ATTENTION.match(path)}
     channels = {width for path, shape in blocks.items() if (width := _channels(path, shape)) is not None}
     texts = {m[1] for path, m in blocks.items() if path.endswith((".attn2.to_k", ".attn2.to_v"))}

@@ -22,7 +22,32 @@ from auditor.lora.text import shown
 SIDECAR = "adapter_config.json"
 MAX_BYTES = 2**20
 MAX_ALPHA = 1e12
-_PLAIN = re.compile(r"[\^]?[A-Za-z0-9_.]+[$]?")
+MOST_ENDINGS = 64
+"""Most patterns ``.*NAME`` that are applied; each is asked of every module."""
+_SIMPLE = re.compile(r"\^?(?P<any>\.\*)?(?P<name>(?:[A-Za-z0-9_.\-]|\\\.)+)\$?")
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Numbers of single modules, by PEFT's patterns: ``(.*\\.)?(PATTERN)$``, as far as these are names.
+
+    Never run as regular expressions: a module costs one look-up for each of its dots and each ending, however many
+    patterns a file declares.
+    """
+
+    names: Mapping[str, tuple[int, float]]
+    """Module name, or its end after a dot → (place of the pattern among all, number)."""
+    endings: Mapping[str, tuple[int, float]]
+    """The same for ``.*NAME``, which need not begin after a dot; at most `MOST_ENDINGS`."""
+    unread: tuple[str, ...]
+    """Patterns that are more than names."""
+
+    def value(self, module: str) -> float | None:
+        """The number of the first pattern that fits, as PEFT takes it; None without one."""
+        starts = [0, *(at + 1 for at, letter in enumerate(module) if letter == ".")]
+        found = [self.names[module[at:]] for at in starts if module[at:] in self.names]
+        found += [number for ending, number in self.endings.items() if module.endswith(ending)]
+        return min(found)[1] if found else None
 
 
 @dataclass(frozen=True)
@@ -31,28 +56,23 @@ class ScaleConfig:
 
     alpha: float | None = None
     rslora: bool = False
-    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
-    """Module names, or their ends after a dot, and their own alpha."""
+    alphas: Patterns = field(default_factory=lambda: Patterns({}, {}, ()))
+    """Modules with an alpha of their own."""
     rank: int | None = None
-    rank_pattern: Mapping[str, float] = field(default_factory=dict)
-    """Module names, or their ends after a dot, and their own rank."""
-    unread_patterns: tuple[str, ...] = ()
-    """Patterns that are more than plain names.  Untrusted text."""
+    ranks: Patterns = field(default_factory=lambda: Patterns({}, {}, ()))
+    """Modules with a rank of their own."""
+
+    @property
+    def unread_patterns(self) -> tuple[str, ...]:
+        """Patterns that are more than names.  Untrusted text."""
+        return self.alphas.unread + self.ranks.unread
 
     def scaling(self, module: str, *, peft: bool = False) -> Scaling:
         """For the module with the (possibly prefixed) dotted name `module`."""
-        rank = _matching(self.rank_pattern, module)
+        alpha, rank = self.alphas.value(module), self.ranks.value(module)
         return Scaling(
-            self.alpha if (own := _matching(self.alpha_pattern, module)) is None else own,
-            self.rslora,
-            self.rank if rank is None else int(rank),
-            peft,
+            self.alpha if alpha is None else alpha, self.rslora, self.rank if rank is None else int(rank), peft
         )
-
-
-def _matching(patterns: Mapping[str, float], module: str) -> float | None:
-    """The value of the first pattern that is `module` or its end after a dot, as PEFT matches; None without one."""
-    return next((value for name, value in patterns.items() if module == name or module.endswith("." + name)), None)
 
 
 def read_sidecar(weights_path: str) -> ScaleConfig | None:
@@ -102,22 +122,36 @@ def _config(values: Mapping[str, Any], where: str) -> ScaleConfig:
     """The scale settings among `values`."""
     alpha = values.get("lora_alpha", values.get("alpha"))
     rank = values.get("r")
-    plain, odd = _patterns(values, "alpha_pattern", where)
-    ranks, odd_ranks = _patterns(values, "rank_pattern", where)
     rslora = values.get("use_rslora", False) is True
     known = isinstance(rank, int) and not isinstance(rank, bool) and 0 < rank <= MAX_ALPHA
     return ScaleConfig(
-        None if alpha is None else _number(alpha, where), rslora, plain, rank if known else None, ranks, odd + odd_ranks
+        None if alpha is None else _number(alpha, where),
+        rslora,
+        _patterns(values, "alpha_pattern", where),
+        rank if known else None,
+        _patterns(values, "rank_pattern", where),
     )
 
 
-def _patterns(values: Mapping[str, Any], key: str, where: str) -> tuple[dict[str, float], tuple[str, ...]]:
-    """(plain names and their numbers, patterns that are more than plain names)."""
-    pattern = values.get(key) or {}
-    if not isinstance(pattern, dict):
+def _patterns(values: Mapping[str, Any], key: str, where: str) -> Patterns:
+    """The patterns of one kind; alternatives (``to_q|to_k``) are taken apart."""
+    declared = values.get(key) or {}
+    if not isinstance(declared, dict):
         raise MalformedFile(f"{shown(where)}: {key} is no table.", advice=_ADVICE)
-    plain = {name.strip("^$"): _number(value, where) for name, value in pattern.items() if _PLAIN.fullmatch(name)}
-    return plain, tuple(name for name in pattern if not _PLAIN.fullmatch(name))
+    names: dict[str, tuple[int, float]] = {}
+    endings: dict[str, tuple[int, float]] = {}
+    unread = []
+    for place, (pattern, value) in enumerate(declared.items()):
+        number = _number(value, where)
+        inner = pattern[1:-1] if pattern[:1] + pattern[-1:] == "()" else pattern
+        simple = [_SIMPLE.fullmatch(one) for one in inner.split("|")]
+        if len(endings) >= MOST_ENDINGS or not all(simple):
+            unread.append(pattern)
+            continue
+        for one in filter(None, simple):
+            name = one["name"].replace("\\.", ".")
+            (endings if one["any"] else names).setdefault(name, (place, number))
+    return Patterns(names, endings, tuple(unread))
 
 
 def _number(value: Any, where: str) -> float:

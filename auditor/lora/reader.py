@@ -219,8 +219,8 @@ def split_module(module: LoraModule, parts: tuple[Part, ...], body: str) -> list
     if out % total:
         return [named(module, module.path, body)]
     if len(parts) == 1:
-        turned = _swapped(module) if parts[0].swap and out == 2 * across else module
-        return [named(turned, parts[0].target, body)]
+        swap = (parts[0].swap and out == 2 * across) or (parts[0].turned and out % 2 == 0)
+        return [named(_swapped(module) if swap else module, parts[0].target, body)]
     pieces, begin = [], 0
     for part in parts:
         end = begin + out * part.share // total
@@ -287,7 +287,7 @@ class _Scalings:
         odd = [pattern for config in self._configs.values() for pattern in config.unread_patterns]
         if odd:
             warnings.append(
-                f"{len(odd)} alpha patterns are regular expressions and were not applied "
+                f"{len(odd)} patterns of alpha or rank are regular expressions and were not applied "
                 f"(such as {shown(odd[0], 60)!r})."
             )
         declared = [k for k in ("ss_network_alpha", "lora_alpha", "network_alpha", "alpha") if k in container.metadata]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from auditor.errors import MalformedFile
 from auditor.lora.dtypes import BYTES
@@ -26,8 +27,7 @@ MOST = 2**53
 DAMAGED = "The file is damaged or was made to mislead; get it again from its source or save it again."
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a tensor lies."""
 
     dtype: str
@@ -71,53 +71,68 @@ def parse_header(raw: bytes, data_bytes: int, path: str) -> Header:
     return Header(entries, metadata, None if complete == len(entries) else (complete, len(entries)))
 
 
-def _json(raw: bytes, path: str) -> dict[str, Any]:
-    """The JSON object in `raw`: no duplicate names, no NaN, no absurd depth or number of objects."""
-    objects = 0
+Pairs = tuple[tuple[str, Any], ...]
+"""A JSON object as it stands, names given twice included: what the parser of the standard library makes at no cost."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal objects
-        objects += 1
-        if objects > MAX_TENSORS + 2:
-            raise _bad(path, f"has a header of more than {MAX_TENSORS} entries")
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            seen: set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise _bad(path, f"names {shown(twice)!r} twice in its header")
-        return made
+
+def _json(raw: bytes, path: str) -> dict[str, Any]:
+    """The JSON object in `raw`, inner ones as `Pairs`: no name twice, no NaN, no absurd depth or number of objects."""
+    if raw.count(b"{") > MAX_TENSORS + 2 and _objects(raw) > MAX_TENSORS + 2:
+        raise _bad(path, f"has a header of more than {MAX_TENSORS} entries")
 
     def constant(text: str) -> None:
         raise _bad(path, f"has {text} in its header")
 
     try:
         text = raw.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        document = json.loads(text, object_pairs_hook=tuple, parse_constant=constant)
         if "\\u" in text:
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise _bad(path, "has a header nested too deeply") from None
     except ValueError as error:
         raise _bad(path, f"has a header that is no valid JSON ({shown(error, 80)})") from None
-    if not isinstance(document, dict):
+    if not isinstance(document, tuple):
         raise _bad(path, "has a header that is no JSON object")
-    return document
+    return _unique(document, path)
+
+
+def _objects(raw: bytes) -> int:
+    """How many objects a header opens, text aside: the metadata may well hold JSON of their own."""
+    return _TEXT.sub(b"", raw).count(b"{")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.S)
+
+
+def _unique(pairs: Pairs, path: str) -> dict[str, Any]:
+    """The object that `pairs` stand for.  Raises MalformedFile where two have one name."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise _bad(path, f"names {shown(twice)!r} twice in its header")
+    return made
 
 
 def _metadata(value: Any, path: str) -> dict[str, str]:
     """The free text of the header: names and strings only."""
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+    if not isinstance(value, tuple) or not all(isinstance(text, str) for _, text in value):
         raise _bad(path, "has metadata that are not all text")
-    return value
+    return _unique(value, path)
+
+
+_FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 def _entry(name: str, value: Any, start: int, path: str) -> Entry:
     """One tensor's entry, its data beginning at `start`; shape and bytes must agree."""
-    if not isinstance(value, dict) or not {"dtype", "shape", "data_offsets"} <= value.keys():
+    fields = _unique(value, path) if isinstance(value, tuple) else {}
+    if len(fields) < len(_FIELDS) or not fields.keys() >= _FIELDS:
         raise _bad(path, "lacks dtype, shape or data_offsets", name)
-    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BYTES:
         raise _bad(path, f"has the number format {shown(dtype, 40)!r}, which is not read", name)
     if not _whole_numbers(shape) or len(shape) > MAX_DIMENSIONS:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from auditor.errors import NotALora
 from auditor.lora.base_family import BaseFamily, base_family
@@ -25,18 +26,16 @@ TRANSFORMER = "transformer."
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """One module as the file names it."""
 
     body: str
     """Its name in the file.  Untrusted text."""
-    roles: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str]
     """Role (see `dialects._roles`) → tensor name."""
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(NamedTuple):
     """What the shapes of a module's tensors say."""
 
     algorithm: str
@@ -77,7 +76,7 @@ class Structure:
             return (Part(path),)
         if prefix == "transformer":
             found = self.family.parts(body)
-            return tuple(Part(TRANSFORMER + part.target, part.share, part.swap) for part in found) or (Part(path),)
+            return tuple(replace(part, target=TRANSFORMER + part.target) for part in found) or (Part(path),)
         renamed = self.family.text_parts.get(prefix, prefix)
         return (Part(f"{renamed}.{body}"),)
 
@@ -118,7 +117,10 @@ def _sort(container: Container, found: Structure, name: str) -> None:
         found.others.setdefault(key.role.removeprefix(OTHER), []).append(name)
         found.unread.append(name)
         return
-    roles = found.modules.setdefault(key.path, Module(key.body)).roles
+    module = found.modules.get(key.path)
+    if module is None:
+        module = found.modules[key.path] = Module(key.body, {})
+    roles = module.roles
     if key.role in roles:
         raise container.malformed(
             name,

@@ -1,10 +1,12 @@
 """Fuzz the readers: mutated files must be read or refused in words, never anything else.
 
-    python tests/attacks/fuzz.py [--executions 1000000] [--seed 0] [--save DIR]
+    python tests/attacks/fuzz.py [--executions 1000000] [--seed 0] [--save DIR] [--record FILE]
 
-Three kinds of mutation in turn: single bytes anywhere; words of the header, its length made right again, so that the
-deeper checks are reached; well-formed files of drawn names, roles and shapes.  Seeds are small files of every container
-and algorithm.  Prints one line at the end; files that break a reader are kept in DIR and end the run with exit code 1.
+Kinds of mutation in turn: single bytes anywhere; words of the header, its length made right again, so that the deeper
+checks are reached; well-formed files of drawn names, roles and shapes; and now and then a file whose tensors fit
+together, in any number format, under names of every family.  Seeds are small files of every container and algorithm.
+Prints what was done at the end; files that break a reader are kept in DIR and end the run with exit code 1.  With
+--record a line is added to FILE after every 10,000 executions, and a run that was broken off goes on behind them.
 Not a test of the suite: `tests/attacks/test_attacks_lora_files.py` runs a few hundred mutations of the same kinds.
 """
 
@@ -24,6 +26,7 @@ import traceback
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +37,7 @@ import lora_writing as writing  # noqa: E402
 
 from auditor.errors import NotAuditable  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
+from auditor.lora.families import families  # noqa: E402
 from auditor.lora.inspect import inspect  # noqa: E402
 
 UNET = "lora_unet_mid_block_attentions_0_proj_"
@@ -120,7 +124,39 @@ def shapes_drawn(rng: random.Random, _: bytes) -> bytes:
     return writing.raw_file(json.dumps(header).encode(), np.full(at // 4, value, "<f4").tobytes())
 
 
-MUTATIONS = (bytes_changed, words_changed, shapes_drawn)
+FORMATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+
+
+def fitting(rng: random.Random, _: bytes) -> bytes:
+    """A file whose tensors fit together: random bytes in a random number format, under a name of any family."""
+    family = rng.choice(families())
+    template = rng.choice((*family.modules, *family.aliases))
+    body = "".join(str(rng.randint(0, 3)) if letter == "#" else letter for letter in template)
+    name = rng.choice(("transformer." + body, "diffusion_model." + body, "lora_unet_" + body.replace(".", "_")))
+    r, out, across = rng.randint(1, 4), rng.choice((2, 6, 12)), rng.choice((2, 3, 6))
+    made: dict[str, list[int]] = rng.choice((
+        {"lora_up.weight": [out, r], "lora_down.weight": [r, across], "alpha": []},
+        {"lora_B.weight": [out, r], "lora_A.weight": [r, across], "lora_magnitude_vector": [out]},
+        {"lora_up.weight": [out, r, 1, 1], "lora_down.weight": [r, across, 1, 1], "lora_mid.weight": [r, r, 3, 3]},
+        {"hada_w1_a": [out, r], "hada_w1_b": [r, across], "hada_w2_a": [out, r], "hada_w2_b": [r, across]},
+        {"lokr_w1": [2, 2], "lokr_w2_a": [out // 2, r], "lokr_w2_b": [r, across], "alpha": []},
+        {"lokr_w1": [out, 2], "lokr_w2": [2, across]},
+        {"diff": [out, across], "diff_b": [out]},
+        {"b1.weight": [out, r], "b2.weight": [r, across], "a1.weight": [out, r], "a2.weight": [r, across]},
+    ))  # fmt: skip
+    dtype = rng.choice(list(FORMATS))
+    header: dict[str, object] = {}
+    at = 0
+    for role, shape in made.items():
+        size = FORMATS[dtype] * int(np.prod(shape))
+        header[f"{name}.{role}"] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    numbers = bytes(rng.choice((0, 1, 48, 60, 184)) for _ in range(at)) if rng.random() < 0.8 else rng.randbytes(at)
+    return writing.raw_file(json.dumps(header).encode(), numbers)
+
+
+MUTATIONS = (*(bytes_changed, words_changed, shapes_drawn) * 3, fitting)
+CHUNK = 10_000
 
 
 def main() -> int:
@@ -129,29 +165,47 @@ def main() -> int:
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, default=Path("fuzz-failures"))
+    parser.add_argument("--record", type=Path)
     options = parser.parse_args()
-    rng, corpus = random.Random(options.seed), seeds()
+    corpus, done = seeds(), recorded(options.record)
+    for number in range(len(done), -(-options.executions // CHUNK)):
+        found = chunk(options.seed, number, min(CHUNK, options.executions - number * CHUNK), corpus, options.save)
+        done.append(found)
+        if options.record:
+            with options.record.open("a") as out:
+                print(json.dumps(found), file=out, flush=True)
     outcomes: Counter[str] = Counter()
-    started, slowest = time.monotonic(), 0.0
+    for found in done:
+        outcomes.update(found["outcomes"])
+    told = ", ".join(f"{count:,} {name}" for name, count in outcomes.most_common())
+    print(f"{outcomes.total():,} executions in {sum(c['processor_s'] for c in done):.0f} s of processor time: {told}")
+    print(f"slowest {max(c['slowest_s'] for c in done):.3f} s, peak memory {max(c['peak_mib'] for c in done)} MiB")
+    return int(outcomes["failed"] > 0)
+
+
+def recorded(path: Path | None) -> list[dict[str, Any]]:
+    """The chunks that an earlier run has done."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
+
+
+def chunk(seed: int, number: int, count: int, corpus: list[bytes], save: Path) -> dict[str, Any]:
+    """Some executions, drawn from their own seed, and what came of them."""
+    rng, outcomes, slowest, begun = random.Random(f"{seed}/{number}"), Counter[str](), 0.0, time.process_time()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         path = Path(folder) / "x.safetensors"
-        for number in range(options.executions):
-            content = MUTATIONS[number % 3](rng, rng.choice(corpus))
+        for index in range(count):
+            content = MUTATIONS[index % len(MUTATIONS)](rng, rng.choice(corpus))
             path.write_bytes(content)
-            begun = time.thread_time()
+            started = time.thread_time()
             outcome = attempt(path)
-            slowest = max(slowest, time.thread_time() - begun)
+            slowest = max(slowest, time.thread_time() - started)
             outcomes[outcome] += 1
             if outcome == "failed":
-                options.save.mkdir(exist_ok=True)
-                (options.save / f"{options.seed}-{number}.bin").write_bytes(content)
-            if number % 50_000 == 49_999:
-                print(f"{number + 1:,} {dict(outcomes)}", file=sys.stderr, flush=True)
-    told = ", ".join(f"{count:,} {name}" for name, count in outcomes.most_common())
+                save.mkdir(exist_ok=True)
+                (save / f"{seed}-{number}-{index}.bin").write_bytes(content)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{options.executions:,} executions in {time.monotonic() - started:.0f} s: {told}")
-    print(f"slowest {slowest:.3f} s of processor time, peak memory {peak} MiB")
-    return int(outcomes["failed"] > 0)
+    spent = round(time.process_time() - begun, 2)
+    return {"chunk": number, "outcomes": dict(outcomes), "slowest_s": slowest, "processor_s": spent, "peak_mib": peak}
 
 
 def attempt(path: Path) -> str:

@@ -58,7 +58,7 @@ HEADERS: dict[str, tuple[bytes, bytes, str]] = {
     "duplicate in metadata": (b'{"__metadata__":{"a":"1","a":"2"}}', b"", "twice"),
     "NaN": (b'{"a":NaN}', b"", "NaN"),
     "deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"", "nested too deeply"),
-    "deep objects": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, b"", "nested too deeply"),
+    "deep objects": (b'{"a":' * 15_000 + b"1" + b"}" * 15_000, b"", "nested too deeply"),
     "junk after": (b'{"a":1} x', b"", "no valid JSON"),
     "not UTF-8": (b'{"\xff":1}', b"", "no valid JSON"),
     "lone surrogate": (b'{"\\ud800":1}', b"", "no valid JSON"),
@@ -186,10 +186,23 @@ def test_many_unknown_names_are_quick(tmp_path: Path) -> None:
     names = (f"lora_unet_{'_'.join('a' * (i % 50 + 1))}_{i}.lora_down.weight" for i in range(20_000))
     path = tmp_path / "x.safetensors"
     path.write_bytes(writing.raw_file(json.dumps({name: entry([0], 0, 0) for name in names}).encode()))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(NotALora):
         load_lora(path)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
+
+
+def test_many_patterns_cost_no_more_than_few(tmp_path: Path) -> None:
+    """Every module asks all patterns of a configuration: that must not take their product."""
+    lora = writing.make({f"unet.down_blocks.{i}.attentions.0.proj_in": (2, 2) for i in range(2_000)}, rank=1)
+    pattern = {f"down_blocks.{i}.attentions.0.proj_in": 2 for i in range(100_000)} | {".*x" * 2: 3, ".*proj_out": 4}
+    config = json.dumps({"unet.r": 1, "unet.lora_alpha": 1, "unet.alpha_pattern": pattern})
+    path = writing.save(tmp_path / "x.safetensors", writing.diffusers_ab(lora), {"lora_adapter_metadata": config})
+    started = time.process_time()
+    read = load_lora(path)
+    assert time.process_time() - started < 20
+    assert {module.scale for module in read.modules.values()} == {2.0}
+    assert any("regular expressions" in warning for warning in read.warnings)
 
 
 CONFIGURATIONS = [

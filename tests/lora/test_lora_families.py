@@ -51,6 +51,10 @@ FUSED = {
         "joint_blocks.0.x_block.attn2.qkv", [f"transformer_blocks.0.attn2.to_{x}" for x in "qkv"],
     ),
     "lumina": ("layers.1.attention.qkv", [f"layers.1.attn.to_{x}" for x in "qkv"]),
+    "flux, fused by diffusers": ("transformer_blocks.3.attn.to_added_qkv",
+                                 [f"transformer_blocks.3.attn.add_{x}_proj" for x in "qkv"]),
+    "mochi, text stream": ("blocks.3.attn.qkv_y", [f"transformer_blocks.3.attn1.add_{x}_proj" for x in "qkv"]),
+    "hunyuan-dit": ("blocks.3.attn1.Wqkv", [f"blocks.3.attn1.to_{x}" for x in "qkv"]),
     "z-image": ("layers.1.attention.qkv", [f"layers.1.attention.to_{x}" for x in "qkv"]),
     "sana, keys and values": (
         "blocks.2.cross_attn.kv_linear", ["transformer_blocks.2.attn2.to_k", "transformer_blocks.2.attn2.to_v"],
@@ -197,7 +201,25 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "chroma": ("ChromaTransformer2DModel", {}),
-}
+    "hunyuan-dit": (
+        "HunyuanDiT2DModel",
+        {
+            "num_layers": 4, "hidden_size": 1408, "attention_head_dim": 88, "in_channels": 4, "patch_size": 2,
+            "cross_attention_dim": 1024, "mlp_ratio": 4.3637,
+        },
+    ),
+    "hunyuan-image": ("HunyuanImageTransformer2DModel", {"text_embed_2_dim": 1472, "guidance_embeds": True}),
+    "hunyuan-video-1.5": ("HunyuanVideo15Transformer3DModel", {}),
+    "cogvideox": ("CogVideoXTransformer3DModel", {}),
+    "cogview": ("CogView4Transformer2DModel", {}),
+    "mochi": ("MochiTransformer3DModel", {}),
+    "krea2": ("Krea2Transformer2DModel", {}),
+    "flux3": ("Flux3Transformer2DModel", {}),
+    "ltx2": ("LTX2VideoTransformer3DModel", {}),
+    "qwen-image-2.1": ("QwenImage21Transformer2DModel", {}),
+}  # fmt: skip
+SAME_ATTENTION = {"chroma": ("flux", "Chroma")}
+"""Families whose attention alone is another's: what it is called, and what the grounds then name."""
 
 
 @pytest.mark.train
@@ -217,12 +239,26 @@ def test_names_and_sizes_of_diffusers_own_models(family: str) -> None:
     for layer in linear:
         path = f"transformer.{layer}"
         assert from_dotted(path) == path
-        assert from_flat("denoiser", layer.replace(".", "_")) == path
+        assert from_flat("transformer", layer.replace(".", "_")) == path
         assert [part.target for part in FAMILIES[family].parts(layer)] == [layer]
     shapes = {n: (m.out_features, m.in_features) for n, m in linear.items()}
     recognised = recognise(shapes)
     assert recognised is not None
     assert recognised[0].name == family
+    assert_attention_tells_the_base(family, shapes)
+
+
+def assert_attention_tells_the_base(family: str, shapes: dict[str, tuple[int, int]]) -> None:
+    """What most trainers adapt, attention in the blocks, and of that the queries, keys and values alone."""
+    inputs = re.compile(r".*(attn|attention)\d?\.(add_)?(to_)?[qkv](_proj)?$")
+    within = re.compile(r".*(attn|attention)\d?\..*")
+    for wanted in (within, inputs):
+        some = {name: shape for name, shape in shapes.items() if wanted.match(name)}
+        found = recognise(some)
+        assert found is not None, wanted.pattern
+        name, doubt = SAME_ATTENTION.get(family, (family, ""))
+        assert found[0].name == name, (wanted.pattern, found[1])
+        assert doubt in found[1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -234,7 +270,8 @@ def test_tables_are_sound(family: str) -> None:
             assert table.parts(part.target.replace("#", "0")), (template, part)
     for template in (*table.modules, *table.aliases):
         body = template.replace("#", "1")
-        assert from_dotted(f"diffusion_model.{body}") == f"transformer.{body}"
+        prefix = "transformer" if body.startswith("time_embedding.linear") else "diffusion_model"  # also a UNet's name
+        assert from_dotted(f"{prefix}.{body}") == f"transformer.{body}"
 
 
 def test_names_of_no_family_stay_as_they_are(tmp_path: Path) -> None:
@@ -247,6 +284,21 @@ def test_names_of_no_family_stay_as_they_are(tmp_path: Path) -> None:
 
 
 RENAMED = {
+    "hunyuan-dit": {"blocks.3.attn2.q_proj": "blocks.3.attn2.to_q", "mlp_t5.2": "text_embedder.linear_2"},
+    "hunyuan-image": {
+        "double_blocks.1.img_attn_q": "transformer_blocks.1.attn.to_q",
+        "single_blocks.1.linear1_mlp": "single_transformer_blocks.1.proj_mlp",
+        "time_r_in.mlp.2": "time_guidance_embed.timestep_embedder_r.linear_2",
+    },
+    "mochi": {
+        "blocks.3.mod_y": "transformer_blocks.3.norm1_context.linear",
+        "blocks.47.mod_y": "transformer_blocks.47.norm1_context.linear_1",
+        "t5_yproj": "time_embed.caption_proj",
+    },
+    "krea2": {"blocks.0.attn.gate": "transformer_blocks.0.attn.to_gate", "last.linear": "final_layer.linear"},
+    "flux3": {"content_mode_blocks.image.2.mlp_in": "mode_blocks.image.2.ff.linear_in"},
+    "ltx2": {"av_ca_a2v_gate_adaln_single.linear": "av_cross_attn_video_a2v_gate.linear"},
+    "wan": {"vace_blocks.1.cross_attn.o": "vace_blocks.1.attn2.to_out.0"},
     "ltx-video": {"patchify_proj": "proj_in", "adaln_single.linear": "time_embed.linear"},
     "sana": {"blocks.3.mlp.point_conv.conv": "transformer_blocks.3.ff.conv_point", "t_block.1": "time_embed.linear"},
     "stable-cascade": {
@@ -293,3 +345,19 @@ def test_the_smallest_sana_is_named_where_attention_alone_cannot_tell(tmp_path: 
     assert "Sana" in found.base_grounds[0]
     wide = kohya("transformer_blocks.0.ff.conv_point", np.ones((1152, 1), "f2"), np.ones((1, 2880), "f2"))
     assert read(tmp_path, attention | wide).base_family == "sana"
+
+
+def test_a_gated_feed_forward_of_mochi_has_its_halves_in_diffusers_order(tmp_path: Path) -> None:
+    up, down = draw(8 * WIDTH, 2), draw(2, WIDTH)
+    found = read(tmp_path, dotted("blocks.0.mlp_x.w1", up, down, "diffusion_model."))
+    module = found.modules["transformer.transformer_blocks.0.ff.net.0.proj"]
+    np.testing.assert_array_equal(module.up, np.concatenate([up[4 * WIDTH :], up[: 4 * WIDTH]]))
+
+
+def test_networks_of_moving_pictures_are_no_stable_diffusion(tmp_path: Path) -> None:
+    """Stable Video Diffusion reads as many text channels as Stable Diffusion 2."""
+    place = "unet.down_blocks.0.attentions.0"
+    pictures = dotted(f"{place}.transformer_blocks.0.attn2.to_k", draw(320, 2), draw(2, 1024), "")
+    time = dotted(f"{place}.temporal_transformer_blocks.0.attn1.to_q", draw(320, 2), draw(2, 320), "")
+    assert read(tmp_path, pictures).base_family == "sd2"
+    assert read(tmp_path, pictures | time).base_family == "unknown"

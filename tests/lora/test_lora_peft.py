@@ -24,6 +24,10 @@ CONFIGS: dict[str, Any] = {
     "rank stabilised, with patterns": lambda: peft.LoraConfig(
         r=4, lora_alpha=6, use_rslora=True, rank_pattern={"proj_out": 3}, alpha_pattern={"proj_in": 7}, **COMMON
     ),
+    "patterns that are more than a name": lambda: peft.LoraConfig(
+        r=4, lora_alpha=6, alpha_pattern={r".*attentions\.0\.proj_in": 3, "(to_q|proj_out)": 5}, **COMMON
+    ),
+    "biases of its own": lambda: peft.LoraConfig(r=4, lora_alpha=6, lora_bias=True, **COMMON),
     "loha": lambda: peft.LoHaConfig(r=3, alpha=5, use_effective_conv2d=True, **COMMON),
     "lokr": lambda: peft.LoKrConfig(r=2, alpha=5, **COMMON),
     "lokr, both factored": lambda: peft.LoKrConfig(r=1, alpha=5, decompose_both=True, decompose_factor=6, **COMMON),
@@ -60,7 +64,8 @@ def test_what_peft_saved(name: str, tmp_path: Path) -> None:
     merged = adapted.merge_and_unload().state_dict()
     read = load_lora(tmp_path / "adapter_model.safetensors")
     assert read.modules
-    assert read.unread == ()
+    assert all(tensor.endswith(".lora_B.bias") for tensor in read.unread)
+    assert len(read.unread) == (2 if name == "biases of its own" else 0)
     for path, module in read.modules.items():
         key = f"{path.removeprefix('unet.')}.weight"
         expected = (merged[key] - before[key]).reshape(module.shape[0], -1).double().numpy()

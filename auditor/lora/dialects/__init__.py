@@ -11,10 +11,10 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """A tensor's name, understood."""
 
     body: str
@@ -25,7 +25,7 @@ class Key:
     """'down', 'up', 'alpha', 'hada_w1_a', …; roles that begin with 'other:' are recognised but not read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
     """A way of naming tensors."""
 

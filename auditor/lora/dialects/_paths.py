@@ -183,7 +183,9 @@ def from_dotted(name: str) -> str | None:
         inner = sgm_to_diffusers(body)
         return inner and f"unet.{inner}"
     if _stem(body, UNET_STEMS, "."):
-        return None if part == "transformer" else f"unet.{body}"
+        if part == "transformer":
+            return f"transformer.{body}" if NUMBER.sub("#", body) in _TRANSFORMERS else None
+        return f"unet.{body}"
     if part is None and body.startswith(("text_model.encoder.", "encoder.layers.")):
         return _text_path("text_encoder", body)
     if part != "unet" and (_stem(body, TRANSFORMER_STEMS, ".") or _is_family_name(body)):
@@ -193,14 +195,18 @@ def from_dotted(name: str) -> str | None:
     return None
 
 
-_SHARED = re.compile(r"blocks\.#\.(attn|mlp)\.|(t_embedder|head|x_embedder)\b")
+_SHARED = re.compile(
+    r"blocks\.#\.attn\.(?!w[qkvo]$)|blocks\.#\.mlp\.(?!gate$|up$|down$)"
+    r"|(t_embedder|head|x_embedder|first|last|modulation|pooler|text_embedder|extra_embedder)\b"
+)
 _BARE = frozenset(name for name in TRANSFORMER if not _SHARED.match(name))
 """Masked names that are believed without a prefix: those that no other kind of network has."""
 
 
 _IN_A_UNET = re.compile(r"(?:down|up)_blocks\.[0-9]+\.[0-9]+\.")
 """Stable Cascade's blocks, which diffusers keeps in a part called unet."""
-_OF_TRANSFORMERS = frozenset(TRANSFORMER) - frozenset((*UNET, *SGM))
+_TRANSFORMERS = frozenset(TRANSFORMER)
+_OF_TRANSFORMERS = _TRANSFORMERS - frozenset((*UNET, *SGM))
 
 
 def _is_family_name(body: str) -> bool:
@@ -227,7 +233,7 @@ def _strip_prefixes(name: str) -> tuple[str | None, str]:
 
 @lru_cache(maxsize=4096)
 def from_flat(part: str, name: str) -> str | None:
-    """Canonical path of a flat name whose prefix named `part` ('denoiser' or a text encoder), or None."""
+    """Canonical path of a flat name whose prefix named `part` ('denoiser', 'transformer', a text encoder), or None."""
     if not SAFE.fullmatch(name):
         return None
     if part.startswith("text_encoder"):
@@ -236,7 +242,7 @@ def from_flat(part: str, name: str) -> str | None:
     while name.startswith(("unet_", "lora_unet_", "transformer_", "_")) and not name.startswith("transformer_blocks_"):
         name = name.removeprefix("lora_").removeprefix("unet_").removeprefix("transformer_").removeprefix("_")
     body = _unmask(name, _FLAT_UNET)
-    if body is not None:
+    if body is not None and part != "transformer":
         return f"unet.{body}"
     sgm = _unmask(name, _FLAT_SGM)
     if sgm is not None:

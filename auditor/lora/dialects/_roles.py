@@ -8,6 +8,7 @@ method that is not read at all.  Both are listed, never dropped in silence.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"[._]lora_down\.weight", "down"),
@@ -15,6 +16,7 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"[._]lora_mid\.weight", "mid"),
     (r"\.alpha", "alpha"),
     (r"\.scale", "scale"),
+    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "beside:bias"),
     (r"\.lora_A(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "down"),
     (r"\.lora_B(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "up"),
     (r"\.lora(?:_linear_layer)?\.down\.weight", "down"),
@@ -25,7 +27,6 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.lora_E(?:\.[A-Za-z0-9_\-]+)?", "middle"),
     (r"\.ranknum(?:\.[A-Za-z0-9_\-]+)?", "ranknum"),
     (r"\.diff", "diff"),
-    (r"\.lora_[AB](?:\.[A-Za-z0-9_\-]+)?\.bias|\.diff_b|\.b_norm", "beside:bias"),
     (r"\.w_norm", "beside:norm"),
     (r"\.(oft_blocks|oft_diag|rescale)", "beside:"),
     (r"\.((?:oft|boft)_[rRsS])(?:\.[A-Za-z0-9_\-]+)?(?:\.weight)?", "beside:"),
@@ -35,16 +36,38 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.bm\.weight", "beside:glora"),
     (r"\.(?:q_layer|p_layer)\.weight|\.lambda_layer|\.base_(?:q|p|lambda)", "other:tlora"),
     (r"\.(?:set_weight|reshape_weight)", "other:replacement"),
+    (
+        r"\.(hra|fourierft|waveft|vblora|randlora|shira|miss|bone|c3a|road|delora|gralora)_[A-Za-z_]+(?:\.weight)?",
+        "other:",
+    ),
     (r"\.lora_embedding_[AB](?:\.[A-Za-z0-9_\-]+)?", "other:embedding"),
     (r"\.(?:vera_lambda_[bd]|unilora_[a-z_]+)(?:\.[A-Za-z0-9_\-]+)?", "other:shared projections"),
 )
 _TABLE = tuple((re.compile(f"(?:{pattern})$"), role) for pattern, role in _ENDINGS)
 
 
+_PLAIN = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha", "lora_A.weight": "down",
+          "lora_B.weight": "up", "dora_scale": "dora", "diff": "diff", "diff_b": "beside:bias"}  # fmt: skip
+"""What most files write after a flat name: known without any pattern."""
+COMPONENTS = 3
+"""Most parts between dots that an ending spans."""
+
+
 def split_role(name: str) -> tuple[str, str] | None:
     """(module's name, role) of a tensor's name, or None when its end says nothing."""
+    body, _, end = name.partition(".")
+    if end in _PLAIN:
+        return body, _PLAIN[end]
+    pieces = name.rsplit(".", COMPONENTS)
+    found = _of_end(name[len(pieces[0]) :] if len(pieces) > COMPONENTS else name)
+    return None if found is None else (name[: len(name) - found[0]], found[1])
+
+
+@lru_cache(maxsize=4096)
+def _of_end(end: str) -> tuple[int, str] | None:
+    """(characters that the role takes, role) of the end of a tensor's name."""
     for pattern, role in _TABLE:
-        match = pattern.search(name, max(0, len(name) - 120))
+        match = pattern.search(end, max(0, len(end) - 120))
         if match is not None:
-            return name[: match.start()], role + match.group(1) if match.lastindex else role
+            return len(end) - match.start(), role + match.group(1) if match.lastindex else role
     return None

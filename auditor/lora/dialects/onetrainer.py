@@ -18,7 +18,7 @@ def split(name: str) -> Key | None:
     if found is None:
         return None
     body, role = found
-    return Key(body, from_flat("denoiser", body.removeprefix(_PREFIX)), role)
+    return Key(body, from_flat("transformer", body.removeprefix(_PREFIX)), role)
 
 
 DIALECT = Dialect("onetrainer", 5, split)

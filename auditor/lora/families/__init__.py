@@ -13,8 +13,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 NUMBER = re.compile(r"[0-9]+")
@@ -33,6 +34,8 @@ class Part:
     swap: bool = False
     """Whether the halves of the rows change places in a matrix of twice as many rows as columns: the last modulation
     of a model gives shift and scale, and trainers differ in their order."""
+    turned: bool = False
+    """Whether they change places whatever the shape: a gated feed-forward, whose gate comes first or second."""
 
 
 def one(target: str, *, swap: bool = False) -> tuple[Part, ...]:
@@ -83,7 +86,7 @@ class Family:
         for wanted, parts in self.table.get(NUMBER.sub("#", body), ()):
             if all(want in (None, number) for want, number in zip(wanted, numbers, strict=True)):
                 free = [number for want, number in zip(wanted, numbers, strict=True) if want is None]
-                return tuple(Part(_filled(part.target, free), part.share, part.swap) for part in parts)
+                return tuple(replace(part, target=_filled(part.target, free)) for part in parts)
         return ()
 
 
@@ -112,7 +115,10 @@ def recognise(shapes: Shapes) -> tuple[Family, str] | None:
 
     A family is asked only when it knows at least nine in ten of the names.
     """
+    masked = Counter(NUMBER.sub("#", body) for body in shapes)
     for family in families():
+        if sum(count for name, count in masked.items() if name not in family.table) * 10 > len(shapes):
+            continue
         known: dict[str, tuple[int, int]] = dict(shapes)
         missing = 0
         for body, (out, across) in shapes.items():

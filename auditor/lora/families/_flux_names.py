@@ -22,10 +22,18 @@ EMBEDDERS = tuple(
 )
 
 
+FUSED = {
+    "transformer_blocks.#.attn.to_qkv": fused(*(f"transformer_blocks.#.{leaf}" for leaf in ATTENTION[:3])),
+    "transformer_blocks.#.attn.to_added_qkv": fused(*(f"transformer_blocks.#.{leaf}" for leaf in ADDED[:3])),
+    "single_transformer_blocks.#.attn.to_qkv": fused(*(f"single_transformer_blocks.#.{x}" for x in SINGLE_ATTENTION)),
+}
+"""diffusers' own names once a model's queries, keys and values were fused, as its Kronecker products of Flux.2 are."""
+
+
 def attention_aliases(separator: str) -> dict[str, tuple[Part, ...]]:
     """Both streams' attention in the original code, ``img_attn.qkv`` or ``img_attn_qkv`` by `separator`."""
     block = "transformer_blocks.#."
-    found: dict[str, tuple[Part, ...]] = {}
+    found: dict[str, tuple[Part, ...]] = {name: FUSED[name] for name in list(FUSED)[:2]}
     for stream, leaves in (("img", ATTENTION), ("txt", ADDED)):
         fusion = f"double_blocks.#.{stream}_attn{separator}qkv"
         found[fusion] = fused(*(block + leaf for leaf in leaves[:3]))
@@ -42,6 +50,7 @@ def single_aliases() -> dict[str, tuple[Part, ...]]:
     found = {
         "single_blocks.#.linear1": fused(*parts, shares=(1, 1, 1, 4)),
         "single_blocks.#.linear2": one(block + "proj_out"),
+        "single_transformer_blocks.#.attn.to_qkv": FUSED["single_transformer_blocks.#.attn.to_qkv"],
     }
     for number, part in enumerate(parts):
         found[f"single_blocks.#.linear1.{number}"] = one(part)

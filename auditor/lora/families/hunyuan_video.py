@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from auditor.lora.families import Family, Shapes, blocks, fused, one, width
+from auditor.lora.families import Family, Part, Shapes, blocks, fused, one, width
 from auditor.lora.families import _flux_names as names
 
-_REFINER = "context_embedder.token_refiner.refiner_blocks.#."
+REFINER = "context_embedder.token_refiner.refiner_blocks.#."
 _OLD_REFINER = "txt_in.individual_token_refiner.blocks.#."
 
 
@@ -26,13 +26,30 @@ def recognise(shapes: Shapes) -> str | None:
     return None
 
 
+def refiner_aliases() -> dict[str, tuple[Part, ...]]:
+    """The refiner of the text tokens in the original code."""
+    found = {f"{_OLD_REFINER}self_attn_proj": one(REFINER + "attn.to_out.0")}
+    found[_OLD_REFINER + "self_attn.proj"] = found[_OLD_REFINER + "self_attn_proj"]
+    for separator in "._":
+        found[f"{_OLD_REFINER}self_attn{separator}qkv"] = fused(*(REFINER + leaf for leaf in names.ATTENTION[:3]))
+    found[_OLD_REFINER + "mlp.fc1"] = one(REFINER + "ff.net.0.proj")
+    found[_OLD_REFINER + "mlp.fc2"] = one(REFINER + "ff.net.2")
+    found[_OLD_REFINER + "adaLN_modulation.1"] = one(REFINER + "norm_out.linear")
+    found["txt_in.input_embedder"] = one("context_embedder.proj_in")
+    for number, layer in ((1, "0"), (2, "2")):
+        stem = "context_embedder.time_text_embed."
+        found[f"txt_in.t_embedder.mlp.{layer}"] = one(f"{stem}timestep_embedder.linear_{number}")
+        found[f"txt_in.c_embedder.linear_{number}"] = one(f"{stem}text_embedder.linear_{number}")
+    return found
+
+
 FAMILY = Family(
     name="hunyuan-video",
     title="HunyuanVideo",
     order=35,
     modules=(
         *names.DOUBLE, *names.FEED_FORWARD, *names.MODULATION, *names.SINGLE, *names.EMBEDDERS,
-        *(_REFINER + leaf for leaf in (*names.ATTENTION, "ff.net.0.proj", "ff.net.2", "norm_out.linear")),
+        *(REFINER + leaf for leaf in (*names.ATTENTION, "ff.net.0.proj", "ff.net.2", "norm_out.linear")),
         *(f"context_embedder.time_text_embed.{w}_embedder.linear_{n}" for w in ("timestep", "text") for n in (1, 2)),
         "context_embedder.proj_in", "x_embedder.proj", "norm_out.linear", "proj_out",
     ),
@@ -40,18 +57,7 @@ FAMILY = Family(
         **names.attention_aliases("_"), **names.attention_aliases("."), **names.single_aliases(),
         **names.stream_aliases(("0", "2"), "lin"), **names.stream_aliases(("fc1", "fc2"), "linear"),
         **names.embedder_aliases("vector_in", ("mlp.0", "mlp.2")),
-        _OLD_REFINER + "self_attn_qkv": fused(*(_REFINER + leaf for leaf in names.ATTENTION[:3])),
-        _OLD_REFINER + "self_attn.qkv": fused(*(_REFINER + leaf for leaf in names.ATTENTION[:3])),
-        _OLD_REFINER + "self_attn_proj": one(_REFINER + "attn.to_out.0"),
-        _OLD_REFINER + "self_attn.proj": one(_REFINER + "attn.to_out.0"),
-        _OLD_REFINER + "mlp.fc1": one(_REFINER + "ff.net.0.proj"),
-        _OLD_REFINER + "mlp.fc2": one(_REFINER + "ff.net.2"),
-        _OLD_REFINER + "adaLN_modulation.1": one(_REFINER + "norm_out.linear"),
-        "txt_in.input_embedder": one("context_embedder.proj_in"),
-        "txt_in.t_embedder.mlp.0": one("context_embedder.time_text_embed.timestep_embedder.linear_1"),
-        "txt_in.t_embedder.mlp.2": one("context_embedder.time_text_embed.timestep_embedder.linear_2"),
-        "txt_in.c_embedder.linear_1": one("context_embedder.time_text_embed.text_embedder.linear_1"),
-        "txt_in.c_embedder.linear_2": one("context_embedder.time_text_embed.text_embedder.linear_2"),
+        **refiner_aliases(),
         "img_in.proj": one("x_embedder.proj"),
         "final_layer.linear": one("proj_out"),
         "final_layer.adaLN_modulation.1": one("norm_out.linear", swap=True),

@@ -33,7 +33,7 @@ FAMILY = Family(
         *(f"time_text_embed.timestep_embedder.linear_{n}" for n in (1, 2)),
         "img_in", "txt_in", "norm_out.linear", "proj_out",
     ),
-    aliases={},
+    aliases={name: names.FUSED[name] for name in list(names.FUSED)[:2]},
     recognise=recognise,
     claims=re.compile(r"qwen[-_. ]?image", re.I),
 )  # fmt: skip

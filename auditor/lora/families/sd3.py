@@ -25,7 +25,8 @@ def recognise(shapes: Shapes) -> str | None:
 
 def _aliases() -> dict[str, tuple[Part, ...]]:
     """Names of the original code (kohya, ComfyUI)."""
-    found: dict[str, tuple[Part, ...]] = {}
+    found: dict[str, tuple[Part, ...]] = {name: names.FUSED[name] for name in list(names.FUSED)[:2]}
+    found["transformer_blocks.#.attn2.to_qkv"] = fused(*_SECOND[:3])
     for stream, attention, suffix in _STREAMS:
         old = f"joint_blocks.#.{stream}_block."
         found[old + "attn.qkv"] = fused(*(_BLOCK + leaf for leaf in attention[:3]))
