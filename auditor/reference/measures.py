@@ -119,7 +119,7 @@ def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: 
         "figures": {
             "cllr": cost(cllr),
             "cllr_min": cost(cllr_min),
-            "cllr_cal": cost(lambda *a: cllr(*a) - cllr_min(*a)),
+            "cllr_cal": cost(lambda *a: max(0.0, cllr(*a) - cllr_min(*a))),  # rounding may go below
         },
         "bounds": {"sources": artists, "log10_sources": float(np.log10(artists)), "elub": [low, high]},
         "misleading": {
