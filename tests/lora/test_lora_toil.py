@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.embedding.factored import Factored, Paired, factor, factor_all
+from auditor.embedding.factored import Factored, Paired, factor
+from auditor.embedding.many import factor_all
 from auditor.embedding.sketches import fingerprint
 from auditor.lora.algebra import canonical, inner_product, output_inner, rough_spectrum, spectrum
 from auditor.lora.batches import turns
