@@ -99,7 +99,8 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
             "Rank, strength and spectrum alone do not lead to this artist.",
         ],
         [
-            f"A LoRA by an artist outside the set, of a similar style, that leads by over {open_set.statistic:.2f}.",
+            "A LoRA by an artist outside the set, of a similar style, that stands out for anyone by over "
+            f"{open_set.statistic:.2f}.",
             "A reference set with more artists of the same school.",
             "Evidence that the file was merged or altered after training.",
         ],
