@@ -122,7 +122,8 @@ TEXTS: Final[dict[str, str]] = {
     "how far the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far "
     "as in the suspect.",
     "null.parts": "Two things are looked at, and the larger counts: the first artist’s lead over the next three, here "
-    "{lead}, and its closeness, here {closeness}; 0 is the strangers’ median, 1 the distance between their quartiles.",
+    "{lead}, and its closeness, here {closeness}; 0 is the strangers’ median, 1 the distance between their quartiles, "
+    "closeness taken 1.4 times.",
     "null.title": "How far the first artist stands out in LoRAs by artists outside the set, with the suspect marked",
     "null.desc": "{total} values from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
     "null.axis": "how far the first artist stands out",
@@ -368,7 +369,7 @@ METHOD: Final[tuple[str, ...]] = (
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
     "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
     "out, by its lead over the mean of the next three or by its cosine, whichever is more, each counted from these "
-    "strangers’ median in distances between their quartiles. Artists count, not files.",
+    "strangers’ median in distances between their quartiles, the cosine’s taken 1.4 times. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
     "is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",

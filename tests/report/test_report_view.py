@@ -10,8 +10,9 @@ import pytest
 from specimen import audit, skipped
 
 import auditor.report
+from auditor.embedding.backend import CLOSENESS
 from auditor.policy import pretty
-from auditor.report.texts import TEXTS
+from auditor.report.texts import METHOD, TEXTS
 from auditor.report.untrusted import LIMIT, show
 from auditor.report.view import build, command, date, number, percent, person, probability, ratio, size, threshold
 
@@ -79,6 +80,16 @@ def test_threshold_of_the_audit_itself_comes_first() -> None:
     assert view
     assert "more than about" in view.threshold_text
     assert [who for who, _ in view.listing] == [""]
+
+
+def test_what_the_statistic_is_made_of_is_told_with_its_factor() -> None:
+    opened = audit().to_dict()["open_set"]
+    view = build({**audit().to_dict(), "open_set": {**opened, "lead": 3.42, "closeness": 1.25}}).null
+    assert view
+    for figure in ("3.42", "1.25", f"{CLOSENESS:g} times"):
+        assert figure in view.parts
+    assert any(f"{CLOSENESS:g} times" in line for line in METHOD)
+    assert build({**audit().to_dict(), "open_set": {**opened, "lead": None}}).null.parts == ""  # type: ignore[union-attr]
 
 
 def test_the_whole_null_is_told_by_artist() -> None:
