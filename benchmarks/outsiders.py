@@ -58,13 +58,13 @@ def main() -> None:
     parser.add_argument("set", type=Path)
     parser.add_argument("loras", type=Path)
     parser.add_argument("--card", type=Path, help="card.json to add the table to")
+    parser.add_argument("--title", default="Artists outside the set", help="of the table in the card")
+    parser.add_argument("--note", default="Audited by the whole set.", help="below the title")
     given = parser.parse_args()
     rows = rows_of(p_values(ReferenceSet.load(given.set), given.loras))
     print(printed(rows))
     if given.card:
-        title = "Artists of another collection, none in the set"
-        note = "Audited by the whole set. By benchmarks/foreign.py; the base has seen these artists' pictures."
-        add_to_card(given.card, "outsiders", title, note, rows)
+        add_to_card(given.card, given.title.lower(), given.title, given.note, rows)
 
 
 if __name__ == "__main__":
