@@ -22,6 +22,7 @@ from auditor.embedding.backend import (
     Floats,
     Labels,
     fit_normaliser,
+    impostor_scores,
     lead,
     measures,
     normaliser_of,
@@ -123,10 +124,7 @@ def of_both(factor: float) -> Statistic:
 
     def judged(null: Floats, artist: Labels, cosine: Floats) -> Judged:
         weight, result = np.array([1.0, factor / CLOSENESS]), np.empty(len(null))
-        seen, everyone = np.empty((len(null), 2)), np.ones(len(null), bool)
-        for a in np.unique(artist):
-            own = artist == a
-            seen[own] = measures(fit_normaliser(null[~own], artist[~own])(null[own]), null[own])
+        seen, everyone = measures(impostor_scores(null, artist), null), np.ones(len(null), bool)
         for a in np.unique(artist):
             centre, spread = quartiles(seen, artist, artist != a)
             result[artist == a] = ((seen[artist == a] - centre) / spread * weight).max(1)

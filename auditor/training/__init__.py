@@ -23,8 +23,6 @@ FEW = 16
 """Pictures of an artist below which halves are small."""
 PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 """What accelerate's words mean."""
-NAMED = 8
-"""Artists that one remark names."""
 ARTISTS = {3: "a reference set", 10: "a set's validity card"}
 """How many artists things need, see auditor.reference."""
 
@@ -159,11 +157,13 @@ def prepare(
 
 def too_few(artist: list[str]) -> list[str]:
     """Remarks on a folder that is small for a reference set; artist: of each picture."""
+    from auditor.training.works import MOST
+
     counts = Counter(artist)
     small = [name for name, count in counts.items() if count < FEW]
     remarks = [f"{len(counts)} artists: {what} needs at least {n}" for n, what in ARTISTS.items() if len(counts) < n]
     if small:
-        shown = ", ".join(small[:NAMED]) + (f" and {len(small) - NAMED} more" if len(small) > NAMED else "")
+        shown = ", ".join(small[:MOST]) + (f" and {len(small) - MOST} more" if len(small) > MOST else "")
         remarks.insert(0, f"fewer than {FEW} pictures, so that halves are small: {shown}")
     return remarks
 

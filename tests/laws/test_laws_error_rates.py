@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
-from auditor.embedding.backend import centroids, cosines, fit
+from auditor.embedding.backend import centroids, cosines, fit, fit_prominence
 from auditor.evidence import exclusion_p, member_p, open_set, outsiders_no_match, per_artist_p, scores_of
 from auditor.reference.set import View
-from auditor.reference.trials import run_half_out_trials, run_trials
+from auditor.reference.trials import run_half_out_trials, run_trials, trial_cosines
 
 ALPHA = 0.05
 ARTISTS, FILES = 40, 6
@@ -170,8 +170,8 @@ def trial_world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.vstack([x, seen]), artist, suspects
 
 
-STEP = 2.01 / 13 / 4
-"""Two references of twelve artists on the other side: stored projections are rounded, trials are not."""
+STEP = 1.01 / 13 / 4
+"""One reference of one of twelve artists on the other side: stored projections are rounded, trials are not."""
 
 
 def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -186,7 +186,8 @@ def test_genuine_trials_are_audits(trial_world: tuple[np.ndarray, np.ndarray, np
             assert trials.genuine[i] == pytest.approx(audited.statistic, rel=0.02)  # counted in spreads of strangers
             assert trials.own_score[i] == pytest.approx(scores_of(view, point)[suspects[i]], abs=0.02)
         else:
-            assert trials.p_impostor[i] == pytest.approx(audited.p, abs=STEP)
+            crowded = 1 + (audited.p > 0.5)  # where the null is dense, rounding may move two; never where p decides
+            assert trials.p_impostor[i] == pytest.approx(audited.p, abs=crowded * STEP)
             assert np.isnan([trials.genuine[i], trials.p_genuine[i], trials.own_score[i]]).all()
         assert trials.named[i] == scores_of(view, point).argmax()
 
@@ -198,6 +199,7 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
     features, artist, suspects = trial_world
     n = len(artist)
     trials = run_trials(features, columns_of(150), artist, suspects, SETTINGS)
+    null, _, without = trial_cosines(features, columns_of(150), artist, suspects, SETTINGS)
     for i in (0, 2, 4):
         kept = artist != suspects[i]
         relabelled = np.unique(artist[kept], return_inverse=True)[1]
@@ -205,8 +207,9 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
         others = np.delete(trials.other_scores[i], suspects[i])
         assert np.isnan(trials.other_scores[i, suspects[i]])
         assert np.corrcoef(others, scores_of(view, view.projection(features[n + i])))[0, 1] > 0.95
-        (alone,) = view.prominence(cosines(view.projection(features[n + i]), view.centres))
-        assert trials.impostor[i] == pytest.approx(alone, abs=0.7)  # the set that never had the artist has other axes
+        left = np.arange(12) != suspects[i]
+        reduced = fit_prominence(null[np.ix_(kept, left)], relabelled)
+        assert trials.impostor[i] == pytest.approx(float(reduced(without[i : i + 1, left])[0]))
         assert 1 / 12 <= trials.p_impostor[i] <= 1
     chosen = trials.rows(np.array([1, 4]))
     assert chosen.artist.tolist() == [3, 11]
