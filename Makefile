@@ -6,6 +6,7 @@
 # make docs       the documentation site, in build/site; broken links are errors
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each
+#                     BASE_ARGS="--unet-steps 60 --vae-steps 60" tries it with a base that learned little, SET_ARGS="--workers 2" is quicker
 # make clean      remove what these made
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -47,8 +48,8 @@ train-env: .venv-train/.ready
 reference-set: .venv-train/.ready
 	@test -d "$(IMAGES)/artists" -a -d "$(IMAGES)/background" || \
 		{ echo "make reference-set: give IMAGES=DIR with the folders artists/ and background/."; exit 2; }
-	.venv-train/bin/python -m auditor.training.base --images "$(IMAGES)/background" -o $(BUILD)/base
-	.venv-train/bin/python -m auditor.training.default_set --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras
+	.venv-train/bin/python -m auditor.training.base --images "$(IMAGES)/background" -o $(BUILD)/base $(BASE_ARGS)
+	.venv-train/bin/python -m auditor.training.default_set --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras $(SET_ARGS)
 	.venv-train/bin/audit refs import $(BUILD)/loras -o reference_sets/default
 	.venv-train/bin/audit refs calibrate reference_sets/default
 	.venv-train/bin/python benchmarks/foreign.py --base $(BUILD)/base --images "$(IMAGES)/artists" -o $(BUILD)/loras

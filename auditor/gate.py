@@ -19,6 +19,7 @@ from typing import Any
 from auditor.errors import UsageError
 from auditor.policy import DEFAULTS, Thresholds
 from auditor.result import Audit
+from auditor.texts import plain
 
 ALPHA = 0.05
 """Level of significance where nothing else is asked for."""
@@ -132,20 +133,20 @@ def judge(audit: Audit, policy: Policy) -> Outcome:
     """What the policy makes of one audit; rules asked in order, the first that applies decides."""
     label, artist = audit.verdict.label, audit.verdict.artist
     if audit.skipped is not None or label == "OUT_OF_SCOPE":
-        return Outcome(False, "not-audited", "The file was not audited; the policy says nothing about it.")
+        return Outcome(False, "not-audited", plain("gate.not_audited"))
     if label not in policy.block:
-        return Outcome(False, "not-blocking", f"The policy does not block {label}.")
+        return Outcome(False, "not-blocking", plain("gate.not_blocking", label=label))
     if policy.of_concern and label != "INCONCLUSIVE" and artist not in policy.of_concern:
-        return Outcome(False, "not-of-concern", f"{artist} is not among the policy's artists of concern.")
+        return Outcome(False, "not-of-concern", plain("gate.not_of_concern", artist=artist))
     if (audit.suspect.tensor_sha256, label, artist) in policy.baseline:
-        return Outcome(False, "known", "The baseline file holds this verdict about these tensors.")
+        return Outcome(False, "known", plain("gate.known"))
     entries = [entry for entry in policy.ignore if entry.covers(audit)]
     today = datetime.fromisoformat(audit.created_at).date()
     alive = [entry for entry in entries if today <= entry.expires]
     if alive:
-        return Outcome(False, "ignored", f"Ignored until {alive[0].expires}: {alive[0].reason}")
-    lapsed = "".join(f" An entry to ignore it expired on {e.expires} ({e.reason})." for e in entries)
-    return Outcome(True, "blocked", f"The policy blocks {label}.{lapsed}")
+        return Outcome(False, "ignored", plain("gate.ignored", day=alive[0].expires, reason=alive[0].reason))
+    lapsed = (plain("gate.lapsed", day=entry.expires, reason=entry.reason) for entry in entries)
+    return Outcome(True, "blocked", " ".join([plain("gate.blocks", label=label), *lapsed]))
 
 
 def _bytes(path: Path) -> bytes:

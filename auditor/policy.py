@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
+from auditor.texts import DERIVED, lines, plain
 
 LEAST_COVERAGE = 0.5
 LEAST_GAIN = 2.0
@@ -60,25 +61,14 @@ def decide(
     if derivative is not None:
         return derived(derivative)
     if coverage.fraction < thresholds.min_coverage:
-        return inconclusive(
-            f"Only {coverage.fraction:.0%} of the layers that the reference set looks at are present in this file.",
-            ["A file that adapts more layers, or a set whose references adapt the same few layers."],
-        )
+        return inconclusive("verdict.partial", share=f"{coverage.fraction:.0%}")
     alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
     if open_set.p > open_set.alpha:
         return outside(open_set, artists)
     if best.p > open_set.alpha:
-        return inconclusive(
-            "The file stands out from LoRAs of artists outside the set, but no single artist of the set explains it: "
-            f"the adjusted p-value of the nearest, {pretty(best.artist)}, is {best.p:.3f}.",
-            ["More references of the nearest artists, or knowing that the file mixes several styles."],
-        )
+        return inconclusive("verdict.nobody", artist=pretty(best.artist), p=f"{best.p:.3f}")
     if alarm:
-        return inconclusive(
-            f"The recipe alone ({', '.join(alarm)}) singles out {pretty(best.artist)} as well: the resemblance may be "
-            "one of training settings, not of style.",
-            ["References of this artist trained with other settings."],
-        )
+        return inconclusive("verdict.recipe", controls=", ".join(alarm), artist=pretty(best.artist))
     if too_weak(best, thresholds):
         return weak(best, thresholds)
     return consistent(open_set, best)
@@ -87,24 +77,23 @@ def decide(
 def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
     """Both tests reject."""
     name = pretty(best.artist)
+    figures = figures_of(open_set)
     return Verdict(
         "CONSISTENT",
         best.artist,
-        f"This LoRA resembles LoRAs trained on works by {name}: at most {share(open_set.p)} LoRAs by artists outside "
-        "the set point as clearly to anyone in it.",
+        plain("verdict.consistent", artist=name, share=share(open_set.p)),
         [
-            f"Open-set test: p = {open_set.p:.3f} (least possible {open_set.p_min:.3f}), claimed error rate "
-            f"{open_set.alpha:g}.",
-            f"{name} against all other artists: Holm-adjusted p = {best.p:.3f}.",
-            "Rank, strength and spectrum alone do not lead to this artist.",
+            plain("why.open_set.rejects", **figures),
+            plain("why.artist", artist=name, p=f"{best.p:.3f}"),
+            plain("why.controls"),
         ],
-        [
-            "A LoRA by an artist outside the set, of a similar style, that stands out for anyone by over "
-            f"{open_set.statistic:.2f}.",
-            "A reference set with more artists of the same school.",
-            "Evidence that the file was merged or altered after training.",
-        ],
+        list(lines("change.consistent", statistic=f"{open_set.statistic:.2f}")),
     )
+
+
+def figures_of(open_set: OpenSet) -> dict[str, str]:
+    """The open-set test's figures as sentences give them."""
+    return {"p": f"{open_set.p:.3f}", "p_min": f"{open_set.p_min:.3f}", "alpha": f"{open_set.alpha:g}"}
 
 
 def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
@@ -115,23 +104,24 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
     return Verdict(
         "INCONCLUSIVE",
         None,
-        f"The evidence does not decide. The nearest artist is {pretty(best.artist)}, but {share(open_set.p)} LoRAs by "
-        "artists outside the set point as clearly to someone in it.",
+        plain("verdict.undecided", artist=pretty(best.artist), share=share(open_set.p)),
         [
-            f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g} (least possible {open_set.p_min:.3f}).",
+            plain("why.open_set.not", **figures_of(open_set)),
             *still_possible(artists, open_set.alpha),
             why_not_no_match(open_set),
         ],
-        ["More references of the nearest artists, covering more of their works.", "A longer or stronger training."],
+        list(lines("change.undecided")),
     )
 
 
 def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
     """Who cannot be excluded, as a reason; nothing where everybody can."""
     possible = [a for a in artists if a.p_exclusion > alpha]
-    more = f" and {len(possible) - 3} more" if len(possible) > 3 else ""
-    names = ", ".join(pretty(a.artist) for a in possible[:3]) + more
-    return [f"{len(possible)} of {len(artists)} artists cannot be excluded: {names}."] if possible else []
+    if not possible:
+        return []
+    names = ", ".join(pretty(a.artist) for a in possible[:3])
+    key = "why.possible.more" if len(possible) > 3 else "why.possible"
+    return [plain(key, n=len(possible), of=len(artists), names=names, more=len(possible) - 3)]
 
 
 def tells(open_set: OpenSet) -> bool:
@@ -141,36 +131,26 @@ def tells(open_set: OpenSet) -> bool:
 
 def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
     """Too far from everybody for an artist of the set."""
+    figures = figures_of(open_set) | {"p_member": f"{open_set.p_member:.3f}"}
     return Verdict(
         "NO_MATCH",
         None,
-        f"This LoRA resembles no artist of the set: at most {share(open_set.p_member)} LoRAs by the set’s own artists "
-        "stay as far from everyone in it.",
+        plain("verdict.no_match", share=share(open_set.p_member)),
         [
-            f"Test of “by an artist of the set”: p = {open_set.p_member:.3f}, claimed error rate {open_set.alpha:g}.",
-            f"Of LoRAs by artists outside the set, about {about(open_set.outsiders_no_match)} come out like this.",
-            f"Open-set test: p = {open_set.p:.3f} > {open_set.alpha:g}; the nearest of the {len(artists)} artists is "
-            f"{pretty(artists[0].artist)}.",
+            plain("why.member.rejects", **figures),
+            plain("why.outsiders", share=about(open_set.outsiders_no_match)),
+            plain("why.open_set.nearest", artists=len(artists), artist=pretty(artists[0].artist), **figures),
         ],
-        [
-            "References of further artists.",
-            "References that cover other periods or techniques of an artist.",
-            "Evidence that the file was altered after training so as to look like nobody’s.",
-        ],
+        list(lines("change.no_match")),
     )
 
 
 def why_not_no_match(open_set: OpenSet) -> str:
     """What keeps an undecided file from being called nobody's."""
+    p = f"{open_set.p_member:.3f}"
     if open_set.p_member > open_set.alpha:
-        return (
-            f"Nor is it shown to be by nobody of the set: {share(open_set.p_member)} LoRAs by the set’s own artists "
-            f"come no closer to anyone (p = {open_set.p_member:.3f})."
-        )
-    return (
-        f"It scores lower than LoRAs by the set’s own artists mostly do (p = {open_set.p_member:.3f}), but with this "
-        f"set only {about(open_set.outsiders_no_match)} of LoRAs by outside artists score as low, too few to conclude."
-    )
+        return plain("why.not.member", share=share(open_set.p_member), p=p)
+    return plain("why.not.telling", share=about(open_set.outsiders_no_match), p=p)
 
 
 def too_weak(best: ArtistScore, thresholds: Thresholds) -> bool:
@@ -184,25 +164,19 @@ def weak(best: ArtistScore, thresholds: Thresholds) -> Verdict:
     found = "not computed" if best.log10_lr is None else f"{best.log10_lr:.2f}"
     bound = best.lr_bound
     unreachable = bound is not None and thresholds.min_log10_lr is not None and bound < thresholds.min_log10_lr
-    ceiling = f" No file can reach it with this set, whose bound is {bound:.2f}." if unreachable else ""
     return inconclusive(
-        f"The file resembles {pretty(best.artist)} at the stated error rate, but the log10 likelihood ratio is {found} "
-        f"and the policy asks for {thresholds.min_log10_lr:g}.{ceiling}",
-        ["A set with more artists, which can carry a larger likelihood ratio.", "A policy that asks for less."],
+        "verdict.weak.unreachable" if unreachable else "verdict.weak",
+        artist=pretty(best.artist),
+        found=found,
+        asked=f"{thresholds.min_log10_lr:g}",
+        bound=f"{bound or 0.0:.2f}",
     )
 
 
-def inconclusive(sentence: str, would_change: list[str]) -> Verdict:
-    """No decision, said plainly."""
-    return Verdict("INCONCLUSIVE", None, sentence, [sentence], would_change)
-
-
-DERIVED = {
-    "same_update": "The weights of this file are those of a known file,",
-    "resized": "The weights of this file are those of a known file at another rank,",
-    "same_run": "The weights of this file and those of a known file are of one training run or one start,",
-    "merge": "The weights of this file and those of a known file contain one another, as a merge does,",
-}
+def inconclusive(key: str, **values: object) -> Verdict:
+    """No decision, said plainly: the sentence `key`, and under "change." what would decide."""
+    sentence = plain(key, **values)
+    return Verdict("INCONCLUSIVE", None, sentence, [sentence], list(lines(f"change.{key.split('.')[1]}")))
 
 
 def derived(derivative: Mapping[str, Any]) -> Verdict:
@@ -210,17 +184,17 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
     return Verdict(
         "DERIVATIVE",
         derivative.get("artist"),
-        f"{DERIVED.get(derivative['relation'], DERIVED['same_update'])} {derivative['of']}.",
-        [f"Cosine of the two updates: {derivative['figures']['cos_delta_w']:.3f}; unrelated files stay below 0.3."],
-        ["Evidence that the known file was made from this one."],
+        DERIVED.get(derivative["relation"], DERIVED["same_update"]).format(known=derivative["of"]),
+        [plain("why.derived", cosine=f"{derivative['figures']['cos_delta_w']:.3f}")],
+        list(lines("change.derived")),
     )
 
 
 def share(p: float) -> str:
     """'2 in 100': p rounded up, so that no sentence claims more than the test."""
-    return f"{max(1, math.ceil(100 * p - 1e-9))} in 100"
+    return plain("in100", n=max(1, math.ceil(100 * p - 1e-9)))
 
 
 def about(part: float) -> str:
     """'7 in 100': a share that is a description, not a bound."""
-    return f"{round(100 * part)} in 100"
+    return plain("in100", n=round(100 * part))

@@ -15,6 +15,7 @@ from auditor.lora import Artifact, LoraWeights
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Coverage, ReferenceSetInfo, Skipped, Suspect, Verdict
 from auditor.statistics.conformal import p_floor
+from auditor.texts import plain
 
 CUT = 4096  # characters of a declared metadata value that are kept
 ENOUGH = 0.95  # a view is used if the file adapts this share of its modules
@@ -89,10 +90,10 @@ def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> 
 
 def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None = None) -> dict[str, Any]:
     """The parts of an audit of a file that could not be audited; `artifact` where its bytes could be read."""
-    lead = "could not be read" if isinstance(problem, MalformedFile) else "is outside what this audit can speak about"
+    kind = "unread" if isinstance(problem, MalformedFile) else "elsewhere"
     if isinstance(problem, NotALora):
-        lead = "is no LoRA of an image model"
-    sentence = f"Not audited: the file {lead}. {problem.message}"
+        kind = "no_lora"
+    sentence = plain(f"verdict.not_audited.{kind}", problem=problem.message)
     suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
     if artifact:
         sha256, tensors = artifact.sha256, artifact.tensor_sha256

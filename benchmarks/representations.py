@@ -3,12 +3,15 @@
 Every candidate is tried by the protocol of the validity card (references of one half of the works, suspects of other
 recipes from the other half, both ways round).  Artists are cut into folds: on each fold's suspects stands the figure of
 the candidate that was best on the *other* folds' suspects, so that no figure of the choice saw its own test artists.
+
+Two stand beside it for comparison and are not chosen from: B alone (A's rows taken as orthonormal, so that ΔWΔWᵀ
+becomes BBᵀ, the gradient's side) and two-covariance PLDA in place of the cosine.  `--only NAME…` tries some of them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +19,30 @@ from pathlib import Path
 import numpy as np
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import Settings
-from auditor.embedding.features import Factored, common_directions, triangle
-from auditor.reference.build import DIRECTIONS
+from auditor.embedding.backend import Fit, Floats, Grams, Labels, Settings, fit, unit
+from auditor.embedding.features import Factored, common_directions, factor, triangle
+from auditor.lora import load_lora
+from auditor.lora.weights import LoraModule
+from auditor.reference.build import DIRECTIONS, Read
 from auditor.reference.calibrate import SETTINGS
-from auditor.reference.protocol import Fold, Matrix, Pool, embedding_matrix, is_reference, pool, read_corpus
+from auditor.reference.protocol import (
+    Fold,
+    Matrix,
+    Pool,
+    all_modules,
+    complete,
+    embedding_matrix,
+    is_reference,
+    join,
+    kind_of_recipe,
+    make_fold,
+    pool,
+    read_corpus,
+)
+from auditor.reference.trials import judge
 from auditor.statistics.metrics import auc
 
+DEFAULT = "output covariance (root) + ΔW"
 FOLDS = 5
 ALPHA = 0.05
 
@@ -67,11 +87,86 @@ def sided(side: str, feature: Callable[[Factored, np.ndarray], np.ndarray]) -> M
     return build
 
 
+def up_alone(loras: Path, one: Read) -> Read:
+    """The file with orthonormal rows in place of A: its features are those of B.
+
+    B as it is saved, not free of gauge: factors that were rewritten after training (SVD, resizing) change it.
+    """
+    modules = load_lora(loras / one.entry["file"]).modules
+    bare = {
+        path: factor(LoraModule(path, m.up, np.eye(m.rank, m.shape[1], dtype=np.float32), 1.0))
+        for path, m in modules.items()
+        if path in one.factored
+    }
+    return replace(one, factored=bare)
+
+
+PLDA_DIMENSIONS = 50
+"""Less than artists - 1 in every fit: a set without an artist must have as many dimensions, or the scores shift."""
+
+
+def plda(fitted: Fit, artist: Labels, artists: int, kept: np.ndarray) -> Floats:
+    """(N, C) log likelihood ratios of two-covariance PLDA on unit coordinates, covariances diagonal.
+
+    H1: the file shares its mean with the artist's kept files; H2: its mean is another artist's.  NaN for an artist
+    without files.
+    """
+    y = unit(fitted.points[:, :PLDA_DIMENSIONS])
+    names = np.unique(artist[kept])
+    count = np.array([(artist[kept] == a).sum() for a in names])
+    means = np.stack([y[kept & (artist == a)].mean(0) for a in names])
+    rest = y[kept] - means[np.searchsorted(names, artist[kept])]
+    within = (rest**2).sum(0) / (len(rest) - len(names))
+    grand = means.mean(0)
+    between = np.maximum(means.var(0, ddof=1) - within * np.mean(1 / count), 1e-6 * within)
+    spread = 1 / (1 / between + count[:, None] / within)
+    centre = grand + spread * (count[:, None] / within) * (means - grand)
+
+    def log_density(x: Floats, mean: Floats, variance: Floats) -> Floats:
+        return np.asarray(-0.5 * ((x - mean) ** 2 / variance + np.log(variance)).sum(-1))
+
+    near = np.stack([log_density(y, c, v + within) for c, v in zip(centre, spread, strict=True)], axis=1)
+    found = np.full((len(y), artists), np.nan)
+    found[:, names] = near - log_density(y, grand, between + within)[:, None]
+    return found
+
+
+def plda_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings, crossed: bool) -> Pool:
+    """`pool` of the suspects that adapt all layers, with PLDA in place of the cosine."""
+    found = []
+    modules = all_modules(corpus)
+    for half in ("a", "b"):
+        fold = make_fold(corpus, half, crossed)
+        whole = np.array([complete(s, modules) for s in fold.suspects])
+        fold = replace(
+            fold,
+            references=[r for r in fold.references if complete(r, modules)],
+            suspects=[s for s, keep in zip(fold.suspects, whole, strict=True) if keep],
+            works=fold.works[whole],
+            recipe=fold.recipe[whole],
+        )
+        x, columns = matrix(fold, modules)
+        n, of = len(fold.references), fold.suspect_artist
+        everyone, artists = np.concatenate([fold.reference_artist, of]), len(fold.artists)
+        references = np.arange(len(everyone)) < n
+        grams = Grams(x, columns, everyone, everyone, references)
+        inside = plda(fit(grams, references, settings), everyone, artists, references)[n:]
+        null, without = np.full((n, artists), np.nan), np.full((len(of), artists), np.nan)
+        for a in range(artists):
+            kept = references & (everyone != a)
+            scores = plda(fit(grams, kept, settings), everyone, artists, kept)
+            null[fold.reference_artist == a] = scores[:n][fold.reference_artist == a]
+            without[of == a] = scores[n:][of == a]
+        without[of < 0] = inside[of < 0]
+        found.append((fold, judge(null, fold.reference_artist, inside, without, of)))
+    return join(found)
+
+
 def candidates() -> dict[str, tuple[Matrix, Settings]]:
     """Name → features and back end."""
     default, like = embedding_matrix(), SETTINGS
     return {
-        "output covariance (root) + ΔW": (default, like),
+        DEFAULT: (default, like),
         "output covariance (root)": (embedding_matrix(("root-gram",)), like),
         "output covariance": (embedding_matrix(("gram",)), like),
         "ΔW": (embedding_matrix(("delta",)), like),
@@ -108,16 +203,27 @@ def main() -> None:
     parser.add_argument("loras", type=Path)
     parser.add_argument("--card", type=Path, help="card.json to add the table to")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--only", nargs="*", help="these candidates, the default and the two for comparison")
     options = parser.parse_args()
     corpus = read_corpus(options.loras)
-    recipe = "reference" if all(map(is_reference, corpus)) else "other"
-    tried = partial(pool, corpus, crossed=recipe == "reference", views=("all",))
-    pools = {name: tried(matrix, settings).where("other", recipe) for name, (matrix, settings) in candidates().items()}
+    crossed = all(map(is_reference, corpus))
+    recipe = "reference" if crossed else "other"
+    tried = partial(pool, crossed=crossed, views=("all",))
+    chosen = {n: c for n, c in candidates().items() if options.only is None or n in (DEFAULT, *options.only)}
+    pools = {
+        name: tried(corpus, matrix, settings).where("other", recipe) for name, (matrix, settings) in chosen.items()
+    }
+    bare = [up_alone(options.loras, one) for one in corpus if kind_of_recipe(one) in ("reference", "other")]
+    beside = {
+        "B alone (root of BBᵀ)": tried(bare, embedding_matrix(("root-gram",)), SETTINGS).where("other", recipe),
+        f"{DEFAULT}, PLDA": plda_pool(corpus, embedding_matrix(), SETTINGS, crossed).where("other", recipe),
+    }
     artists = np.unique(next(iter(pools.values())).name)
     folds = np.array_split(np.random.default_rng(options.seed).permutation(artists), FOLDS)
     columns = ("top-1", "open-set AUC", "found", "false attribution")
     rows: Table = [
-        {"representation": name, **dict(zip(columns, judged(p, artists), strict=True))} for name, p in pools.items()
+        {"representation": name, **dict(zip(columns, judged(p, artists), strict=True))}
+        for name, p in (pools | beside).items()
     ]
     best = [max(pools, key=lambda n: judged(pools[n], np.setdiff1d(artists, fold))[1]) for fold in folds]
     apart = np.array([judged(pools[n], fold) for n, fold in zip(best, folds, strict=True)])

@@ -14,20 +14,13 @@ from markupsafe import Markup
 
 from auditor.report.figures import Scale, svg, tag, ticks
 from auditor.report.html import _environment
-from auditor.report.texts import FIGURES
 from auditor.report.untrusted import show
 from auditor.report.view import DASH, number
+from auditor.texts import CARD_FIGURES, FIGURES, say
 
 Fields = Mapping[str, Any]
 COLUMNS = ("top1", "open_set_auc", "found_at_alpha", "tpr_at_fpr_1", "false_attribution", "false_attribution_at_02")
-NAMES = FIGURES | {
-    "map_at_5": "Mean average precision, five artists deep",
-    "tpr_at_fpr_1": "Found at 1 % false alarms",
-    "false_attribution": "False attribution at α = .05",
-    "false_attribution_at_02": "False attribution at α = .02",
-    "found_at_alpha": "Found at α = .05",
-    "open_set_auc": "Open-set AUC",
-}
+NAMES = FIGURES | CARD_FIGURES
 WIDE, HIGH, LEFT, BOTTOM = 340.0, 250.0, 44.0, 40.0
 
 
@@ -83,10 +76,10 @@ def interval(figure: Fields | None) -> str:
 def tables(card: Fields) -> list[dict[str, Any]]:
     """Conditions, recipes, hard negatives and ablations: a row each, the same columns."""
     given: tuple[tuple[str, Fields, Fields], ...] = (
-        ("Kinds of suspect", card["conditions"], card.get("suspects", {})),
-        ("Other works, by the suspect’s recipe", card.get("by_recipe", {}), {}),
-        ("Hard negatives: artists left out of the set", card.get("hard_negatives", {}), {}),
-        ("One change at a time, controls and baselines", card.get("ablations", {}), {}),
+        (say("card.kinds"), card["conditions"], card.get("suspects", {})),
+        (say("card.recipes"), card.get("by_recipe", {}), {}),
+        (say("card.hard"), card.get("hard_negatives", {}), {}),
+        (say("card.ablations"), card.get("ablations", {}), {}),
     )
     return [
         {
@@ -118,10 +111,10 @@ def ratio_rows(found: Fields) -> list[tuple[str, str, str, str]]:
     low, high = found["bounds"]["elub"]
     sources = found["bounds"]
     most = f"± {sources['log10_sources']:.2f}"
-    rows.append(("Bound by number of artists", most, "log10 LR", str(sources["sources"])))
-    rows.append(("Bounds by experience (ELUB)", f"{low:.2f} … {high:.2f}", "log10 LR", ""))
-    for key, words in (("same_below_0", "Own artist, LR below 1"), ("different_above_0", "Stranger, LR above 1")):
-        rows.append((words, f"{100 * found['misleading'][key]:.0f} %", "misleading", ""))
+    rows.append((say("card.bound.artists"), most, say("card.axis.lr"), str(sources["sources"])))
+    rows.append((say("card.bound.elub"), f"{low:.2f} … {high:.2f}", say("card.axis.lr"), ""))
+    for key in ("same_below_0", "different_above_0"):
+        rows.append((say(f"card.{key}"), f"{100 * found['misleading'][key]:.0f} %", say("card.misleading"), ""))
     return rows
 
 
@@ -130,20 +123,15 @@ def structure_rows(card: Fields) -> list[tuple[str, str]]:
     rows = []
     if "separation" in card:
         s = card["separation"]
-        rows.append(("Artists separate within their genre (label permutation)", f"p = {s['p']:.4f}"))
-    for key, words in (
-        ("adjusted_rand", "Clusters against artists, adjusted Rand index"),
-        ("mutual_information", "Clusters against artists, mutual information"),
-        ("silhouette_artist", "Silhouette by artist"),
-        ("silhouette_genre", "Silhouette by genre"),
-    ):
+        rows.append((say("card.separation"), f"p = {s['p']:.4f}"))
+    for key in ("adjusted_rand", "mutual_information", "silhouette_artist", "silhouette_genre"):
         if key in card.get("clustering", {}):
-            rows.append((words, number(card["clustering"][key], 3)))
+            rows.append((say(f"card.{key}"), number(card["clustering"][key], 3)))
     if "drift" in card:
         own, wrong = card["drift"]["own_cosine"], card["drift"]["false_attribution"]
-        rows.append(("Own-artist cosine, fitted → held out", f"{own['fitted']:.2f} → {own['held_out']:.2f}"))
-        rows.append(("False attribution with a null of fitted files", f"{100 * wrong['uncalibrated']:.0f} %"))
-        rows.append(("False attribution with held-out files, as audits use", f"{100 * wrong['calibrated']:.0f} %"))
+        rows.append((say("card.drift"), f"{own['fitted']:.2f} → {own['held_out']:.2f}"))
+        rows.append((say("card.drift.fitted"), f"{100 * wrong['uncalibrated']:.0f} %"))
+        rows.append((say("card.drift.held_out"), f"{100 * wrong['calibrated']:.0f} %"))
     return rows
 
 
@@ -155,76 +143,84 @@ def plots(card: Fields) -> list[tuple[str, str, Markup]]:
     found = []
     if "curves" in card:
         roc, null = card["curves"]["roc"], card["curves"]["null_uniformity"]
-        curve = Line("this set", roc["false_alarms"], roc["detections"])
-        drawing = plot("roc", [diagonal(), curve], UNIT, SHARES)
-        found.append(("ROC", "Higher is better; the diagonal is chance.", drawing))
+        curve = Line(say("card.line.set"), roc["false_alarms"], roc["detections"])
+        drawing = plot("roc", [diagonal(), curve], UNIT, axes("false_alarms", "detections"))
+        found.append(("ROC", say("card.roc"), drawing))
         misses = [1 - d for d in roc["detections"]]
-        line = Line("this set", roc["false_alarms"], misses)
-        found.append(("Misses against false alarms", "Lower is better.", plot("det", [line], UNIT, MISSES)))
-        steps = Line("impostors", null["p"], null["share"], step=True)
-        words = "Artists outside the set should follow the diagonal; above it on the left they are accused too often."
-        found.append(("P-values under the null", words, plot("null", [diagonal(), steps], UNIT, ("p", "share ≤ p"))))
+        line = Line(say("card.line.set"), roc["false_alarms"], misses)
+        found.append(
+            (say("card.det.title"), say("card.det"), plot("det", [line], UNIT, axes("false_alarms", "misses")))
+        )
+        steps = Line(say("card.line.impostors"), null["p"], null["share"], step=True)
+        drawing = plot("null", [diagonal(), steps], UNIT, axes("p", "share"))
+        found.append((say("card.null.title"), say("card.null"), drawing))
     for i, (name, ratios) in enumerate(card.get("likelihood", {}).items()):
         found += [(f"{title}: {name}", words, drawn) for title, words, drawn in ratio_plots(f"r{i}", ratios)]
     return found
 
 
 UNIT = (0.0, 1.0, 0.0, 1.0)
-SHARES = ("false alarms", "detections")
-MISSES = ("false alarms", "misses")
+
+
+def axes(x: str, y: str) -> tuple[str, str]:
+    """Names of the two axes."""
+    return say(f"card.axis.{x}"), say(f"card.axis.{y}")
 
 
 def diagonal() -> Line:
     """Chance."""
-    return Line("chance", [0, 1], [0, 1], chance=True)
+    return Line(say("card.line.chance"), [0, 1], [0, 1], chance=True)
 
 
 def ratio_plots(key: str, ratios: Fields) -> list[tuple[str, str, Markup]]:
     """Tippett, ECE and PAV."""
     t, e, p = ratios["tippett"], ratios["ece"], ratios["pav"]
-    tippett = [Line("own artist", t["log10_lr"], t["same"]), Line("stranger", t["log10_lr"], t["different"])]
+    tippett = [
+        Line(say("card.line.own"), t["log10_lr"], t["same"]),
+        Line(say("card.line.stranger"), t["log10_lr"], t["different"]),
+    ]
     ece = [
-        Line("no evidence", e["prior_log10_odds"], e["silent"], chance=True),
-        Line("ratios", e["prior_log10_odds"], e["ratios"]),
-        Line("ideally recalibrated", e["prior_log10_odds"], e["recalibrated"]),
+        Line(say("card.line.silent"), e["prior_log10_odds"], e["silent"], chance=True),
+        Line(say("card.line.ratios"), e["prior_log10_odds"], e["ratios"]),
+        Line(say("card.line.ideal"), e["prior_log10_odds"], e["recalibrated"]),
     ]
     span = (-2.0, 2.0, -2.0, 2.0)
-    same = Line("as given = recalibrated", [-2, 2], [-2, 2], chance=True)
-    pav = [same, Line("files", p["log10_lr"], p["recalibrated"], dots=True)]
+    same = Line(say("card.line.same"), [-2, 2], [-2, 2], chance=True)
+    pav = [same, Line(say("card.line.files"), p["log10_lr"], p["recalibrated"], dots=True)]
     high = max(1.0, *e["ratios"])
     return [
-        ("Tippett", "The further apart the lines, the better; strangers right of 0 are misleading.",
-         plot(f"{key}-tippett", tippett, (-2, 2, 0, 1), ("log10 LR", "share above"))),
-        ("ECE", "Ratios should cost less than no evidence at every prior.",
-         plot(f"{key}-ece", ece, (-2, 2, 0, high), ("prior log10 odds", "bits"))),
-        ("PAV", "Dots on the diagonal mean calibrated ratios.",
-         plot(f"{key}-pav", pav, span, ("log10 LR", "recalibrated"))),
+        ("Tippett", say("card.tippett"),
+         plot(f"{key}-tippett", tippett, (-2, 2, 0, 1), axes("lr", "above"))),
+        ("ECE", say("card.ece"),
+         plot(f"{key}-ece", ece, (-2, 2, 0, high), axes("prior", "bits"))),
+        ("PAV", say("card.pav"),
+         plot(f"{key}-pav", pav, span, axes("lr", "recalibrated"))),
     ]  # fmt: skip
 
 
-def plot(key: str, lines: Sequence[Line], span: tuple[float, float, float, float], axes: tuple[str, str]) -> Markup:
+def plot(key: str, lines: Sequence[Line], span: tuple[float, float, float, float], labels: tuple[str, str]) -> Markup:
     """A small plot with axes and a legend; span = x from, to, y from, to.  Lines are cut at its edges."""
     x_scale = Scale(span[0], span[1], LEFT, WIDE - 10)
     y_scale = Scale(span[2], span[3], HIGH - BOTTOM, 10 + 16 * len(lines))
-    marks = [*frame(x_scale, y_scale, span, axes)]
+    marks = [*frame(x_scale, y_scale, span, labels)]
     colours = iter(range(1, 9))
     for i, line in enumerate(lines):
         colour = 0 if line.chance else next(colours)
         marks += drawn(line, colour, x_scale, y_scale, span)
         marks.append(tag("line", x1=LEFT + 4, x2=LEFT + 24, y1=12 + 15 * i, y2=12 + 15 * i, class_=f"curve c{colour}"))
         marks.append(tag("text", line.name, x=LEFT + 30, y=16 + 15 * i, class_="small"))
-    described = f"{axes[1]} against {axes[0]}: " + ", ".join(line.name for line in lines)
-    return svg(key, HIGH, axes[1], described, marks, width=WIDE)
+    described = say("card.described", x=labels[0], y=labels[1], lines=", ".join(line.name for line in lines))
+    return svg(key, HIGH, labels[1], described, marks, width=WIDE)
 
 
-def frame(x_scale: Scale, y_scale: Scale, span: Sequence[float], axes: tuple[str, str]) -> list[Markup]:
+def frame(x_scale: Scale, y_scale: Scale, span: Sequence[float], labels: tuple[str, str]) -> list[Markup]:
     """Axes with ticks and their names."""
     bottom, top = y_scale(span[2]), y_scale(span[3])
     marks = [
         tag("line", x1=LEFT, x2=x_scale(span[1]), y1=bottom, y2=bottom, class_="axis"),
         tag("line", x1=LEFT, x2=LEFT, y1=bottom, y2=top, class_="axis"),
-        tag("text", axes[0], x=(LEFT + WIDE) / 2, y=HIGH - 6, class_="small", text_anchor="middle"),
-        tag("text", axes[1], x=12, y=(bottom + top) / 2, class_="small", text_anchor="middle",
+        tag("text", labels[0], x=(LEFT + WIDE) / 2, y=HIGH - 6, class_="small", text_anchor="middle"),
+        tag("text", labels[1], x=12, y=(bottom + top) / 2, class_="small", text_anchor="middle",
             transform=f"rotate(-90 12 {(bottom + top) / 2:.1f})"),
     ]  # fmt: skip
     for v in ticks(span[0], span[1], 5):

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.report.markdown import SIGNS
-from auditor.report.texts import say
 from auditor.report.untrusted import show
 from auditor.report.view import View, build
+from auditor.texts import say
 
 STYLES = {
     "CONSISTENT": "red",

@@ -14,8 +14,8 @@ from itertools import count as counter
 
 from markupsafe import Markup, escape
 
-from auditor.report.texts import say
 from auditor.report.view import ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow, number
+from auditor.texts import say
 
 WIDTH = 720
 MOST_DOTS = 400

@@ -19,8 +19,8 @@ from markupsafe import Markup
 
 from auditor.report import figures
 from auditor.report.style import compact, stylesheet
-from auditor.report.texts import LANGUAGE, METHOD, WORDS, say
 from auditor.report.view import TOP, MapView, build, number, probability
+from auditor.texts import LANGUAGE, METHOD, WORDS, say
 
 
 def render_html(audit: Mapping[str, Any]) -> str:

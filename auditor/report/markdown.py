@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from auditor.report.texts import say
 from auditor.report.view import TOP, Row, View, build
+from auditor.texts import say
 
 SIGNS = {"CONSISTENT": "◉", "INCONCLUSIVE": "◐", "NO_MATCH": "○", "DERIVATIVE": "❐", "OUT_OF_SCOPE": "⊘"}
 

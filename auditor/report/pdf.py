@@ -24,8 +24,8 @@ from auditor.report import fonts
 from auditor.report.json import render_json
 from auditor.report.sections import Block, first_page, sections
 from auditor.report.style import figure_style, palette
-from auditor.report.texts import LANGUAGE, say
 from auditor.report.view import View, build, mapped
+from auditor.texts import LANGUAGE, say
 
 PAPERS = {"a4": "a4", "letter": "us-letter"}
 ATTACHMENT = "audit.json"

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from auditor.report.texts import lines, say
 from auditor.report.untrusted import show
 from auditor.report.view import View, build
+from auditor.texts import lines, say
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 RULES = {"style-match": "warning", "derivative": "warning", "malformed": "error", "out-of-scope": "warning"}

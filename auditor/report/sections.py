@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from auditor.report import figures
-from auditor.report.texts import METHOD, SHAPES, WORDS, say
 from auditor.report.view import TOP, ArtistRow, Row, View
+from auditor.texts import METHOD, SHAPES, WORDS, say
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auditor.policy import pretty
-from auditor.report.texts import FIGURES, MONTHS, PARTS, RELATIONS, lines, say
 from auditor.report.untrusted import isolated, runs_left, show
+from auditor.texts import FIGURES, MONTHS, PARTS, RELATIONS, lines, say
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
 TOP = 10
@@ -329,8 +329,9 @@ def size(value: int | None) -> str:
     if value is None:
         return say("unknown")
     step = min(int(math.log(value, 1024)), 3) if value > 0 else 0
-    exact = f"{count(value)} bytes"
-    return f"{value / 1024**step:.1f} {('B', 'KiB', 'MiB', 'GiB')[step]} ({exact})" if step else exact
+    exact = say("size.bytes", n=count(value))
+    unit = ("B", "KiB", "MiB", "GiB")[step]
+    return say("size", n=f"{value / 1024**step:.1f}", unit=unit, exact=exact) if step else exact
 
 
 def ratio(log10_lr: float | None) -> str:

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from auditor.texts import SUPPORTED, VERBAL
+
 Floats = NDArray[np.float64]
 
-VERBAL = (  # ENFSI guideline 2015: lower edge of each step in log10, and its words
-    (0.0, "no support for either proposition"),
-    (0.30103, "weak support"),
-    (1.0, "moderate support"),
-    (2.0, "moderately strong support"),
-    (3.0, "strong support"),
-    (4.0, "very strong support"),
-)
+STEPS = (0.0, 0.30103, 1.0, 2.0, 3.0, 4.0)
+"""ENFSI guideline 2015: lower edges of the verbal scale in log10; its words are `auditor.texts.VERBAL`."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +203,7 @@ def even(sources: ArrayLike) -> Floats:
 
 def verbal(log10_lr: float) -> str:
     """The ENFSI verbal equivalent of a log10 likelihood ratio, naming the supported proposition."""
-    step = max(i for i, (edge, _) in enumerate(VERBAL) if edge <= abs(log10_lr))
-    phrase = VERBAL[step][1]
+    step = max(i for i, edge in enumerate(STEPS) if edge <= abs(log10_lr))
     if step == 0:
-        return phrase
-    return f"{phrase} for {'this artist' if log10_lr > 0 else 'another artist'}"
+        return VERBAL[step]
+    return VERBAL[step].format(artist=SUPPORTED["this" if log10_lr > 0 else "another"])

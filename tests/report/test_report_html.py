@@ -12,8 +12,8 @@ from specimen import audit, skipped
 
 from auditor.report import figures
 from auditor.report.html import adjusted, render_html, render_index
-from auditor.report.texts import LISTS, TEXTS, WORDS
 from auditor.report.view import build
+from auditor.texts import LISTS, TEXTS, WORDS
 
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
 TAGS = """

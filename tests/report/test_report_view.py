@@ -12,9 +12,9 @@ from specimen import audit, skipped
 import auditor.report
 from auditor.embedding.backend import CLOSENESS
 from auditor.policy import pretty
-from auditor.report.texts import METHOD, TEXTS
 from auditor.report.untrusted import LIMIT, show
 from auditor.report.view import build, command, date, number, percent, person, probability, ratio, size, threshold
+from auditor.texts import METHOD, TEXTS
 
 
 @pytest.mark.parametrize(

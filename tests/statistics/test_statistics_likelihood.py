@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.statistics.likelihood import (
-    VERBAL,
+    STEPS,
     LogisticCalibration,
     cllr,
     cllr_min,
@@ -23,6 +23,7 @@ from auditor.statistics.likelihood import (
     tippett,
     verbal,
 )
+from auditor.texts import VERBAL
 
 GRID = np.linspace(-4, 6, 50)
 
@@ -130,10 +131,10 @@ def test_words_of_the_scale(ratio: float, words: str) -> None:
 
 
 def test_the_scale_rises() -> None:
-    edges = [edge for edge, _ in VERBAL]
+    edges = list(STEPS)
     assert edges == sorted(edges)
     assert edges[0] == 0
-    assert len({words for _, words in VERBAL}) == len(VERBAL)
+    assert len(set(VERBAL)) == len(VERBAL) == len(STEPS)
 
 
 # --- discrimination and calibration apart ---------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""Every English sentence of the documents, in one catalogue: a translation is another file like this one.
+"""Every English sentence of verdicts and documents, in one catalogue: a translation is another file like this one.
 
-`say(key, **values)` fills a sentence, `lines(key)` gives a list of them.  Values are inserted as they are; a document
-format escapes the result.  No sentence claims more than a resemblance with the error rate of naming it.
+`say(key, **values)` fills a sentence for a document, `plain` for data; `lines(key)` gives a list of them.  Values are
+inserted as they are; a document format escapes the result.  No sentence claims more than a resemblance with the error
+rate of naming it.  Not here are messages of errors and warnings about a file, which stand where they are raised, and
+names that a set's maker chose.
 """
 
 from __future__ import annotations
@@ -13,7 +15,49 @@ LANGUAGE: Final = "en"
 """Of this catalogue, as documents name it."""
 
 TEXTS: Final[dict[str, str]] = {
-    # masthead and verdict
+    # the verdict, as the audit has it
+    "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: at most {share} LoRAs by artists "
+    "outside the set point as clearly to anyone in it.",
+    "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but {share} LoRAs by artists "
+    "outside the set point as clearly to someone in it.",
+    "verdict.no_match": "This LoRA resembles no artist of the set: at most {share} LoRAs by the set’s own artists stay "
+    "as far from everyone in it.",
+    "verdict.partial": "Only {share} of the layers that the reference set looks at are present in this file.",
+    "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
+    "explains it: the adjusted p-value of the nearest, {artist}, is {p}.",
+    "verdict.recipe": "The recipe alone ({controls}) singles out {artist} as well: the resemblance may be one of "
+    "training settings, not of style.",
+    "verdict.weak": "The file resembles {artist} at the stated error rate, but the log10 likelihood ratio is {found} "
+    "and the policy asks for {asked}.",
+    "verdict.weak.unreachable": "The file resembles {artist} at the stated error rate, but the log10 likelihood ratio "
+    "is {found} and the policy asks for {asked}. No file can reach it with this set, whose bound is {bound}.",
+    "verdict.not_audited.unread": "Not audited: the file could not be read. {problem}",
+    "verdict.not_audited.no_lora": "Not audited: the file is no LoRA of an image model. {problem}",
+    "verdict.not_audited.elsewhere": "Not audited: the file is outside what this audit can speak about. {problem}",
+    "in100": "{n} in 100",
+    "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
+    "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
+    "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
+    "why.artist": "{artist} against all other artists: Holm-adjusted p = {p}.",
+    "why.controls": "Rank, strength and spectrum alone do not lead to this artist.",
+    "why.possible": "{n} of {of} artists cannot be excluded: {names}.",
+    "why.possible.more": "{n} of {of} artists cannot be excluded: {names} and {more} more.",
+    "why.member.rejects": "Test of “by an artist of the set”: p = {p_member}, claimed error rate {alpha}.",
+    "why.outsiders": "Of LoRAs by artists outside the set, about {share} come out like this.",
+    "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come no "
+    "closer to anyone (p = {p}).",
+    "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
+    "only {share} of LoRAs by outside artists score as low, too few to conclude.",
+    "why.derived": "Cosine of the two updates: {cosine}; unrelated files stay below 0.3.",
+    # what a policy makes of it
+    "gate.not_audited": "The file was not audited; the policy says nothing about it.",
+    "gate.not_blocking": "The policy does not block {label}.",
+    "gate.not_of_concern": "{artist} is not among the policy's artists of concern.",
+    "gate.known": "The baseline file holds this verdict about these tensors.",
+    "gate.ignored": "Ignored until {day}: {reason}",
+    "gate.lapsed": "An entry to ignore it expired on {day} ({reason}).",
+    "gate.blocks": "The policy blocks {label}.",
+    # masthead and meaning
     "title": "Style audit of a LoRA",
     "title.page": "{label} · {file} · style audit",
     "masthead.tool": "{name} {version}",
@@ -256,6 +300,8 @@ TEXTS: Final[dict[str, str]] = {
     "row.set.size": "Size",
     "set.size": "{artists} artists, {references} references; {background} background artists",
     "unknown": "unknown",
+    "size.bytes": "{n} bytes",
+    "size": "{n} {unit} ({exact})",
     # end matter
     "h.change": "What would change this conclusion",
     "h.limits": "Limits",
@@ -308,6 +354,69 @@ TEXTS: Final[dict[str, str]] = {
     "col.file": "File",
     "col.verdict": "Conclusion",
     "col.q": "q",
+    # validity card
+    "card": "Validity card",
+    "card.title": "Validity card of {name}",
+    "card.question": "How far can the reference set “{name}” be trusted?",
+    "card.lead": "Measured on LoRAs whose artist is known, by sets that never saw them. Intervals are 95 %, over "
+    "artists. {artists} artists, {references} references of each half of an artist’s works; features",
+    "card.certified": "Nothing here speaks against using this set at α = {alpha}.",
+    "card.refused": "Not certified at α = {alpha}.",
+    "card.reach": "At best it can reach p = {p} and a likelihood ratio of {lr} (log10 {log10}).",
+    "card.headline": "Headline: {of}",
+    "card.kinds": "Kinds of suspect",
+    "card.recipes": "Other works, by the suspect’s recipe",
+    "card.hard": "Hard negatives: artists left out of the set",
+    "card.ablations": "One change at a time, controls and baselines",
+    "card.col.artists": "Artists",
+    "card.col.row": "Row",
+    "card.ratios": "Likelihood ratios: {of}",
+    "card.ratios.lead": "H1: trained on works of this artist. H2: on works of another artist, at its closest to "
+    "anybody in the set. Every ratio by a calibration that saw no file of its artist.",
+    "card.bound.artists": "Bound by number of artists",
+    "card.bound.elub": "Bounds by experience (ELUB)",
+    "card.same_below_0": "Own artist, LR below 1",
+    "card.different_above_0": "Stranger, LR above 1",
+    "card.misleading": "misleading",
+    "card.structure": "Separation, clusters and drift",
+    "card.separation": "Artists separate within their genre (label permutation)",
+    "card.adjusted_rand": "Clusters against artists, adjusted Rand index",
+    "card.mutual_information": "Clusters against artists, mutual information",
+    "card.silhouette_artist": "Silhouette by artist",
+    "card.silhouette_genre": "Silhouette by genre",
+    "card.drift": "Own-artist cosine, fitted → held out",
+    "card.drift.fitted": "False attribution with a null of fitted files",
+    "card.drift.held_out": "False attribution with held-out files, as audits use",
+    "card.plots": "Plots",
+    "card.described": "{y} against {x}: {lines}",
+    "card.roc": "Higher is better; the diagonal is chance.",
+    "card.det.title": "Misses against false alarms",
+    "card.det": "Lower is better.",
+    "card.null.title": "P-values under the null",
+    "card.null": "Artists outside the set should follow the diagonal; above it on the left they are accused too often.",
+    "card.tippett": "The further apart the lines, the better; strangers right of 0 are misleading.",
+    "card.ece": "Ratios should cost less than no evidence at every prior.",
+    "card.pav": "Dots on the diagonal mean calibrated ratios.",
+    "card.axis.false_alarms": "false alarms",
+    "card.axis.detections": "detections",
+    "card.axis.misses": "misses",
+    "card.axis.p": "p",
+    "card.axis.share": "share ≤ p",
+    "card.axis.lr": "log10 LR",
+    "card.axis.above": "share above",
+    "card.axis.prior": "prior log10 odds",
+    "card.axis.bits": "bits",
+    "card.axis.recalibrated": "recalibrated",
+    "card.line.set": "this set",
+    "card.line.impostors": "impostors",
+    "card.line.chance": "chance",
+    "card.line.own": "own artist",
+    "card.line.stranger": "stranger",
+    "card.line.silent": "no evidence",
+    "card.line.ratios": "ratios",
+    "card.line.ideal": "ideally recalibrated",
+    "card.line.same": "as given = recalibrated",
+    "card.line.files": "files",
     # console and sarif
     "console.floor": "p = {p} · least p of this set {p_min} · α = {alpha}",
     "console.documents": "Documents",
@@ -318,6 +427,28 @@ TEXTS: Final[dict[str, str]] = {
 }
 
 LISTS: Final[dict[str, tuple[str, ...]]] = {
+    "change.consistent": (
+        "A LoRA by an artist outside the set, of a similar style, that stands out for anyone by over {statistic}.",
+        "A reference set with more artists of the same school.",
+        "Evidence that the file was merged or altered after training.",
+    ),
+    "change.undecided": (
+        "More references of the nearest artists, covering more of their works.",
+        "A longer or stronger training.",
+    ),
+    "change.no_match": (
+        "References of further artists.",
+        "References that cover other periods or techniques of an artist.",
+        "Evidence that the file was altered after training so as to look like nobody’s.",
+    ),
+    "change.partial": ("A file that adapts more layers, or a set whose references adapt the same few layers.",),
+    "change.nobody": ("More references of the nearest artists, or knowing that the file mixes several styles.",),
+    "change.recipe": ("References of this artist trained with other settings.",),
+    "change.weak": (
+        "A set with more artists, which can carry a larger likelihood ratio.",
+        "A policy that asks for less.",
+    ),
+    "change.derived": ("Evidence that the known file was made from this one.",),
     "not": (
         "It does not say which pictures went into the file, nor how they were obtained.",
         "It does not say that anyone did something wrong; resemblance of style is not infringement.",
@@ -405,6 +536,14 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Digest, SHA-256", "a fingerprint of a file or a set: another content has another one."),
 )
 
+DERIVED: Final[dict[str, str]] = {
+    "same_update": "The weights of this file are those of a known file, {known}.",
+    "resized": "The weights of this file are those of a known file at another rank, {known}.",
+    "same_run": "The weights of this file and those of a known file are of one training run or one start, {known}.",
+    "merge": "The weights of this file and those of a known file contain one another, as a merge does, {known}.",
+}
+"""The sentence of a DERIVATIVE, by relation."""
+
 FIGURES: Final[dict[str, str]] = {
     "top1": "Right artist ranked first",
     "top_1": "Right artist ranked first",
@@ -425,6 +564,29 @@ FIGURES: Final[dict[str, str]] = {
     "cllr_min": "Cllr after ideal calibration",
     "cllr_cal": "Cllr lost to calibration",
 }
+
+CARD_FIGURES: Final[dict[str, str]] = {
+    "map_at_5": "Mean average precision, five artists deep",
+    "tpr_at_fpr_1": "Found at 1 % false alarms",
+    "false_attribution": "False attribution at α = .05",
+    "false_attribution_at_02": "False attribution at α = .02",
+    "found_at_alpha": "Found at α = .05",
+    "open_set_auc": "Open-set AUC",
+}
+"""Shorter names of figures, for the tables of a validity card."""
+
+VERBAL: Final = (
+    "no support for either proposition",
+    "weak support for {artist}",
+    "moderate support for {artist}",
+    "moderately strong support for {artist}",
+    "strong support for {artist}",
+    "very strong support for {artist}",
+)
+"""Words for a likelihood ratio, step by step (ENFSI guideline 2015)."""
+
+SUPPORTED: Final[dict[str, str]] = {"this": "this artist", "another": "another artist"}
+"""Whom a likelihood ratio supports."""
 
 RELATIONS: Final[dict[str, str]] = {
     "same_file": "the same file",
@@ -448,11 +610,16 @@ _BREAKABLE = re.compile(r"[pα] [=≤≥] (?=\{)|\d %")
 """Where a line must not break: between a quantity, its relation and its value."""
 
 
+def plain(key: str, /, **values: object) -> str:
+    """The sentence `key`, its places filled with `values`: for data, with plain spaces only."""
+    return TEXTS[key].format(**values)
+
+
 def say(key: str, /, **values: object) -> str:
-    """The sentence `key`, its places filled with `values`."""
+    """The sentence `key`, its places filled with `values`: for documents, with spaces that do not break."""
     return _BREAKABLE.sub(lambda m: m[0].replace(" ", "\u00a0"), TEXTS[key]).format(**values)
 
 
-def lines(key: str, label: str = "") -> tuple[str, ...]:
-    """The list `key`, in the form for `label` where there is one."""
-    return LISTS.get(f"{key}.{label}", LISTS[key])
+def lines(key: str, label: str = "", /, **values: object) -> tuple[str, ...]:
+    """The list `key`, in the form for `label` where there is one, its places filled with `values`."""
+    return tuple(line.format(**values) for line in LISTS.get(f"{key}.{label}") or LISTS[key])
