@@ -230,32 +230,47 @@ def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats]:
 
 
 def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view: View) -> dict[str, dict[str, Any]]:
-    """The same open-set test on rank, norm and spectrum alone: what would the recipe by itself accuse?"""
+    """The same open-set test on rank, norm and spectrum alone: what would the recipe by itself accuse?
+
+    H0: the suspect comes from an artist outside the set.  Statistic: how near the nearest artist's recipes lie; p = 1
+    where another artist's fit (nearly) as well, since such a recipe points to nobody.
+    """
     columns = [reference.modules.index(p) for p in view.bases.paths]
     seen = controls(factored, reference.modules)
     result = {}
     for name in reference.controls:
-        model = recipe_model(reference, view, name)
-        observed = model.closeness(seen[name][columns])
-        p = float(model.null(observed.max())[0])
-        result[name] = {"top_artist": reference.artists[int(np.argmax(observed))], "p": p}
+        first, p = recipe_model(reference, view, name).test(seen[name][columns])
+        result[name] = {"top_artist": reference.artists[first], "p": p}
     return result
+
+
+SINGLED_OUT = 2.0
+"""How many times better a recipe must fit one artist than the next one to point to anybody."""
+LEAST_VARIANCE = 0.01
+"""Of one artist's recipes, in z-scores squared: artists whose files are all alike have a width as well."""
 
 
 @dataclass(frozen=True)
 class RecipeModel:
-    """One control: where artists' references lie by recipe alone.  z-scores of `mean` and `spread`; centres (C, d)."""
+    """One control: where artists' references lie by recipe alone, in z-scores of `mean` and `spread`."""
 
     mean: Floats
     spread: Floats
     centres: Floats
+    """(C, D) mean of each artist's references."""
+    variances: Floats
+    """(C, D) their variance."""
     null: ConformalNull
     """Closeness of each reference to the nearest artist other than its own."""
 
-    def closeness(self, seen: Floats) -> Floats:
-        """Minus the distance (C,) of a file to each artist's mean."""
-        x = (seen - self.mean) / self.spread
-        return np.asarray(-np.linalg.norm(self.centres - x, axis=1) / np.sqrt(len(x)))
+    def test(self, seen: Floats) -> tuple[int, float]:
+        """The artist whose recipes fit figures (D,) best, and p."""
+        apart = ((seen - self.mean) / self.spread - self.centres) ** 2
+        fits = -0.5 * (apart / self.variances + np.log(self.variances)).mean(1)  # a mean: layers of a file go together
+        first = int(np.argmax(fits))
+        if fits[first] - np.delete(fits, first).max() < np.log(SINGLED_OUT):
+            return first, 1.0
+        return first, float(self.null(-np.sqrt(apart.mean(1)).min())[0])
 
 
 def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeModel:
@@ -265,18 +280,21 @@ def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeModel:
 
 
 def fit_recipe(known: Floats, view: View) -> RecipeModel:
-    """From the references' figures (n, d)."""
+    """From the references' figures (n, D)."""
     weight = artist_weights(view.artist, np.ones(len(known), bool))
     mean = weight @ known
     spread = np.sqrt(weight @ (known - mean) ** 2) + 1e-9
     z = (known - mean) / spread
-    centres = np.stack([z[view.artist == a].mean(0) for a in range(len(view.centres))])
-    null = np.empty((len(z), len(centres)))
+    own = [z[view.artist == a] for a in range(len(view.centres))]
+    centres, variances = np.stack([rows.mean(0) for rows in own]), np.stack([rows.var(0) for rows in own])
+    count = np.array([len(rows) for rows in own])[:, None]
+    variances = (count * variances + variances.mean(0) + LEAST_VARIANCE) / (count + 1)  # few files: part of everybody's
+    near = np.empty((len(z), len(centres)))
     for begin in range(0, len(z), ROWS):
         apart = z[begin : begin + ROWS, None, :] - centres[None]
-        null[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
-    null[np.arange(len(z)), view.artist] = np.nan
-    return RecipeModel(mean, spread, centres, ConformalNull.of(np.nanmax(null, 1), view.artist))
+        near[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
+    near[np.arange(len(z)), view.artist] = np.nan
+    return RecipeModel(mean, spread, centres, variances, ConformalNull.of(np.nanmax(near, 1), view.artist))
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:

@@ -300,6 +300,7 @@ TEXTS: Final[dict[str, str]] = {
     "row.set.size": "Size",
     "set.size": "{artists} artists, {references} references; {background} background artists",
     "unknown": "unknown",
+    "cut": "[…{n} more characters]",
     "size.bytes": "{n} bytes",
     "size": "{n} {unit} ({exact})",
     # end matter

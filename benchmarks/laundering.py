@@ -53,6 +53,7 @@ LOSSY: dict[str, Attack] = {
     "up blocks only": lambda lora, _, rng: launder.only(lora, lambda p: ".up_blocks." in p),
     "without mid block": lambda lora, _, rng: launder.only(lora, lambda p: "mid_block" not in p),
     "attention only": lambda lora, _, rng: launder.only(lora, lambda p: ".attn" in p),
+    "queries and values only": lambda lora, _, rng: launder.only(lora, lambda p: p.endswith((".to_q", ".to_v"))),
     "feed-forward only": lambda lora, _, rng: launder.only(lora, lambda p: ".ff." in p),
 }
 MERGES: dict[str, Attack] = {

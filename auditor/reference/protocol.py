@@ -97,13 +97,14 @@ def features_of(name: str, kinds: tuple[str, ...] | None = None) -> Matrix:
 
 
 def control_matrix(name: str) -> Matrix:
-    """Rank, norm or spectrum alone; where all references are alike, which tells nothing, noise (seed 0) instead."""
+    """Rank, norm or spectrum alone; where all artists' means are alike, which tells nothing, noise (seed 0) instead."""
 
     def build(fold: Fold, modules: list[str]) -> tuple[Floats, list[slice]]:
         rows = np.stack([controls(one.factored, modules)[name] for one in [*fold.references, *fold.suspects]])
         n = len(fold.references)
         scaled = (rows - rows[:n].mean(0)) / (rows[:n].std(0) + 1e-9)
-        if np.ptp(rows[:n], 0).max() < 1e-9:
+        means = [scaled[:n][fold.reference_artist == a].mean(0) for a in range(len(fold.artists))]
+        if np.ptp(means, axis=0).max() < 1e-6:
             scaled = np.random.default_rng(0).standard_normal(rows.shape)
         return np.asarray(scaled), [slice(0, scaled.shape[1])]
 

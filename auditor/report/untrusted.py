@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from auditor.texts import say
+
 LIMIT = 4096
 """Characters of one untrusted value that a document shows."""
 
@@ -25,8 +27,10 @@ def show(value: object, limit: int = LIMIT) -> str:
     r"""`value` as one visible line: `a<U+202E>b` becomes `a\u202eb`; cut at `limit` characters with a note."""
     text = str(value)
     cut = len(text) - limit
-    line = "".join(_visible(char) for char in _few_marks(text[:limit]))
-    return f"{line} […{cut} more characters]" if cut > 0 else line
+    line = text[:limit]
+    if not (line.isascii() and line.isprintable()):  # most values need no look at every character
+        line = "".join(_visible(char) for char in _few_marks(line))
+    return f"{line} {say('cut', n=cut)}" if cut > 0 else line
 
 
 def runs_left(text: str) -> bool:

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from auditor.policy import pretty
@@ -609,9 +610,10 @@ def _null(opened: Fields) -> NullView:
 def _listing(opened: Fields) -> tuple[tuple[str, str], ...]:
     """The full null in figures, an artist a row where the audit says whose each value is."""
     names, owners = opened.get("null_names") or (), opened.get("null_owner") or ()
+    people = [person(name, 120) for name in names]
     groups: dict[str, list[float]] = {}
     for i, value in enumerate(opened["null"][:MOST_NULL]):
-        owner = person(names[owners[i]], 120) if i < len(owners) and 0 <= owners[i] < len(names) else ""
+        owner = people[owners[i]] if i < len(owners) and 0 <= owners[i] < len(people) else ""
         groups.setdefault(owner, []).append(float(value))
     return tuple((who, " ".join(number(v) for v in sorted(found, reverse=True))) for who, found in groups.items())
 
@@ -657,6 +659,7 @@ def _parts(artists: Sequence[Fields]) -> PartsView | None:
     return PartsView(person(first["artist"], 120), tuple(parts))
 
 
+@lru_cache(maxsize=4096)
 def person(artist: object, limit: int = 200) -> str:
     """An artist as people write the name: a set's folder name `anders-zorn` becomes Anders Zorn, all else stays."""
     name = show(artist, limit)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mini_set
 import numpy as np
@@ -18,6 +20,7 @@ from auditor.evidence import (
     KEPT,
     copy_of,
     exclusion_p,
+    fit_recipe,
     kept,
     mixture,
     nearest_references,
@@ -154,3 +157,47 @@ def test_only_copies_are_copies(reference: ReferenceSet, lora_folder: Path, tmp_
         assert fingerprint(factored) @ known[i] == pytest.approx(1, abs=2e-3)
     stranger = mini_set.save(tmp_path / "s.safetensors", mini_set.DIALECTS[0](mini_set.lora(mini_set.STRANGER, 0)))
     assert copy_of(reference, factor_all(load_lora(stranger), reference.modules), read_artifact(stranger)) is None
+
+
+# --- controls -------------------------------------------------------------------------------------------------------
+
+
+def recipes(ranks: np.ndarray, rng: np.random.Generator, layers: int = 12) -> np.ndarray:
+    """Figures (n, layers) of files of these ranks, as controls see them; layers differ by a trace."""
+    return np.repeat(ranks[:, None], layers, 1) - (rng.random((len(ranks), layers)) < 0.05)
+
+
+def recipe_test(known: np.ndarray, artist: np.ndarray, seen: np.ndarray) -> tuple[int, float]:
+    """(nearest artist, p) of one control."""
+    view: Any = SimpleNamespace(artist=artist, centres=np.zeros((artist.max() + 1, 1)))
+    return fit_recipe(known, view).test(seen)
+
+
+@pytest.mark.parametrize("rank", [2.0, 12.0, 15.0, 16.0, 64.0, 256.0])
+def test_where_all_artists_have_the_same_recipes_no_rank_names_anybody(rank: float) -> None:
+    rng = np.random.default_rng(int(rank))
+    artist = np.repeat(np.arange(40), 4)
+    known = recipes(np.tile([4.0, 8.0, 16.0, 32.0], 40), rng)
+    assert recipe_test(known, artist, recipes(np.array([rank]), rng)[0])[1] > 0.05
+
+
+def test_a_recipe_that_only_one_artist_has_names_this_artist() -> None:
+    rng = np.random.default_rng(0)
+    artist = np.repeat(np.arange(40), 4)
+    ranks = np.tile([4.0, 8.0, 16.0, 32.0], 40)
+    ranks[artist == 7] = 24.0
+    first, p = recipe_test(recipes(ranks, rng), artist, recipes(np.array([24.0]), rng)[0])
+    assert first == 7
+    assert p <= 0.05
+
+
+def test_controls_accuse_strangers_no_more_often_than_they_claim() -> None:
+    """H0: the suspect's artist, who has a recipe of their own like everybody, is not in the set."""
+    rng = np.random.default_rng(1)
+    artist = np.repeat(np.arange(40), 4)
+    hits = 0
+    for _ in range(200):
+        ranks = rng.uniform(2, 64, 41)
+        known = recipes(ranks[:40][artist] + rng.normal(0, 1, 160), rng)
+        hits += recipe_test(known, artist, recipes(ranks[40:] + rng.normal(0, 1, 1), rng)[0])[1] <= 0.05
+    assert hits <= 18  # .99 of a binomial with 200 trials at .05

@@ -160,9 +160,21 @@ def test_view_is_the_same_from_both_ends() -> None:
 
 def test_every_sentence_is_used() -> None:
     room = Path(auditor.report.__file__).parent
-    files = [*room.glob("*.py"), *room.glob("templates/*.jinja"), *room.glob("templates/*.typ")]
+    files = [
+        *room.glob("*.py"),
+        *room.parent.glob("*.py"),
+        *room.glob("templates/*.jinja"),
+        *room.glob("templates/*.typ"),
+    ]
     used = "\n".join(p.read_text("utf-8") for p in files if p.name != "texts.py")
     by_name = (
+        "card.axis.",
+        "card.same_",
+        "card.different_",
+        "card.adjusted_",
+        "card.mutual_",
+        "card.silhouette_",
+        "verdict.not_audited.",
         "col.",
         "label.",
         "meaning.",
@@ -178,8 +190,9 @@ def test_every_sentence_is_used() -> None:
 
 def test_every_sentence_asked_for_exists() -> None:
     room = Path(auditor.report.__file__).parent
-    used = "\n".join(p.read_text("utf-8") for p in [*room.glob("*.py"), *room.glob("templates/*.jinja")])
-    assert set(re.findall(r"""say\(["']([a-z_.A-Z0-9-]+[^.])["']""", used)) <= set(TEXTS)
+    files = [*room.glob("*.py"), *room.parent.glob("*.py"), *room.glob("templates/*.jinja")]
+    used = "\n".join(p.read_text("utf-8") for p in files)
+    assert set(re.findall(r"""(?:say|plain)\(["']([a-z_.A-Z0-9-]+[^.])["']""", used)) <= set(TEXTS)
 
 
 def copied(**figures: float) -> dict[str, Any]:
