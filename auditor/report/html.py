@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from auditor.report import figures
 from auditor.report.style import compact, stylesheet
-from auditor.report.view import TOP, MapView, build, number, probability
+from auditor.report.view import TOP, MapView, brief, build, number, probability
 from auditor.texts import LANGUAGE, METHOD, WORDS, say
 
 
@@ -42,7 +42,7 @@ def render_html(audit: Mapping[str, Any]) -> str:
 
 def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[str]] | None = None) -> str:
     """A page with one row per audit, linked to `links` (relative addresses of its documents) where given."""
-    views, ps = [build(a) for a in audits], [_p(a) for a in audits]
+    views, ps = [brief(a) for a in audits], [_p(a) for a in audits]
     rows = list(zip(views, links or [()] * len(views), ps, adjusted(ps), strict=True))
     found = Counter(v.label for v in views)
     labels = [label for label in figures.SIGNS if found[label]]

@@ -278,6 +278,18 @@ class View:
         return self.label != "OUT_OF_SCOPE" and self.skipped is None
 
 
+@dataclass(frozen=True)
+class Brief:
+    """What a list of many audits shows of each: fields of its `View`."""
+
+    label: str
+    label_text: str
+    file: str
+    sentence: str
+    sure: Sure | None
+    skipped: SkippedView | None
+
+
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
     """A view, or a part of one, with every string changed."""
     if isinstance(value, str):
@@ -363,6 +375,18 @@ def build(audit: Fields) -> View:
         return found
     view: View = mapped(found, isolated)
     return replace(view, **{name: getattr(found, name) for name in COPIED})
+
+
+def brief(audit: Fields) -> Brief:
+    """A few fields of the view of one audit, without making the others."""
+    verdict, skipped, opened = audit["verdict"], _skipped(audit), audit["open_set"]
+    label, file = str(verdict["label"]), show(audit["suspect"]["path"], 400)
+    sure = _sure(opened, label) if opened else None
+    found = Brief(label, _name(label, skipped), file, show(verdict["sentence"]), sure, skipped)
+    if not runs_left(repr(found)):
+        return found
+    changed: Brief = mapped(found, isolated)
+    return replace(changed, file=file)
 
 
 def _build(audit: Fields) -> View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ import auditor.report
 from auditor.embedding.backend import CLOSENESS
 from auditor.policy import pretty
 from auditor.report.untrusted import LIMIT, show
-from auditor.report.view import build, command, date, number, percent, person, probability, ratio, size, threshold
+from auditor.report.view import (
+    brief,
+    build,
+    command,
+    date,
+    number,
+    percent,
+    person,
+    probability,
+    ratio,
+    size,
+    threshold,
+)
 from auditor.texts import METHOD, TEXTS
 
 
@@ -156,6 +169,15 @@ def test_command_is_quoted_and_visible() -> None:
 
 def test_view_is_the_same_from_both_ends() -> None:
     assert build(audit().to_dict()) == build(audit().to_dict())
+
+
+@pytest.mark.parametrize("name", ["plain.safetensors", "\u05d3\u05d5\u05d3 x.safetensors", "\u202egpj.exe"])
+@pytest.mark.parametrize("label", ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE", "skipped"])
+def test_a_brief_is_part_of_the_view(label: str, name: str) -> None:
+    found = (skipped() if label == "skipped" else audit(label)).to_dict()
+    found["suspect"]["path"] = name
+    short, whole = brief(found), build(found)
+    assert all(getattr(short, field.name) == getattr(whole, field.name) for field in fields(short))
 
 
 def test_every_sentence_is_used() -> None:
