@@ -683,9 +683,14 @@ def _parts(artists: Sequence[Fields]) -> PartsView | None:
     return PartsView(person(first["artist"], 120), tuple(parts))
 
 
-@lru_cache(maxsize=4096)
 def person(artist: object, limit: int = 200) -> str:
     """An artist as people write the name: a set's folder name `anders-zorn` becomes Anders Zorn, all else stays."""
+    return _person(str(artist), limit)
+
+
+@lru_cache(maxsize=4096)
+def _person(artist: str, limit: int) -> str:
+    """The same, remembered: a report writes the same names again and again."""
     name = show(artist, limit)
     if not _SLUG.fullmatch(name):
         return name
