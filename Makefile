@@ -6,7 +6,8 @@
 # make docs       the documentation site, in build/site; broken links are errors
 # make train-env  an environment with torch, for `audit refs train`
 # make reference-set IMAGES=DIR   rebuild the default set; DIR holds artists/ and background/, a folder per artist each
-#                     BASE_ARGS="--unet-steps 60 --vae-steps 60" tries it with a base that learned little, SET_ARGS="--workers 2" is quicker
+#                 BASE_ARGS="--unet-steps 60 --vae-steps 60": a trial with a base that learned little
+#                 SET_ARGS="--workers 2": two processes
 # make clean      remove what these made
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
 from auditor.reference.protocol import (
     Fold,
     all_modules,
-    complete,
     embedding_matrix,
+    filled,
     is_reference,
     kind_of_recipe,
     make_fold,
@@ -167,14 +167,7 @@ class Asked:
 
 def asked(fold: Fold, modules: list[str]) -> Asked:
     """Cosines of a fold's files that adapt all `modules`."""
-    kept = np.array([complete(s, modules) for s in fold.suspects])
-    seen = replace(
-        fold,
-        references=[r for r in fold.references if complete(r, modules)],
-        suspects=[s for s, keep in zip(fold.suspects, kept, strict=True) if keep],
-        works=fold.works[kept],
-        recipe=fold.recipe[kept],
-    )
+    seen = filled(fold, modules)
     x, columns = embedding_matrix(k=DIRECTIONS)(seen, modules)
     return Asked(seen, *trial_cosines(x, columns, seen.reference_artist, seen.suspect_artist, SETTINGS))
 

@@ -30,8 +30,8 @@ from auditor.reference.protocol import (
     Matrix,
     Pool,
     all_modules,
-    complete,
     embedding_matrix,
+    filled,
     is_reference,
     join,
     kind_of_recipe,
@@ -136,15 +136,7 @@ def plda_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings, crosse
     found = []
     modules = all_modules(corpus)
     for half in ("a", "b"):
-        fold = make_fold(corpus, half, crossed)
-        whole = np.array([complete(s, modules) for s in fold.suspects])
-        fold = replace(
-            fold,
-            references=[r for r in fold.references if complete(r, modules)],
-            suspects=[s for s, keep in zip(fold.suspects, whole, strict=True) if keep],
-            works=fold.works[whole],
-            recipe=fold.recipe[whole],
-        )
+        fold = filled(make_fold(corpus, half, crossed), modules)
         x, columns = matrix(fold, modules)
         n, of = len(fold.references), fold.suspect_artist
         everyone, artists = np.concatenate([fold.reference_artist, of]), len(fold.artists)

@@ -121,15 +121,21 @@ def complete(one: Read, modules: list[str]) -> bool:
     return bool(np.mean([p in one.factored for p in modules]) >= ENOUGH)
 
 
-def fold_trials(fold: Fold, matrix: Matrix, modules: list[str], settings: Settings) -> tuple[Fold, Trials]:
-    """Trials of the suspects that adapt all of `modules`, against the references that do."""
-    seen = replace(
+def filled(fold: Fold, modules: list[str]) -> Fold:
+    """The references and suspects of a fold that adapt all of `modules`."""
+    kept = np.array([complete(s, modules) for s in fold.suspects])
+    return replace(
         fold,
         references=[r for r in fold.references if complete(r, modules)],
-        suspects=[s for s in fold.suspects if complete(s, modules)],
+        suspects=[s for s, keep in zip(fold.suspects, kept, strict=True) if keep],
+        works=fold.works[kept],
+        recipe=fold.recipe[kept],
     )
-    kept = np.array([complete(s, modules) for s in fold.suspects])
-    seen = replace(seen, works=fold.works[kept], recipe=fold.recipe[kept])
+
+
+def fold_trials(fold: Fold, matrix: Matrix, modules: list[str], settings: Settings) -> tuple[Fold, Trials]:
+    """Trials of the suspects that adapt all of `modules`, against the references that do."""
+    seen = filled(fold, modules)
     x, columns = matrix(seen, modules)
     return seen, run_trials(x, columns, seen.reference_artist, seen.suspect_artist, settings)
 
