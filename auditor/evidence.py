@@ -14,13 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from auditor.embedding.backend import (
     Floats,
     Labels,
-    Prominence,
+    Normaliser,
     artist_weights,
     centroids,
     cosines,
     distinct,
-    fit_prominence,
-    impostor_prominence,
+    fit_normaliser,
+    impostor_scores,
+    lead,
     t_norm,
     unit,
 )
@@ -71,11 +72,11 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
-    left out of the whole fit.  Statistic: how much the first artist stands out (`Prominence`).  `names` of the
+    left out of the whole fit.  Statistic: how far the first artist's score leads (`lead`).  `names` of the
     artists, if given, go into the result, so that readers can compute p again from it.
     """
-    scores, (parts,) = scores_of(view, point), view.prominence.parts(cosines(point, view.centres))
-    observed = float(parts.max())
+    scores = scores_of(view, point)
+    observed = float(lead(scores[None])[0])
     p = float(null_of(view)(observed)[0])
     groups = null_of(view).groups
     null = [round(float(v), 5) for v in view.null_statistic]
@@ -85,7 +86,7 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     member = float(member_p(view, scores.max())[0])
     unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
-    return OpenSet(*figures, limit, list(names), owners, float(parts[0]), float(parts[1]))
+    return OpenSet(*figures, limit, list(names), owners)
 
 
 def member_p(view: View, best: ArrayLike) -> Floats:
@@ -166,7 +167,7 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
-    statistic = float(view.prominence(cosines(point, view.centres))[0])
+    statistic = float(lead(scores[None])[0])
     adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
     nearest = nearest_references(reference, view, point)
@@ -360,18 +361,18 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         best = np.argmax(view.normaliser(cosine)[0])
-        return int(best), float(null_of(view)(view.prominence(cosine))[0])
+        return int(best), float(null_of(view)(view.statistic(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
-    prominence, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
-    rest = taken_out(cosine, gram, found)[:, left]
-    return int(left[np.argmax(prominence.normaliser(rest)[0])]), float(null(prominence(rest)[0])[0])
+    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
+    scores = normaliser(taken_out(cosine, gram, found)[:, left])
+    return int(left[np.argmax(scores[0])]), float(null(lead(scores))[0])
 
 
-def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Prominence, ConformalNull]:
+def null_left(view: View, gram: Floats, found: list[int], left: Labels) -> tuple[Normaliser, ConformalNull]:
     """How references of the artists `left` score without the directions `found`: the null of `strongest_left`."""
     rows = np.isin(view.artist, left)
     null, artist = taken_out(view.null[rows], gram, found)[:, left], np.searchsorted(left, view.artist[rows])
-    return fit_prominence(null, artist), ConformalNull.of(impostor_prominence(null, artist), artist)
+    return fit_normaliser(null, artist), ConformalNull.of(lead(impostor_scores(null, artist)), artist)
 
 
 def strengths(view: View, point: Floats, found: list[int]) -> Floats:

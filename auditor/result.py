@@ -75,7 +75,7 @@ class OpenSet:
     p_min: float
     null_artists: int
     statistic: float
-    """How much the first artist stands out: the larger of `lead` and `closeness`."""
+    """How far the first artist's score stands above the mean of the next three."""
     null: list[float]
     """The statistic of references whose own artist was left out, one or more per artist."""
     alpha: float
@@ -91,10 +91,6 @@ class OpenSet:
     """The artists behind the null, each of whom counts once."""
     null_owner: list[int] = field(default_factory=list)
     """For each value of `null`, its artist's place in `null_names`: with these, p can be computed again by hand."""
-    lead: float | None = None
-    """How far the first artist's score stands above the mean of the next three, in spreads of what strangers show."""
-    closeness: float | None = None
-    """The same of the suspect's cosine with the first artist, which counts a little more."""
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,6 @@ TEXTS: Final[dict[str, str]] = {
     "null.lead.bars": "Each bar counts LoRAs whose own artist was removed from the set before asking who is nearest: "
     "how far the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far "
     "as in the suspect.",
-    "null.parts": "Two things are looked at, and the larger counts: the first artist’s lead over the next three, here "
-    "{lead}, and its closeness, here {closeness}; 0 is the strangers’ median, 1 the distance between their quartiles, "
-    "closeness taken 1.4 times.",
     "null.title": "How far the first artist stands out in LoRAs by artists outside the set, with the suspect marked",
     "null.desc": "{total} values from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
     "null.axis": "how far the first artist stands out",
@@ -497,11 +494,11 @@ METHOD: Final[tuple[str, ...]] = (
     "Features: taken from each layer’s update in directions that the references use. The name under “Features” fixes "
     "every parameter of them; references and suspect pass through the same functions.",
     "Calibration: layers are weighted by how well they tell artists apart, then whitened within artists; a score is a "
-    "cosine with the artist’s mean, normalised by what strangers score.",
+    "cosine with the artist’s references, less three quarters of the cosine that the strangers nearest to this artist "
+    "reach; 0 is the mean of all strangers, 1 their standard deviation.",
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
     "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
-    "out, by its lead over the mean of the next three or by its cosine, whichever is more, each counted from these "
-    "strangers’ median in distances between their quartiles, the cosine’s taken 1.4 times. Artists count, not files.",
+    "out, by the lead of its score over the mean of the next three. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
     "is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
@@ -517,8 +514,8 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
     (
         "Standing out",
-        "the larger of the first artist’s lead over the next three and its closeness; half of the files by strangers "
-        "show less than 0. The p-value and the likelihood ratio are computed from it.",
+        "the lead of the first artist’s score over the mean of the next three. The p-value and the likelihood ratio "
+        "are computed from it.",
     ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
     ("Level α", "the error rate accepted before looking: an artist is named only if p is not above it."),

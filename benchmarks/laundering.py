@@ -79,7 +79,7 @@ def asked(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, fl
     """(first artist, open-set p, statistic) of features."""
     cosine = cosines(view.projection(row), view.centres)
     best, p = strongest_left(view, cosine, cosine, [])
-    return names[best], p, float(view.prominence(cosine)[0])
+    return names[best], p, float(view.statistic(cosine)[0])
 
 
 Attacked = tuple[tuple[str, str], np.ndarray, set[str]]

@@ -4,7 +4,7 @@ One protocol, one embedding, the cosines computed once; what changes from row to
 artists become scores, and scores become one figure.  Each statistic's null is the same figure of references whose own
 artist was left out of fit, normalisation and spread.  Found: right artist first and p ≤ .05; in brackets false
 attribution, the suspects' own artist left out.  The last row is chosen honestly: on each fold of artists stands the
-statistic that found most, over all columns, on the other folds' artists.  Decisions 0026 and 0027 rest on this table.
+statistic that found most, over all columns, on the other folds' artists.  Decisions 0026, 0027 and 0029 rest on it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 from study import Table, add_to_card, printed
 
 from auditor.embedding.backend import (
-    CLOSENESS,
+    CROWD,
+    DISCOUNT,
     Floats,
     Labels,
+    artist_weights,
     fit_normaliser,
-    impostor_scores,
     lead,
-    measures,
-    normaliser_of,
-    quartiles,
     t_norm,
 )
 from auditor.reference.build import DIRECTIONS
@@ -62,15 +60,42 @@ def plain(null: Floats, artist: Labels) -> Scorer:
     return lambda cosine: cosine
 
 
+def discounted(share: float = CROWD, discount: float = DISCOUNT, spread: float = 0.0) -> Normalisation:
+    """The default's scores with another crowd or discount; spread: power of each file's spread it is divided by."""
+
+    def normalise(null: Floats, artist: Labels) -> Scorer:
+        def flat(cosine: Floats) -> Floats:
+            return np.asarray(cosine / np.nanstd(cosine, 1, keepdims=True) ** spread)
+
+        worth = 1 / np.bincount(artist)[artist]
+        known = np.nan_to_num(flat(null), nan=-9)
+        order = np.argsort(-known, axis=0)
+        ranked, weight = np.take_along_axis(known, order, axis=0), worth[order]
+        taken = np.clip(share - (np.cumsum(weight, axis=0) - weight), 0, weight)
+        crowd = (taken * ranked).sum(0) / taken.sum(0)
+        return lambda cosine: flat(cosine) - discount * crowd
+
+    return normalise
+
+
 def by_artist(null: Floats, artist: Labels) -> Scorer:
     """z-norm: each artist's cosines with strangers to mean 0 and spread 1."""
-    fitted = normaliser_of(np.nan_to_num(null), ~np.isnan(null), artist)
-    return lambda cosine: (cosine - fitted.centre) / fitted.spread
+    weight = artist_weights(artist, np.ones(len(artist), bool))[:, None] * ~np.isnan(null)
+    weight, seen = weight / weight.sum(0), np.nan_to_num(null)
+    centre = (weight * seen).sum(0)
+    spread = np.sqrt((weight * (seen - centre) ** 2).sum(0))
+    return lambda cosine: (cosine - centre) / spread
 
 
 def by_file(null: Floats, artist: Labels) -> Scorer:
     """t-norm: each file's cosines to mean 0 and spread 1."""
     return t_norm
+
+
+def by_both(null: Floats, artist: Labels) -> Scorer:
+    """t-norm, then z-norm."""
+    second = by_artist(t_norm(null), artist)
+    return lambda cosine: second(t_norm(cosine))
 
 
 def csls(null: Floats, artist: Labels) -> Scorer:
@@ -122,36 +147,61 @@ def of_scores(normalise: Normalisation, reduce: Callable[[Floats], Floats]) -> S
     return judged
 
 
+def measures(normalise: Normalisation, null: Floats, artist: Labels, cosine: Floats) -> tuple[Floats, Labels]:
+    """Lead and cosine of the first artist (n, 2), and who it is (n,)."""
+    scores = normalise(null, artist)(cosine)
+    first = np.nanargmax(scores, axis=1)
+    return np.stack([lead(scores), cosine[np.arange(len(cosine)), first]], axis=1), first
+
+
+def quartiles(values: Floats, artist: Labels, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Median (2,) of the kept rows (N, 2), and the distance between their quartiles; artists weigh equally."""
+    weight = artist_weights(artist, kept)
+    order = np.argsort(values, axis=0)
+    below = np.cumsum(weight[order], axis=0) - weight[order] / 2
+    ranked = np.take_along_axis(values, order, axis=0)
+    found = np.stack([np.interp((0.25, 0.5, 0.75), below[:, k], ranked[:, k]) for k in range(values.shape[1])])
+    return found[:, 1], found[:, 2] - found[:, 0]
+
+
 def of_both(factor: float) -> Statistic:
-    """The larger of lead and closeness, closeness times `factor` (`auditor.embedding.backend.Prominence`)."""
+    """The larger of lead and closeness, each in spreads of strangers, closeness times `factor` (decision 0027)."""
 
     def judged(null: Floats, artist: Labels, cosine: Floats) -> Judged:
-        weight, result = np.array([1.0, factor / CLOSENESS]), np.empty(len(null))
-        seen, everyone = measures(impostor_scores(null, artist), null), np.ones(len(null), bool)
+        weight, result, seen = np.array([1.0, factor]), np.empty(len(null)), np.empty((len(null), 2))
+        for a in np.unique(artist):
+            own = artist == a
+            seen[own] = measures(by_both, null[~own], artist[~own], null[own])[0]
         for a in np.unique(artist):
             centre, spread = quartiles(seen, artist, artist != a)
             result[artist == a] = ((seen[artist == a] - centre) / spread * weight).max(1)
-        centre, spread = quartiles(seen, artist, everyone)
-        scores = fit_normaliser(null, artist)(cosine)
-        found = ((measures(scores, cosine) - centre) / spread * weight).max(1)
-        return Judged(result, found, np.nanargmax(scores, axis=1))
+        centre, spread = quartiles(seen, artist, np.ones(len(null), bool))
+        found, first = measures(by_both, null, artist, cosine)
+        return Judged(result, ((found - centre) / spread * weight).max(1), first)
 
     return judged
 
 
 STATISTICS: dict[str, Statistic] = {
-    "default: lead or closeness": of_both(CLOSENESS),
-    "lead over the next three": of_scores(fit_normaliser, lead),
+    "default": of_scores(fit_normaliser, lead),
+    "discount 0": of_scores(discounted(discount=0.0), lead),
+    "discount .5": of_scores(discounted(discount=0.5), lead),
+    "discount 1": of_scores(discounted(discount=1.0), lead),
+    "crowd of a tenth": of_scores(discounted(share=0.1), lead),
+    "crowd of one artist": of_scores(discounted(share=1.0), lead),
     "lead over the next": of_scores(fit_normaliser, partial(ahead, after=1)),
     "lead over the next five": of_scores(fit_normaliser, partial(ahead, after=5)),
-    "lead over the next twenty": of_scores(fit_normaliser, partial(ahead, after=20)),
     "best score": of_scores(fit_normaliser, best),
-    "best score, normalised by artist": of_scores(by_artist, best),
-    "best score, normalised by file": of_scores(by_file, best),
+    "divided by the root of the file's spread": of_scores(discounted(spread=0.5), lead),
+    "divided by the file's spread": of_scores(discounted(spread=1.0), lead),
+    "t- and z-norm: lead or closeness (0027)": of_both(1.4),
+    "t- and z-norm: lead": of_scores(by_both, lead),
+    "t- and z-norm: best score": of_scores(by_both, best),
+    "z-norm: best score": of_scores(by_artist, best),
+    "t-norm: best score": of_scores(by_file, best),
     "best cosine": of_scores(plain, best),
-    "best by CSLS": of_scores(csls, best),
-    "lead over the next three by CSLS": of_scores(csls, lead),
-    **{f"lead or closeness, factor {f:g}": of_both(f) for f in (0.8, 1.0, 1.25, 1.5, 2.0)},
+    "CSLS: lead": of_scores(csls, lead),
+    "CSLS: best score": of_scores(csls, best),
 }
 
 

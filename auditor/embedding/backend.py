@@ -274,7 +274,7 @@ NEXT = 3
 
 
 def lead(scores: Floats) -> Floats:
-    """How far the best of each row (n, C) stands above the mean of the next three, (n,): a part of `Prominence`.
+    """How far the best of each row (n, C) stands above the mean of the next three, (n,): the open-set statistic.
 
     A file that lies close to many is nobody's; one artist standing out is what training on its works leaves.  NaN
     columns are left out; with C < 5 there are C - 2 next ones, so that a row with one artist left out has as many.
@@ -287,109 +287,89 @@ def lead(scores: Floats) -> Floats:
     return np.asarray(first[:, 0] - np.nansum(behind, axis=1) / np.maximum(there, 1))
 
 
+CROWD = 1 / 3
+"""Weight of the strangers who make up an artist's crowd, where all files of one artist weigh 1."""
+DISCOUNT = 0.75
+"""Share of its crowd's cosine that is taken off an artist's (chosen on other artists, docs/decisions/0029)."""
+
+
 @dataclass(frozen=True)
 class Normaliser:
-    """Location and spread (C,) of each artist's t-normalised scores with impostors: artists become comparable."""
+    """Cosines → scores: what an artist's crowd, the strangers who come nearest to it, has with it as well counts less.
+
+    An artist in whose style many work is near to outsiders too.  This is the adaptive normalisation of speaker
+    verification and CSLS (Conneau et al. 2018) seen from the artist; the other half of CSLS, the file's own
+    neighbours, is the same for all artists and cancels in a lead.
+    """
 
     centre: Floats
-    spread: Floats
+    """(C,) `DISCOUNT` · cosine of the artist's crowd + mean of all strangers."""
+    spread: float
+    """Standard deviation of all strangers: one unit for all artists, so that scores read alike in every set."""
 
     def __call__(self, cosine: Floats) -> Floats:
-        """Normalised scores of cosines (n, C)."""
-        return np.asarray((t_norm(cosine) - self.centre) / self.spread)
+        """Scores of cosines (n, C)."""
+        return np.asarray((cosine - self.centre) / self.spread)
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """The files nearest to each of C artists that are by others: as many as `crowd` may need; nearest first."""
+
+    cosine: Floats
+    """(m, C)."""
+    artist: Labels
+    """(m, C)."""
+    worth: Floats
+    """(m, C) 1 / number of files of the same artist; 0 where there is no further stranger."""
+
+    def crowd(self, without: int = -1) -> Floats:
+        """Mean cosine (C,) of each artist's nearest strangers, `CROWD` of an artist's weight, none by `without`."""
+        worth = np.where(self.artist == without, 0.0, self.worth)
+        share = np.clip(CROWD - (np.cumsum(worth, axis=0) - worth), 0.0, worth)
+        return np.asarray((share * self.cosine).sum(0) / np.maximum(share.sum(0), 1e-300))
+
+
+def nearest_strangers(null: Floats, artist: Labels) -> Strangers:
+    """From the leave-artist-out cosines (N, C), own column NaN."""
+    files = np.bincount(artist)
+    most = min(len(null), int(files.max()) + int(np.ceil(CROWD * files.max())))
+    known = np.where(np.isnan(null), -np.inf, null)
+    nearest = np.argpartition(-known, most - 1, axis=0)[:most]
+    order = np.argsort(-np.take_along_axis(known, nearest, axis=0), axis=0, kind="stable")
+    nearest = np.take_along_axis(nearest, order, axis=0)
+    cosine = np.take_along_axis(known, nearest, axis=0)
+    there = np.isfinite(cosine)
+    return Strangers(np.where(there, cosine, 0.0), artist[nearest], np.where(there, 1.0 / files[artist[nearest]], 0.0))
+
+
+def level_and_spread(scores: Floats, artist: Labels) -> tuple[float, float]:
+    """Mean and standard deviation of scores (N, C) with NaN, every artist's files weighing equally on both sides."""
+    seen, filled = ~np.isnan(scores), np.nan_to_num(scores)
+    weight = artist_weights(artist, np.ones(len(artist), bool))[:, None] * seen
+    weight = weight / weight.sum()
+    level = float((weight * filled).sum())
+    return level, max(float(np.sqrt((weight * (filled - level) ** 2).sum())), 1e-12)
 
 
 def fit_normaliser(null: Floats, artist: Labels) -> Normaliser:
-    """From the leave-artist-out cosines (N, C); every impostor artist counts equally."""
-    scores = t_norm(null)
-    return normaliser_of(np.nan_to_num(scores), ~np.isnan(scores), artist)
-
-
-def normaliser_of(scores: Floats, seen: NDArray[np.bool_], artist: Labels) -> Normaliser:
-    """`fit_normaliser` from t-normalised scores (N, C), 0 where `seen` (N, C) says that there is none."""
-    weight = artist_weights(artist, np.ones(len(artist), bool))[:, None] * seen
-    weight = weight / weight.sum(0)
-    centre = (weight * scores).sum(0)
-    spread = np.sqrt((weight * (scores - centre) ** 2).sum(0))
-    return Normaliser(centre, np.maximum(spread, 1e-12))
+    """From the leave-artist-out cosines (N, C)."""
+    discount = DISCOUNT * nearest_strangers(null, artist).crowd()
+    level, spread = level_and_spread(null - discount, artist)
+    return Normaliser(discount + level, spread)
 
 
 def impostor_scores(null: Floats, artist: Labels) -> Floats:
-    """Normalised scores (N, C) of the leave-artist-out cosines, each file by a normaliser that has not seen its artist.
+    """Scores (N, C) of the leave-artist-out cosines, each file by crowds without the files of its artist.
 
-    A suspect is not among the impostors that normalise it.  Left in, an extreme file widens the very spread that it
-    is measured with, the null shrinks, and strangers are accused: with 28 artists 24 % at a claimed 10 %.
+    A suspect is in nobody's crowd.  Left in, a stranger with a twin in the set would be measured against itself, the
+    null would shrink, and strangers would be accused.  The unit is the whole set's: a common factor moves no p-value.
     """
-    scores = t_norm(null)
-    seen, filled = ~np.isnan(scores), np.nan_to_num(scores)
+    strangers, fitted = nearest_strangers(null, artist), fit_normaliser(null, artist)
+    everyone = strangers.crowd()
     result = np.full_like(null, np.nan)
     for a in distinct(artist):
         own = artist == a
-        normaliser = normaliser_of(filled[~own], seen[~own], artist[~own])
-        result[own] = (scores[own] - normaliser.centre) / normaliser.spread
+        centre = fitted.centre + DISCOUNT * (strangers.crowd(without=a) - everyone)
+        result[own] = (null[own] - centre) / fitted.spread
     return result
-
-
-def measures(scores: Floats, cosine: Floats) -> Floats:
-    """What singles out the first artist of scores (n, C), (n, 2): its lead, and its cosine, of (n, C) with all."""
-    first = np.nanargmax(scores, axis=1)
-    return np.stack([lead(scores), cosine[np.arange(len(cosine)), first]], axis=1)
-
-
-CLOSENESS = 1.4
-"""How much closeness counts beside the lead (chosen on suspects of the default set, docs/decisions/0027)."""
-
-
-@dataclass(frozen=True)
-class Prominence:
-    """The open-set statistic of files: how much the first artist stands out, in spreads of what strangers' files show.
-
-    The larger of two measures (docs/decisions/0027): the first artist's lead over the next, which files of other
-    works have, and its plain closeness, which files of the very works have even where neighbours are close as well.
-    """
-
-    normaliser: Normaliser
-    centre: Floats
-    """(2,) median of the impostors' `measures`, artists weighing equally."""
-    spread: Floats
-    """(2,) distance between their quartiles; that of closeness divided by `CLOSENESS`."""
-
-    def parts(self, cosine: Floats) -> Floats:
-        """Lead and closeness (n, 2) of files with cosines (n, C), in spreads of the impostors'."""
-        return np.asarray((measures(self.normaliser(cosine), cosine) - self.centre) / self.spread)
-
-    def __call__(self, cosine: Floats) -> Floats:
-        """The statistic (n,) of files with cosines (n, C)."""
-        return np.asarray(self.parts(cosine).max(axis=1))
-
-
-def fit_prominence(null: Floats, artist: Labels) -> Prominence:
-    """From the leave-artist-out cosines (N, C)."""
-    centre, spread = quartiles(measures(impostor_scores(null, artist), null), artist, np.ones(len(null), bool))
-    return Prominence(fit_normaliser(null, artist), centre, spread)
-
-
-def impostor_prominence(null: Floats, artist: Labels) -> Floats:
-    """The statistic (N,) of the leave-artist-out cosines (N, C), each by a yardstick that has not seen its artist.
-
-    This is what `Prominence` says of strangers: the null of the open-set test.
-    """
-    seen = measures(impostor_scores(null, artist), null)
-    result = np.empty(len(seen))
-    for a in distinct(artist):
-        centre, spread = quartiles(seen, artist, artist != a)
-        result[artist == a] = ((seen[artist == a] - centre) / spread).max(axis=1)
-    return result
-
-
-def quartiles(values: Floats, artist: Labels, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Median of the kept rows of `measures` (N, 2), and the spread that they are counted in; artists weigh equally.
-
-    Quartiles, since a mean and a standard deviation would follow the few strangers that have a twin in the set.
-    """
-    weight = artist_weights(artist, kept)
-    order = np.argsort(values, axis=0)
-    below = np.cumsum(weight[order], axis=0) - weight[order] / 2
-    ranked = np.take_along_axis(values, order, axis=0)
-    found = np.stack([np.interp((0.25, 0.5, 0.75), below[:, k], ranked[:, k]) for k in range(values.shape[1])])
-    return found[:, 1], np.maximum(found[:, 2] - found[:, 0], 1e-12) / (1.0, CLOSENESS)

@@ -123,7 +123,7 @@ def ratios_of(view: View, alone: Floats) -> LogisticCalibration:
     kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
     artist = np.tile(view.artist, len(kinds))
     first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
-    inside = np.concatenate([view.prominence(cosine) for cosine in (view.genuine, alone)])
+    inside = np.concatenate([view.statistic(cosine) for cosine in (view.genuine, alone)])
     outside = np.tile(view.null_statistic, len(kinds))
     return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
 

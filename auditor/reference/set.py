@@ -26,12 +26,10 @@ from auditor.embedding.backend import (
     Labels,
     Normaliser,
     Projection,
-    Prominence,
     centroids,
     fit_normaliser,
-    fit_prominence,
-    impostor_prominence,
     impostor_scores,
+    lead,
     unit,
 )
 from auditor.embedding.features import Bases, sketch_bases
@@ -92,15 +90,14 @@ class View:
         """Normalised scores (n, C) of impostors; own column NaN."""
         return impostor_scores(self.null, self.artist)
 
-    @cached_property
-    def prominence(self) -> Prominence:
-        """The open-set statistic of files from their cosines with the artists."""
-        return fit_prominence(self.null, self.artist)
+    def statistic(self, cosine: Floats) -> Floats:
+        """The open-set statistic (n,) of files from their cosines with the artists (n, C): how far the first leads."""
+        return lead(self.normaliser(cosine))
 
     @cached_property
     def null_statistic(self) -> Floats:
         """The open-set statistic of each reference (n,), its artist left out: the null of the open-set test."""
-        return impostor_prominence(self.null, self.artist)
+        return lead(self.null_scores)
 
     @cached_property
     def null_best(self) -> Floats:

@@ -19,8 +19,9 @@ from auditor.embedding.backend import (
     Settings,
     centroids,
     fit,
-    fit_prominence,
-    impostor_prominence,
+    fit_normaliser,
+    impostor_scores,
+    lead,
     unit,
 )
 from auditor.statistics.conformal import conformal_p
@@ -129,10 +130,9 @@ def run_half_out_trials(
 
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
     """Cosines → normalised scores, statistics, p-values."""
-    prominence = fit_prominence(null, reference_artist)
-    scores, outsider = prominence.normaliser(inside), suspect_artist < 0
-    genuine = prominence(inside)
-    p_genuine = conformal_p(genuine, impostor_prominence(null, reference_artist), reference_artist)
+    scores, outsider = fit_normaliser(null, reference_artist)(inside), suspect_artist < 0
+    genuine = lead(scores)
+    p_genuine = conformal_p(genuine, lead(impostor_scores(null, reference_artist)), reference_artist)
     others = np.full_like(without, np.nan)
     impostor, p_impostor, accused = np.zeros(len(without)), np.zeros(len(without)), np.zeros(len(without), np.intp)
     for a in np.unique(suspect_artist):
@@ -141,10 +141,9 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
         if a >= 0:  # the set as it would be without this artist: its references leave null and columns
             kept[a], fit_rows = False, reference_artist != a
         left, artist, cosine = null[np.ix_(fit_rows, kept)], reference_artist[fit_rows], without[np.ix_(rows, kept)]
-        reduced = fit_prominence(left, artist)
-        others[np.ix_(rows, kept)] = seen = reduced.normaliser(cosine)
-        impostor[rows], accused[rows] = reduced(cosine), np.flatnonzero(kept)[seen.argmax(1)]
-        p_impostor[rows] = conformal_p(impostor[rows], impostor_prominence(left, artist), artist)
+        others[np.ix_(rows, kept)] = seen = fit_normaliser(left, artist)(cosine)
+        impostor[rows], accused[rows] = lead(seen), np.flatnonzero(kept)[seen.argmax(1)]
+        p_impostor[rows] = conformal_p(impostor[rows], lead(impostor_scores(left, artist)), artist)
     own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)
     rank = np.where(outsider, 0, 1 + (scores > own[:, None]).sum(1))

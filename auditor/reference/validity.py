@@ -132,7 +132,7 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     """A view's references as suspects: genuine without their half of the works, impostor without their artist."""
     scores = view.normaliser(view.genuine)
     own = scores[np.arange(len(scores)), view.artist]
-    statistic = view.prominence(view.genuine)
+    statistic = view.statistic(view.genuine)
     trials = Trials(
         artist=view.artist,
         genuine=statistic,

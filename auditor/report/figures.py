@@ -128,9 +128,9 @@ def null_figure(null: NullView) -> Markup:
 
 
 def null_lead(null: NullView) -> str:
-    """What the figure shows, in words, with the threshold and what the statistic is made of."""
+    """What the figure shows, in words, with the threshold."""
     key = "null.lead" if len(null.values) <= MOST_DOTS else "null.lead.bars"
-    said = say(key, beyond=null.beyond, total=len(null.values)), null.threshold_text, null.parts
+    said = say(key, beyond=null.beyond, total=len(null.values)), null.threshold_text
     return " ".join(text for text in said if text)
 
 

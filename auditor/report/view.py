@@ -109,8 +109,6 @@ class NullView:
     """Null score that a suspect must exceed for p ≤ α; None where the set cannot reach α."""
     threshold_text: str
     """The same in words; empty where there is none."""
-    parts: str
-    """What the statistic is made of, in words; empty where the audit does not tell."""
     beyond: int
     alpha: str
     artists: tuple[str, ...]
@@ -615,14 +613,12 @@ def _null(opened: Fields) -> NullView:
     """The null, the suspect in it, and what p ≤ α asks for."""
     values = tuple(sorted(opened["null"]))
     limit, alpha = threshold(opened), f"{opened['alpha']:g}"
-    parts = {name: number(opened[name]) for name in ("lead", "closeness") if opened.get(name) is not None}
     key = "null.threshold" if opened.get("threshold") is not None else "null.threshold.about"
     return NullView(
         values=values,
         statistic=opened["statistic"],
         threshold=limit,
         threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
-        parts=say("null.parts", **parts) if len(parts) == 2 else "",
         beyond=sum(v >= opened["statistic"] for v in values),
         alpha=alpha,
         artists=tuple(person(name, 120) for name in opened.get("null_names") or ()),

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+LEAST_LEFT = 1e-6
+"""Least share of a point's squared length that is scaled up: less is rounding."""
 
 
 def shares(directions: ArrayLike, point: ArrayLike) -> Floats:
@@ -39,15 +41,18 @@ def _bounded(columns: Floats, x: Floats) -> Floats:
 
 
 def taken_out(cosine: ArrayLike, gram: ArrayLike, found: Sequence[int]) -> Floats:
-    """Inner products (n, C) with C directions after the directions `found` are projected out of the points.
+    """Inner products (n, C) with C directions of what is left of unit points without the directions `found`.
 
-    cosine (n, C): inner products before; gram (C, C): those of the directions with each other.  Columns of `found` come
-    back as NaN; a NaN in any of them makes the row NaN.  Directions are taken out of the points only, which is enough:
-    what is left of a point has no part along them.
+    cosine (n, C): inner products before; gram (C, C): those of the directions with each other.  What is left is scaled
+    to unit length again: a lesser part of a merge is as clear as its own file, not as small as its share.  Columns of
+    `found` come back as NaN; a NaN in any of them makes the row NaN.  Directions are taken out of the points only, which
+    is enough: what is left of a point has no part along them.
     """
     seen, between = np.array(cosine, float), np.asarray(gram, float)
     out = list(found)
     if out:
-        seen = seen - seen[:, out] @ np.linalg.pinv(between[np.ix_(out, out)]) @ between[out]
+        part = seen[:, out] @ np.linalg.pinv(between[np.ix_(out, out)])
+        left = 1.0 - (part * seen[:, out]).sum(1, keepdims=True)
+        seen = (seen - part @ between[out]) / np.sqrt(np.maximum(left, LEAST_LEFT))
         seen[:, out] = np.nan
     return np.asarray(seen)

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from worlds import columns_of, grams_of
 
 from auditor.embedding.backend import (
-    CLOSENESS,
+    CROWD,
+    DISCOUNT,
     STEPS,
     Grams,
     Projection,
@@ -23,13 +24,10 @@ from auditor.embedding.backend import (
     cosines,
     fit,
     fit_normaliser,
-    fit_prominence,
-    impostor_prominence,
     impostor_scores,
     in_steps,
     lead,
     leave_out,
-    measures,
     t_norm,
     unit,
 )
@@ -299,37 +297,65 @@ def some_null(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return null, artist
 
 
-def test_normalised_impostors_are_alike_for_every_artist() -> None:
-    """Mean 0 and spread 1 over impostor artists, each counted once."""
-    null, artist = some_null()
-    normaliser = fit_normaliser(null, artist)
-    scores = normaliser(null)
-    assert np.isnan(scores[np.arange(27), artist]).all()
-    for a in range(7):
-        there = artist != a
-        weight = 1 / np.bincount(artist)[artist[there]] / 6
-        assert weight @ scores[there, a] == pytest.approx(0, abs=1e-12)
-        assert weight @ scores[there, a] ** 2 == pytest.approx(1)
-    more = np.vstack([null, null[artist == 5]])
-    again = fit_normaliser(more, np.concatenate([artist, artist[artist == 5]]))
-    np.testing.assert_allclose([again.centre, again.spread], [normaliser.centre, normaliser.spread])
+def crowd_by_hand(null: np.ndarray, artist: np.ndarray, a: int) -> float:
+    """Mean cosine of the strangers nearest to artist a: files one by one, until they weigh a third of an artist."""
+    left, total = CROWD, 0.0
+    for i in sorted((i for i in range(len(null)) if not np.isnan(null[i, a])), key=lambda i: -null[i, a]):
+        worth = min(left, 1 / np.sum(artist == artist[i]))
+        total, left = total + worth * null[i, a], left - worth
+    return total / (CROWD - left)
 
 
-def test_an_impostor_is_normalised_by_others_only() -> None:
-    """As a suspect is: changing a file changes its own score alone among those of its artist, and is not damped."""
+def test_a_score_discounts_how_near_strangers_come_to_the_artist() -> None:
+    """Cosine less three quarters of the crowd's, in standard deviations of all strangers, whose mean is 0."""
     null, artist = some_null()
-    scores = impostor_scores(null, artist)
+    scores = fit_normaliser(null, artist)(null)
     assert np.array_equal(np.isnan(scores), np.isnan(null))
-    for a in (0, 3):
-        own = artist == a
-        expected = fit_normaliser(null[~own], artist[~own])(null[own])
-        others = np.arange(7) != a
-        np.testing.assert_allclose(scores[own][:, others], expected[:, others])
-    changed = null.copy()
-    changed[0, 4] += 9
-    again = impostor_scores(changed, artist)
-    np.testing.assert_allclose(again[1], scores[1])
-    assert again[0, 4] > scores[0, 4]
+    plain = null - DISCOUNT * np.array([crowd_by_hand(null, artist, a) for a in range(7)])
+    spread = np.nanstd(plain) / np.nanstd(scores)
+    np.testing.assert_allclose(scores, (plain - plain[0, 1]) / spread + scores[0, 1])
+    weight = np.where(np.isnan(scores), 0, 1 / np.bincount(artist)[artist][:, None])
+    filled = np.nan_to_num(scores)
+    assert (weight * filled).sum() == pytest.approx(0, abs=1e-12)
+    assert (weight * filled**2).sum() / weight.sum() == pytest.approx(1)
+
+
+def test_files_of_an_artist_who_has_more_of_them_weigh_no_more() -> None:
+    null, artist = some_null()
+    more, labels = np.vstack([null, null[artist == 5]]), np.concatenate([artist, artist[artist == 5]])
+    one, two = fit_normaliser(null, artist), fit_normaliser(more, labels)
+    np.testing.assert_allclose(two.centre, one.centre)
+    assert two.spread == pytest.approx(one.spread)
+
+
+def test_an_artist_whom_strangers_come_near_needs_more() -> None:
+    """Where the crowd is nearer the same cosine scores less, and nobody else's score moves."""
+    null, artist = some_null()
+    before = fit_normaliser(null, artist)
+    crowded = null.copy()
+    crowded[artist == 2, 6] += 9.0
+    after = fit_normaliser(crowded, artist)
+    moved = (after.centre - before.centre) - (after.centre - before.centre)[0]
+    assert moved[6] > 1
+    np.testing.assert_allclose(np.delete(moved, 6), 0, atol=1e-12)
+
+
+def test_an_impostor_is_in_no_crowd_that_it_is_measured_against() -> None:
+    """As a suspect is in none: its files may come as near as they like without raising what is asked of them."""
+    null, artist = some_null()
+    fitted, scores = fit_normaliser(null, artist), impostor_scores(null, artist)
+    assert np.array_equal(np.isnan(scores), np.isnan(null))
+    for a in range(7):
+        own, others = artist == a, np.arange(7) != a
+        alone = fit_normaliser(null[~own], artist[~own])
+        expected = (null[own] - alone.centre)[:, others] / fitted.spread
+        apart = scores[own][:, others] - expected
+        np.testing.assert_allclose(apart, apart[0, 0])  # but for the level, which no lead sees
+        np.testing.assert_allclose(lead(scores)[own], lead((null[own] - alone.centre) / fitted.spread))
+    twin = null.copy()
+    twin[artist == 2, 6] += 3.0
+    closer = (impostor_scores(twin, artist) * fit_normaliser(twin, artist).spread - scores * fitted.spread)[artist == 2]
+    np.testing.assert_allclose(closer[:, 6] - closer[:, 0], 3.0)
 
 
 # --- degenerate sets ------------------------------------------------------------------------------------------------
@@ -422,49 +448,9 @@ def strangers(artists: int = 9, files: int = 4) -> tuple[np.ndarray, np.ndarray]
     return null, artist
 
 
-def test_standing_out_is_by_the_lead_or_by_closeness() -> None:
-    """A faint file near one artist leads; one that is near to several is close: either counts, neither hides."""
-    yardstick = fit_prominence(*strangers())
-    usual = np.linspace(-0.15, 0.15, 9)
-    one, several = usual / 10, usual.copy()
-    one[0], several[:4] = 0.2, 0.6
-    several[0] += 0.02
-    for file, part in ((one, 0), (several, 1)):
-        parts, statistic = yardstick.parts(file[None])[0], yardstick(file[None])[0]
-        assert statistic == parts.max() == parts[part]
-        assert statistic > 2 > yardstick(usual[None])[0]
-        assert parts[1 - part] < 1
-
-
-def test_what_a_stranger_is_measured_with_has_not_seen_its_artist() -> None:
-    null, artist = strangers()
-    null[artist == 2, 5] += 2.0  # files of artist 2 all look like artist 5
-    seen = impostor_prominence(null, artist)
-    rows, both = artist == 2, measures(impostor_scores(null, artist), null)
-    low, middle, high = np.quantile(both[~rows], (0.25, 0.5, 0.75), axis=0, method="hazen")
-    expected = (both[rows] - middle) / (high - low) * (1, CLOSENESS)
-    np.testing.assert_allclose(seen[rows], expected.max(1))
-    assert seen[rows].min() > 5 > seen[~rows].max()
-
-
-def test_the_closeness_that_counts_is_of_the_artist_that_is_named() -> None:
-    """An artist whom every stranger resembles may be nearer than the first by normalised score; it lends nothing."""
-    null, artist = strangers()
-    null[:, 3] += 0.5
-    yardstick = fit_prominence(null, artist)
-    file = np.zeros((1, 9))
-    file[0, 3], file[0, 7] = 0.5, 0.3
-    assert yardstick.normaliser(file)[0].argmax() == 7
-    closer = file.copy()
-    closer[0, 3] += 0.01
-    change = (measures(yardstick.normaliser(closer), closer) - measures(yardstick.normaliser(file), file))[0]
-    assert change[1] == 0
-    assert measures(yardstick.normaliser(file), file)[0, 1] == 0.3
-
-
 @given(st.permutations(range(9)))
 def test_the_order_of_artists_changes_no_statistic(order: list[int]) -> None:
     null, artist = strangers()
     place = np.argsort(order)
-    turned = impostor_prominence(null[:, order], place[artist])
-    np.testing.assert_allclose(turned, impostor_prominence(null, artist), rtol=1e-9)
+    turned = lead(impostor_scores(null[:, order], place[artist]))
+    np.testing.assert_allclose(turned, lead(impostor_scores(null, artist)), rtol=1e-9)

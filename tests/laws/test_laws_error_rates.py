@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
-from auditor.embedding.backend import centroids, cosines, fit, fit_prominence
+from auditor.embedding.backend import centroids, cosines, fit, fit_normaliser, lead
 from auditor.evidence import exclusion_p, member_p, open_set, outsiders_no_match, per_artist_p, scores_of
 from auditor.reference.set import View
 from auditor.reference.trials import run_half_out_trials, run_trials, trial_cosines
@@ -127,7 +127,7 @@ def test_likelihood_ratios_of_fresh_files_point_the_right_way(judged: Judged) ->
     view = judged.view
 
     def ratios(files: np.ndarray) -> np.ndarray:
-        return view.calibration.log10_lr(view.prominence(cosines(view.projection(files), view.centres)))
+        return view.calibration.log10_lr(view.statistic(cosines(view.projection(files), view.centres)))
 
     own, other = ratios(judged.world.files(judged.styles)), ratios(judged.world.files(judged.world.artists(40)))
     assert np.median(own) > 0.5
@@ -208,8 +208,8 @@ def test_impostor_trials_are_audits_by_the_set_without_the_artist(
         assert np.isnan(trials.other_scores[i, suspects[i]])
         assert np.corrcoef(others, scores_of(view, view.projection(features[n + i])))[0, 1] > 0.95
         left = np.arange(12) != suspects[i]
-        reduced = fit_prominence(null[np.ix_(kept, left)], relabelled)
-        assert trials.impostor[i] == pytest.approx(float(reduced(without[i : i + 1, left])[0]))
+        reduced = fit_normaliser(null[np.ix_(kept, left)], relabelled)
+        assert trials.impostor[i] == pytest.approx(float(lead(reduced(without[i : i + 1, left]))[0]))
         assert 1 / 12 <= trials.p_impostor[i] <= 1
     chosen = trials.rows(np.array([1, 4]))
     assert chosen.artist.tolist() == [3, 11]
@@ -235,7 +235,7 @@ def test_half_out_trials_use_the_set_without_the_suspects_half_of_the_works() ->
         centres = centroids(fitted.points[:-1], artist[kept], 10, np.ones(kept.sum(), bool))
         cosine = cosines(fitted.points[-1:], centres)
         scores = view.normaliser(cosine)[0]
-        assert trials.genuine[i] == pytest.approx(float(view.prominence(cosine)[0]), abs=0.02)
+        assert trials.genuine[i] == pytest.approx(float(view.statistic(cosine)[0]), abs=0.02)
         assert trials.own_score[i] == pytest.approx(scores[suspects[i]], abs=0.02)
         assert trials.named[i] == scores.argmax()
     assert np.isnan([trials.genuine[3], trials.p_genuine[3], trials.own_score[3]]).all()

@@ -11,7 +11,7 @@ import pytest
 from specimen import audit, skipped
 
 import auditor.report
-from auditor.embedding.backend import CLOSENESS
+from auditor.embedding.backend import DISCOUNT
 from auditor.policy import pretty
 from auditor.report.untrusted import LIMIT, show
 from auditor.report.view import (
@@ -95,14 +95,9 @@ def test_threshold_of_the_audit_itself_comes_first() -> None:
     assert [who for who, _ in view.listing] == [""]
 
 
-def test_what_the_statistic_is_made_of_is_told_with_its_factor() -> None:
-    opened = audit().to_dict()["open_set"]
-    view = build({**audit().to_dict(), "open_set": {**opened, "lead": 3.42, "closeness": 1.25}}).null
-    assert view
-    for figure in ("3.42", "1.25", f"{CLOSENESS:g} times"):
-        assert figure in view.parts
-    assert any(f"{CLOSENESS:g} times" in line for line in METHOD)
-    assert build({**audit().to_dict(), "open_set": {**opened, "lead": None}}).null.parts == ""  # type: ignore[union-attr]
+def test_the_method_tells_how_much_of_the_crowd_is_taken_off() -> None:
+    assert DISCOUNT == 3 / 4
+    assert any("less three quarters of the cosine that the strangers" in line for line in METHOD)
 
 
 def test_the_whole_null_is_told_by_artist() -> None:

@@ -41,16 +41,27 @@ def test_a_direction_against_the_point_has_no_share() -> None:
 
 @given(PARTS, st.integers(0, 1000), st.sets(st.integers(0, 4), max_size=3))
 def test_what_is_taken_out_no_longer_matters(parts: list[float], seed: int, out: set[int]) -> None:
-    """Inner products of the rest: the same whatever was there of the directions taken out, and as by projection."""
+    """Cosines of the rest: the same whatever was there of the directions taken out, and as by projection."""
     given_ = directions(seed)
     rest = np.random.default_rng([seed, 1]).standard_normal((3, 12))
     mixed = rest + sum((w * given_[i] for w, i in zip(parts, out, strict=False)), np.zeros(12))
     gram, found, kept = given_ @ given_.T, sorted(out), [i for i in range(5) if i not in out]
-    seen = taken_out(mixed @ given_.T, gram, found)
-    np.testing.assert_allclose(seen, taken_out(rest @ given_.T, gram, found), atol=1e-6)
+    unit, unmixed = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (mixed, rest))
+    seen = taken_out(unit @ given_.T, gram, found)
+    np.testing.assert_allclose(seen, taken_out(unmixed @ given_.T, gram, found), atol=1e-6)
     basis = np.linalg.qr(given_[found].T)[0]
-    np.testing.assert_allclose(seen[:, kept], (rest - rest @ basis @ basis.T) @ given_[kept].T, atol=1e-6)
+    left = rest - rest @ basis @ basis.T
+    np.testing.assert_allclose(
+        seen[:, kept], left / np.linalg.norm(left, axis=1, keepdims=True) @ given_[kept].T, atol=1e-6
+    )
     assert np.isnan(seen[:, found]).all()
+
+
+def test_a_point_of_nothing_but_what_is_taken_out_stays_finite() -> None:
+    given_ = directions(0, 3, 5)
+    unit = given_[:1] / np.linalg.norm(given_[0])
+    seen = taken_out(unit @ given_.T, given_ @ given_.T, [0])
+    np.testing.assert_allclose(seen[:, 1:], 0, atol=1e-9)
 
 
 def test_nothing_taken_out_changes_nothing() -> None:
