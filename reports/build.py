@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 EPOCH = "1763683200"
 SUSPECTS = {
     "match": "examples/01-serov-kohya-r6.safetensors",
-    "inconclusive": "examples/03-hokusai-diffusers-r12-attention.safetensors",
+    "inconclusive": "examples/02-canaletto-kohya-r6.safetensors",
     "mixture": "examples/07-merge-of-01-and-02-r8.safetensors",
     "no-match": "by-nobody-of-the-set.safetensors",
     "derivative": "examples/08-rescaled-copy-of-a-reference.safetensors",

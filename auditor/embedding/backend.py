@@ -290,7 +290,7 @@ def lead(scores: Floats) -> Floats:
 CROWD = 1 / 3
 """Weight of the strangers who make up an artist's crowd, where all files of one artist weigh 1."""
 DISCOUNT = 0.75
-"""Share of its crowd's cosine that is taken off an artist's (chosen on other artists, docs/decisions/0029)."""
+"""Share of its crowd's cosine that is taken off an artist's (chosen on held-out references, docs/decisions/0029)."""
 
 
 @dataclass(frozen=True)

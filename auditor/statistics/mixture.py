@@ -45,8 +45,8 @@ def taken_out(cosine: ArrayLike, gram: ArrayLike, found: Sequence[int]) -> Float
 
     cosine (n, C): inner products before; gram (C, C): those of the directions with each other.  What is left is scaled
     to unit length again: a lesser part of a merge is as clear as its own file, not as small as its share.  Columns of
-    `found` come back as NaN; a NaN in any of them makes the row NaN.  Directions are taken out of the points only, which
-    is enough: what is left of a point has no part along them.
+    `found` come back as NaN; a NaN in any of them makes the row NaN.  Directions are taken out of the points only: what
+    is left of a point has no part along them.
     """
     seen, between = np.array(cosine, float), np.asarray(gram, float)
     out = list(found)

@@ -6,6 +6,8 @@ The outsiders were named before any LoRA was trained, one of each of four genres
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 from pathlib import Path
 
 from auditor.training.pictures import read_pictures
@@ -39,6 +41,21 @@ def default_jobs(images: Path, seed: int) -> list[Job]:
     return sorted(jobs, key=lambda job: ORDER.index(job.recipe))
 
 
+def write_genres(images: Path, output: Path) -> None:
+    """artists.json for `audit refs import`: genre and year of death from the CATALOGUE.csv beside the folder of images.
+
+    Its columns: file, artist, died, genre, …; without it, artists have no genre and the card no hard negatives.
+    """
+    catalogue = images.parent / "CATALOGUE.csv"
+    if not catalogue.is_file():
+        return
+    with catalogue.open(encoding="utf-8", newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if Path(row["file"]).parts[0] == images.name]
+    known = {row["artist"]: {"genre": row["genre"], "died": int(row["died"])} for row in rows}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "artists.json").write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
 def main() -> None:
     """Train the default set's LoRAs into a folder; resumes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -51,6 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     jobs = default_jobs(options.images, options.seed)
     write_plan(options.output, jobs, load_base(options.base).digest)
+    write_genres(options.images, options.output)
     run(options.base, options.images, options.output, jobs, options.gang, options.workers)
 
 
