@@ -18,7 +18,6 @@ from auditor.statistics.conformal import p_floor
 from auditor.texts import plain
 
 CUT = 4096  # characters of a declared metadata value that are kept
-ENOUGH = 0.95  # a view is used if the file adapts this share of its modules
 
 
 def comparable(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
@@ -54,14 +53,18 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
 
 
 def choose_view(paths: Collection[str], reference: ReferenceSet) -> View:
-    """The view with most modules among those that the file adapts (nearly) completely; else the best covered one."""
+    """The view whose list of modules is most like the file's (cosine of the two sets).
 
-    views = reference.views
-    covered = {name: float(np.mean([p in paths for p in views.modules(name)])) for name in views}
-    complete = [name for name in views if covered[name] >= ENOUGH]
-    if complete:
-        return views[max(complete, key=lambda name: len(views.modules(name)))]
-    return views[max(views, key=lambda name: (covered[name], len(views.modules(name))))]
+    A view that the file covers completely goes before a larger one that it covers in part, but the few modules of a
+    small view do not go before a large one of which hardly anything is missing.
+    """
+    adapted = set(paths)
+
+    def likeness(name: str) -> float:
+        modules = reference.views.modules(name)
+        return len(adapted.intersection(modules)) ** 2 / len(modules)
+
+    return reference.views[max(reference.views, key=likeness)]
 
 
 def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Coverage:

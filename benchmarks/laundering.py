@@ -24,7 +24,6 @@ from auditor.evidence import strongest_left
 from auditor.policy import LEAST_COVERAGE
 from auditor.reference.calibrate import VIEWS
 from auditor.reference.set import View
-from auditor.scope import ENOUGH
 
 ALPHA = 0.05
 Attack = Callable[[launder.Lora, launder.Lora, np.random.Generator], launder.Lora]
@@ -67,12 +66,10 @@ NOT_STYLE: dict[str, Attack] = {
 
 def fitting(sets: list[tuple[list[str], View]], adapted: set[str]) -> tuple[list[str], View] | None:
     """The audit's choice of view for a file that adapts some modules; None where it sees too little."""
-    for names, view in sets:
-        if np.mean([p in adapted for p in view.bases.paths]) >= ENOUGH:
-            return names, view
-    covered = [float(np.mean([p in adapted for p in view.bases.paths])) for _, view in sets]
-    best = int(np.argmax(covered))
-    return sets[best] if covered[best] >= LEAST_COVERAGE else None
+    matched = [len(adapted.intersection(view.bases.paths)) for _, view in sets]
+    sizes = [len(view.bases.paths) for _, view in sets]
+    best = max(range(len(sets)), key=lambda k: matched[k] ** 2 / sizes[k])
+    return sets[best] if matched[best] >= LEAST_COVERAGE * sizes[best] else None
 
 
 def asked(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, float]:

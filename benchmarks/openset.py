@@ -4,7 +4,8 @@ One protocol, one embedding, the cosines computed once; what changes from row to
 artists become scores, and scores become one figure.  Each statistic's null is the same figure of references whose own
 artist was left out of fit, normalisation and spread.  Found: right artist first and p ≤ .05; in brackets false
 attribution, the suspects' own artist left out.  The last row is chosen honestly: on each fold of artists stands the
-statistic that found most, over all columns, on the other folds' artists.  Decisions 0026, 0027 and 0029 rest on it.
+statistic that found most, over all columns, on the other folds' artists.  Decisions 0026, 0027, 0029 and 0030
+rest on it.
 """
 
 from __future__ import annotations
@@ -190,6 +191,7 @@ STATISTICS: dict[str, Statistic] = {
     "crowd of a tenth": of_scores(discounted(share=0.1), lead),
     "crowd of one artist": of_scores(discounted(share=1.0), lead),
     "lead over the next": of_scores(fit_normaliser, partial(ahead, after=1)),
+    "lead over the next two": of_scores(fit_normaliser, partial(ahead, after=2)),
     "lead over the next five": of_scores(fit_normaliser, partial(ahead, after=5)),
     "best score": of_scores(fit_normaliser, best),
     "divided by the root of the file's spread": of_scores(discounted(spread=0.5), lead),

@@ -181,7 +181,7 @@ def alone(base: Base, member: Member, steps: int, flops: float) -> Timed:
     return row
 
 
-def together(base: Base, members: list[Member], steps: int, flops: float) -> Timed:
+def together(base: Base, members: list[Member], steps: int, flops: float, autocast: bool) -> Timed:
     """A gang of our own."""
     recipe = replace(members[0].recipe, steps=steps + 2)
     at: list[float] = []
@@ -194,7 +194,7 @@ def together(base: Base, members: list[Member], steps: int, flops: float) -> Tim
     train_gang(
         base,
         [replace(member, recipe=recipe) for member in members],
-        autocast=lambda: torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32),
+        autocast=lambda: torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=autocast),
         each_step=each_step,
     )
     seconds = statistics.median(b - a for a, b in itertools.pairwise(at[1:]))
@@ -206,16 +206,19 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     """All rows of one batch size; a gang that does not fit says so."""
     recipe = replace(RECIPE, batch=batch, rank=options.rank, alpha=options.rank)
     flops = one_step_flops(base, make_member(size, recipe, 0))
-    gangs = []
+    if options.compile:  # after the count, whose dispatch mode would make the compiler give this model up for good
+        base.model.compile()
+    gangs, half = [], base.dtype != torch.float32
     for gang in options.gang:
         members = [make_member(size, recipe, seed) for seed in range(gang)]
         try:
-            gangs.append(together(base, members, options.steps, flops))
+            gangs.append(together(base, members, options.steps, flops, half and options.autocast))
         except torch.OutOfMemoryError:
             print(f"batch {batch}: a gang of {gang} does not fit", flush=True)
         gc.collect()
         torch.cuda.empty_cache()
-    # Last, for peft's wrappers may stay in the model.
+    # Last, for peft's wrappers may stay in the model; and as the example runs it, not compiled.
+    base.model._compiled_call_impl = None
     first = alone(base, make_member(size, recipe, 0), options.steps, flops)
     rows = []
     print(f"\nbatch {batch}: {flops / 1e12:.4g} TFLOP a LoRA and step")
@@ -247,6 +250,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--autocast", action=argparse.BooleanOptionalAction, default=True, help="of the gangs")
     parser.add_argument("--json", help="also write the rows to this file")
     options = parser.parse_args()
     options.gang, options.batch = options.gang or [1, 4, 8, 16, 32], options.batch or [1]
@@ -259,8 +263,6 @@ def main() -> None:
         base = make_base(options.size, options.device, dtype)
         if options.checkpointing:
             base.model.enable_gradient_checkpointing()
-        if options.compile:
-            base.model.compile()
         rows += compare(base, SIZES[options.size], batch, options, rate)
     if options.json:
         with open(options.json, "w") as handle:

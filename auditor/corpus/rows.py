@@ -25,9 +25,10 @@ from auditor.errors import NotAuditable
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
 from auditor.lora.text import shown
+from auditor.reference.calibrate import ENOUGH
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
-from auditor.scope import ENOUGH, in_scope, skipped
+from auditor.scope import in_scope, skipped
 
 Row = dict[str, Any]
 Known = Callable[[str], bool]

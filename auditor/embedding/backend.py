@@ -270,7 +270,8 @@ def t_norm(scores: Floats) -> Floats:
 
 
 NEXT = 3
-"""Artists behind the first that it is compared with."""
+"""Artists behind the first that it is compared with.  With fewer, a merge of two artists hides both, since each is the
+other's next (docs/decisions/0030)."""
 
 
 def lead(scores: Floats) -> Floats:

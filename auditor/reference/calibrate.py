@@ -33,6 +33,7 @@ SETTINGS = Settings()
 VIEWS = {
     "all": r"",
     "attention": r"\.attn[12]\.",
+    "feed_forward": r"\.ff\.",
 }
 ENOUGH = 0.95  # a reference belongs to a view if it adapts this share of the view's modules
 

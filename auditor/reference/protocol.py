@@ -167,7 +167,7 @@ def pool(
     corpus: Sequence[Read],
     matrix: Matrix,
     settings: Settings,
-    views: Sequence[str] = ("all", "attention"),
+    views: Sequence[str] = tuple(VIEWS),
     crossed: bool = False,
 ) -> Pool:
     """Both folds; each suspect is tried in the first view that it fills, as `audit check` does."""
@@ -198,7 +198,7 @@ def half_out_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings) ->
     artists, paths = sorted({r.entry["artist"] for r in references}), all_modules(corpus)
     numbers = {key: i for i, key in enumerate(sorted({part_key(r) for r in corpus}))}
     found: list[tuple[Fold, Trials]] = []
-    for view in ("all", "attention"):
+    for view in VIEWS:
         modules = view_modules(paths, VIEWS[view])
         now, left = [s for s in left if complete(s, modules)], [s for s in left if not complete(s, modules)]
         if not now:

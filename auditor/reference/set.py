@@ -49,7 +49,7 @@ class View:
     """One way to look at a LoRA: a list of modules, with everything fitted on references that adapt all of them."""
 
     name: str
-    """'all' or 'attention'."""
+    """'all', 'attention' or 'feed_forward'."""
     bases: Bases
     projection: Projection
     points: Floats

@@ -18,7 +18,7 @@ OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf
 # Most telling first: a run that is cut short leaves every artist with fewer references, not some with none.
 FIRST = ("diffusers-r8-all", "peft-r4-whole")
 THEN = ("diffusers-r4-attn", "kohya-r16-all", "kohya-r8-a1")
-MORE = ("peft-r16-trigger", "kohya-r32-batch2")
+MORE = ("peft-r16-trigger", "kohya-r32-batch2", "diffusers-r8-long")
 ORDER = (*FIRST, *(recipe.name for recipe in SUSPECT), *THEN, *MORE, *(recipe.name for recipe in FAR))
 
 

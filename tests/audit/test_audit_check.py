@@ -24,6 +24,7 @@ from auditor.reference import ReferenceSet
 from auditor.report import render, schema
 from auditor.report.json import render_json
 from auditor.result import Audit
+from auditor.scope import choose_view
 
 ALPHA = 0.2  # twelve artists: the least p is 1/13
 FRESH = mini_set.FILES
@@ -128,14 +129,28 @@ def test_a_merge_ranks_both_artists_first(reference: ReferenceSet, tmp_path: Pat
     assert audited(path, reference, alpha=0.05).mixture == []
 
 
-def test_attention_alone_is_compared_with_attention(reference: ReferenceSet, tmp_path: Path) -> None:
-    made = {p: f for p, f in mini_set.lora(2, FRESH).items() if ".ff." not in p}
-    audit = audited(mini_set.save(tmp_path / "a.safetensors", writing.attn_processor(made)), reference)
+@pytest.mark.parametrize(("feed_forward", "parts"), [(False, {"self_attention", "cross_attention"}), (True, {"ff"})])
+def test_a_part_of_the_network_is_compared_with_that_part(
+    reference: ReferenceSet, tmp_path: Path, feed_forward: bool, parts: set[str]
+) -> None:
+    """Leaving out half of the network is no way around an audit."""
+    made = {p: f for p, f in mini_set.lora(2, FRESH).items() if (".ff." in p) == feed_forward}
+    audit = audited(mini_set.save(tmp_path / "a.safetensors", writing.diffusers(made)), reference)
     assert audit.coverage is not None
     assert audit.coverage.reference_modules <= 16
     assert audit.coverage.fraction == 1.0
     assert audit.artists[0].artist == mini_set.ARTISTS[2]
-    assert set(audit.artists[0].subnetworks) == {"self_attention", "cross_attention"}
+    assert set(audit.artists[0].subnetworks) == parts
+
+
+def test_a_larger_view_goes_before_one_that_is_covered_hardly_better(reference: ReferenceSet) -> None:
+    modules = reference.views.modules("all")
+    attention = reference.views.modules("attention")
+    assert choose_view(modules, reference).name == "all"
+    assert choose_view(attention, reference).name == "attention"
+    assert choose_view(set(modules) - set(attention), reference).name == "feed_forward"
+    assert choose_view([p for p in modules if ".up_blocks." in p], reference).name == "all"
+    assert choose_view([p for p in attention if p.endswith(".to_q")], reference).name == "attention"
 
 
 @pytest.mark.parametrize("artist", [2, mini_set.STRANGER])

@@ -53,8 +53,9 @@ def test_it_holds_no_weights_and_no_file_but_its_own(set_folder: Path) -> None:
 
 def test_views_are_fitted_on_complete_references(set_folder: Path) -> None:
     for name, view in ReferenceSet.load(set_folder).views.items():
-        assert set(view.bases.paths) <= set(view_modules(sorted(mini_set.shapes()), VIEWS[name]))
-        assert len(view.bases.paths) >= 10
+        modules = view_modules(sorted(mini_set.shapes()), VIEWS[name])
+        assert set(view.bases.paths) <= set(modules)
+        assert len(view.bases.paths) > len(modules) / 2
         assert view.rows.tolist() == list(range(mini_set.TOTAL))
         assert view.null.shape == view.genuine.shape == (mini_set.TOTAL, mini_set.COUNT)
         own = np.arange(mini_set.TOTAL), view.artist
@@ -77,7 +78,7 @@ def test_what_is_stored_in_half_precision_still_puts_a_reference_where_it_was(
 
 
 def test_held_out_scores_tell_artists_apart(set_folder: Path) -> None:
-    for name in ("all", "attention"):
+    for name in ("all", "attention", "feed_forward"):
         view = ReferenceSet.load(set_folder).views[name]
         assert np.mean(view.genuine_scores > view.null_statistic) > 0.8
         assert view.calibration.slope > 0
