@@ -49,6 +49,7 @@ LOSSY: dict[str, Attack] = {
     "random ranks, energy + 50 %": lambda lora, _, rng: launder.padded(lora, 0.5, rng),
     "random ranks, energy + 100 %": lambda lora, _, rng: launder.padded(lora, 1.0, rng),
     "random ranks, energy + 400 %": lambda lora, _, rng: launder.padded(lora, 4.0, rng),
+    "blocks weighted .2 to 1.5": lambda lora, _, rng: launder.weighted(lora, rng),
     "up blocks only": lambda lora, _, rng: launder.only(lora, lambda p: ".up_blocks." in p),
     "without mid block": lambda lora, _, rng: launder.only(lora, lambda p: "mid_block" not in p),
     "attention only": lambda lora, _, rng: launder.only(lora, lambda p: ".attn" in p),
