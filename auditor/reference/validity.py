@@ -286,7 +286,7 @@ def ablations(
             table[f"{name} only"] = tried(corpus, default, settings, (name,))
         for count in (1, 2, 3):
             fewer = few_references(corpus, count)
-            table[f"{count} references an artist"] = tried(fewer, default, settings)
+            table[f"{count} references of each half"] = tried(fewer, default, settings)
     measured = {name: figures(pooled.where("other", recipe), rng, 200) for name, pooled in table.items()}
     return measured | equal_rank(corpus, features, settings, rng)
 
