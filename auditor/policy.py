@@ -2,7 +2,8 @@
 
 CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
 (Holm-adjusted p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
-"comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`LEAST_GAIN`).
+"comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`LEAST_GAIN`),
+for a file that has half of the layers (`WHOLE_ENOUGH`).
 All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`); which verdicts stop an upload is not decided
 here but in `auditor.gate`.
 """
@@ -17,7 +18,10 @@ from typing import Any
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 from auditor.texts import DERIVED, lines, plain
 
-LEAST_COVERAGE = 0.5
+LEAST_COVERAGE = 0.25
+"""Files cut down to a quarter of the layers are accused wrongly no more often than whole ones (docs/decisions/0030)."""
+WHOLE_ENOUGH = 0.5
+"""Share of the layers below which a file is never called nobody's: what is cut down lies farther from everybody."""
 LEAST_GAIN = 2.0
 """NO_MATCH is given only by sets that give it to outsiders at least so many times as often as to their own artists (α):
 below, the verdict would be valid and tell nobody anything."""
@@ -63,6 +67,8 @@ def decide(
     if coverage.fraction < thresholds.min_coverage:
         return inconclusive("verdict.partial", share=f"{coverage.fraction:.0%}")
     alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
+    if open_set.p > open_set.alpha and coverage.fraction < WHOLE_ENOUGH:
+        return inconclusive("verdict.partial", share=f"{coverage.fraction:.0%}")
     if open_set.p > open_set.alpha:
         return outside(open_set, artists)
     if best.p > open_set.alpha:

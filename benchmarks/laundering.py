@@ -54,6 +54,12 @@ LOSSY: dict[str, Attack] = {
     "without mid block": lambda lora, _, rng: launder.only(lora, lambda p: "mid_block" not in p),
     "attention only": lambda lora, _, rng: launder.only(lora, lambda p: ".attn" in p),
     "queries and values only": lambda lora, _, rng: launder.only(lora, lambda p: p.endswith((".to_q", ".to_v"))),
+    "keys and values only": lambda lora, _, rng: launder.only(lora, lambda p: p.endswith((".to_k", ".to_v"))),
+    "cross-attention only": lambda lora, _, rng: launder.only(lora, lambda p: ".attn2." in p),
+    "down blocks only": lambda lora, _, rng: launder.only(lora, lambda p: ".down_blocks." in p),
+    "half of the up blocks": lambda lora, _, rng: launder.only(
+        lora, lambda p: ".up_blocks.0" in p or ".up_blocks.1" in p
+    ),
     "feed-forward only": lambda lora, _, rng: launder.only(lora, lambda p: ".ff." in p),
 }
 MERGES: dict[str, Attack] = {

@@ -52,7 +52,7 @@ TABLE = {
     "both tests reject": (dict(), "CONSISTENT", "ada-alder"),
     "at the level itself": (dict(p_open=0.05, p=0.05), "CONSISTENT", "ada-alder"),
     "quiet controls": (dict(controls=QUIET), "CONSISTENT", "ada-alder"),
-    "half of the layers": (dict(fraction=0.5), "CONSISTENT", "ada-alder"),
+    "a quarter of the layers": (dict(fraction=0.25), "CONSISTENT", "ada-alder"),
     "an excluded artist cannot undo two rejections": (dict(excluded=(0.01, 0.01, 0.01)), "CONSISTENT", "ada-alder"),
     "a control names the artist as well": (dict(controls=ALARM), "INCONCLUSIVE", None),
     "one control of several": (dict(controls=QUIET | {"norm_only": ALARM["norm_only"]}), "INCONCLUSIVE", None),
@@ -72,7 +72,7 @@ TABLE = {
         dict(p_open=0.3, p_member=0.01, outsiders=0.099), "INCONCLUSIVE", None
     ),
     "too far, and a control alarm beside it": (dict(p_open=0.3, p_member=0.01, controls=ALARM), "NO_MATCH", None),
-    "few layers": (dict(fraction=0.49), "INCONCLUSIVE", None),
+    "few layers": (dict(fraction=0.249), "INCONCLUSIVE", None),
     "few layers and nothing found": (dict(fraction=0.49, p_open=0.9, p_member=0.01), "INCONCLUSIVE", None),
     "a copy": (dict(derivative=COPY), "DERIVATIVE", "ada-alder"),
     "a copy of few layers": (dict(derivative=COPY, fraction=0.1), "DERIVATIVE", "ada-alder"),
@@ -108,7 +108,7 @@ def test_no_accusation_without_two_rejections_and_no_all_clear_without_one(
     found = verdict(p_open, p, excluded, fraction, controls, None, alpha, p_member, outsiders)
     if found.label == "CONSISTENT":
         assert max(p_open, p) <= alpha
-        assert fraction >= 0.5
+        assert fraction >= 0.25
         assert not any(c and c["top_artist"] == found.artist and c["p"] <= alpha for c in controls.values())
     if found.label == "NO_MATCH":
         assert p_open > alpha
@@ -136,7 +136,8 @@ def test_the_sentence_claims_no_more_than_p(p: float) -> None:
 
 def test_sentences_name_the_figures() -> None:
     assert "Ada Alder" in verdict().sentence
-    assert "49%" in verdict(fraction=0.49).sentence
+    assert "20%" in verdict(fraction=0.2).sentence
+    assert "49%" in verdict(fraction=0.49, p_open=0.9).sentence
     assert "norm_only" in verdict(controls=ALARM).sentence
     assert "ada-alder/0.safetensors" in verdict(derivative=COPY).sentence
     assert "0.051" in verdict(p=0.051).sentence

@@ -227,7 +227,7 @@ def test_thresholds_only_ever_take_a_verdict_back(tmp_path: Path, reference: Ref
     for least, label in ((ratio - 1e-6, "CONSISTENT"), (ratio + 1e-6, "INCONCLUSIVE"), (bound + 1, "INCONCLUSIVE")):
         found = check(path, reference, alpha=0.2, resamples=5, thresholds=Thresholds(min_log10_lr=least))
         assert found.verdict.label == label
-        assert found.options["thresholds"] == {"min_coverage": 0.5, "min_log10_lr": least}
+        assert found.options["thresholds"] == {"min_coverage": 0.25, "min_log10_lr": least}
         assert ("No file can reach it" in found.verdict.sentence) == (least > bound)
         assert found.artists == plain.artists
 
