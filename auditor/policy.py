@@ -19,7 +19,7 @@ from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 from auditor.texts import DERIVED, lines, plain
 
 LEAST_COVERAGE = 0.25
-"""Files cut down to a quarter of the layers are accused wrongly no more often than whole ones (docs/decisions/0030)."""
+"""Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
 WHOLE_ENOUGH = 0.5
 """Share of the layers below which a file is never called nobody's: what is cut down lies farther from everybody."""
 LEAST_GAIN = 2.0

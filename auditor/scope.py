@@ -53,18 +53,17 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
 
 
 def choose_view(paths: Collection[str], reference: ReferenceSet) -> View:
-    """The view whose list of modules is most like the file's (cosine of the two sets).
+    """The view whose list of modules is most like the file's; see `likeness`."""
+    return reference.views[max(reference.views, key=lambda name: likeness(paths, reference.views.modules(name)))]
+
+
+def likeness(paths: Collection[str], modules: Collection[str]) -> float:
+    """How alike a file and a view are: the squared cosine of the two sets, but for the size of the file's.
 
     A view that the file covers completely goes before a larger one that it covers in part, but the few modules of a
     small view do not go before a large one of which hardly anything is missing.
     """
-    adapted = set(paths)
-
-    def likeness(name: str) -> float:
-        modules = reference.views.modules(name)
-        return len(adapted.intersection(modules)) ** 2 / len(modules)
-
-    return reference.views[max(reference.views, key=likeness)]
+    return len(set(paths).intersection(modules)) ** 2 / len(modules)
 
 
 def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Coverage:

@@ -24,6 +24,7 @@ from auditor.evidence import strongest_left
 from auditor.policy import LEAST_COVERAGE
 from auditor.reference.calibrate import VIEWS
 from auditor.reference.set import View
+from auditor.scope import likeness
 
 ALPHA = 0.05
 Attack = Callable[[launder.Lora, launder.Lora, np.random.Generator], launder.Lora]
@@ -73,10 +74,9 @@ NOT_STYLE: dict[str, Attack] = {
 
 def fitting(sets: list[tuple[list[str], View]], adapted: set[str]) -> tuple[list[str], View] | None:
     """The audit's choice of view for a file that adapts some modules; None where it sees too little."""
-    matched = [len(adapted.intersection(view.bases.paths)) for _, view in sets]
-    sizes = [len(view.bases.paths) for _, view in sets]
-    best = max(range(len(sets)), key=lambda k: matched[k] ** 2 / sizes[k])
-    return sets[best] if matched[best] >= LEAST_COVERAGE * sizes[best] else None
+    best = max(sets, key=lambda one: likeness(adapted, one[1].bases.paths))
+    covered = np.mean([path in adapted for path in best[1].bases.paths])
+    return best if covered >= LEAST_COVERAGE else None
 
 
 def asked(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, float]:

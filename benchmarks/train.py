@@ -206,7 +206,7 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     """All rows of one batch size; a gang that does not fit says so."""
     recipe = replace(RECIPE, batch=batch, rank=options.rank, alpha=options.rank)
     flops = one_step_flops(base, make_member(size, recipe, 0))
-    if options.compile:  # after the count, whose dispatch mode would make the compiler give this model up for good
+    if options.compile:  # nothing is compiled while FLOPs are counted
         base.model.compile()
     gangs, half = [], base.dtype != torch.float32
     for gang in options.gang:
