@@ -65,12 +65,10 @@ def decide(
     if derivative is not None:
         return derived(derivative)
     if coverage.fraction < thresholds.min_coverage:
-        return inconclusive("verdict.partial", share=f"{coverage.fraction:.0%}")
+        return inconclusive("verdict.partial", **layers(coverage), least=f"{thresholds.min_coverage:.0%}")
     alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
-    if open_set.p > open_set.alpha and coverage.fraction < WHOLE_ENOUGH:
-        return inconclusive("verdict.partial", share=f"{coverage.fraction:.0%}")
     if open_set.p > open_set.alpha:
-        return outside(open_set, artists)
+        return outside(open_set, artists, coverage)
     if best.p > open_set.alpha:
         return inconclusive("verdict.nobody", artist=pretty(best.artist), p=f"{best.p:.3f}")
     if alarm:
@@ -102,9 +100,10 @@ def figures_of(open_set: OpenSet) -> dict[str, str]:
     return {"p": f"{open_set.p:.3f}", "p_min": f"{open_set.p_min:.3f}", "alpha": f"{open_set.alpha:g}"}
 
 
-def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
+def outside(open_set: OpenSet, artists: Sequence[ArtistScore], coverage: Coverage) -> Verdict:
     """The open-set test does not reject: no match if "from an artist of the set" is rejected, else inconclusive."""
-    if open_set.p_member <= open_set.alpha and tells(open_set):
+    far = open_set.p_member <= open_set.alpha
+    if far and tells(open_set) and coverage.fraction >= WHOLE_ENOUGH:
         return no_match(open_set, artists)
     best = artists[0]
     return Verdict(
@@ -114,7 +113,7 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
         [
             plain("why.open_set.not", **figures_of(open_set)),
             *still_possible(artists, open_set.alpha),
-            why_not_no_match(open_set),
+            why_not_no_match(open_set, coverage),
         ],
         list(lines("change.undecided")),
     )
@@ -151,12 +150,20 @@ def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
     )
 
 
-def why_not_no_match(open_set: OpenSet) -> str:
+def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
     """What keeps an undecided file from being called nobody's."""
     p = f"{open_set.p_member:.3f}"
     if open_set.p_member > open_set.alpha:
         return plain("why.not.member", share=share(open_set.p_member), p=p)
+    if coverage.fraction < WHOLE_ENOUGH:
+        return plain("why.not.whole", **layers(coverage), p=p, half=f"{WHOLE_ENOUGH:.0%}")
     return plain("why.not.telling", share=about(open_set.outsiders_no_match), p=p)
+
+
+def layers(coverage: Coverage) -> dict[str, str]:
+    """How many of the set's layers a file has, as sentences give it."""
+    matched, reference = coverage.matched_modules, coverage.reference_modules
+    return {"matched": f"{matched}", "reference": f"{reference}", "share": f"{coverage.fraction:.0%}"}
 
 
 def too_weak(best: ArtistScore, thresholds: Thresholds) -> bool:

@@ -22,7 +22,8 @@ TEXTS: Final[dict[str, str]] = {
     "outside the set point as clearly to someone in it.",
     "verdict.no_match": "This LoRA resembles no artist of the set: at most {share} LoRAs by the set’s own artists stay "
     "as far from everyone in it.",
-    "verdict.partial": "Only {share} of the layers that the reference set looks at are present in this file.",
+    "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
+    "({share}). That is too little to conclude from: {least} is asked for.",
     "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
     "explains it: the adjusted p-value of the nearest, {artist}, is {p}.",
     "verdict.recipe": "The recipe alone ({controls}) singles out {artist} as well: the resemblance may be one of "
@@ -46,6 +47,9 @@ TEXTS: Final[dict[str, str]] = {
     "why.outsiders": "Of LoRAs by artists outside the set, about {share} come out like this.",
     "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come no "
     "closer to anyone (p = {p}).",
+    "why.not.whole": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it changes only "
+    "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
+    "them, so “no match” is never said of less than {half}.",
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
     "only {share} of LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}; unrelated files stay below 0.3.",

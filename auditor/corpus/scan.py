@@ -19,7 +19,7 @@ from auditor._version import __version__
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.rows import Options, Row, Scanner, failed
-from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, read_rows, settings_of
+from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import UsageError
 from auditor.reference.set import ReferenceSet
@@ -66,6 +66,7 @@ def scan(
     reference = ReferenceSet.load(options.refs)
     reference.require_features(options.features)
     settings, columns = settings_for(reference, options), columns_for(reference)
+    parquet()  # asked for before a folder is made that an environment without it could not fill
     sources = [out] if earlier(out, settings) else []
     limits = limits or Limits()
     with Journal(parts_folder(out), settings, columns) as journal:

@@ -355,7 +355,12 @@ def level_and_spread(scores: Floats, artist: Labels) -> tuple[float, float]:
 
 def fit_normaliser(null: Floats, artist: Labels) -> Normaliser:
     """From the leave-artist-out cosines (N, C)."""
-    discount = DISCOUNT * nearest_strangers(null, artist).crowd()
+    return less_the_crowd(null, artist, nearest_strangers(null, artist).crowd())
+
+
+def less_the_crowd(null: Floats, artist: Labels, crowd: Floats) -> Normaliser:
+    """From the leave-artist-out cosines (N, C) and what each artist's crowd has with it (C,)."""
+    discount = DISCOUNT * crowd
     level, spread = level_and_spread(null - discount, artist)
     return Normaliser(discount + level, spread)
 
@@ -366,8 +371,9 @@ def impostor_scores(null: Floats, artist: Labels) -> Floats:
     A suspect is in nobody's crowd.  Left in, a stranger with a twin in the set would be measured against itself, the
     null would shrink, and strangers would be accused.  The unit is the whole set's: a common factor moves no p-value.
     """
-    strangers, fitted = nearest_strangers(null, artist), fit_normaliser(null, artist)
+    strangers = nearest_strangers(null, artist)
     everyone = strangers.crowd()
+    fitted = less_the_crowd(null, artist, everyone)
     result = np.full_like(null, np.nan)
     for a in distinct(artist):
         own = artist == a

@@ -91,6 +91,18 @@ def test_table(case: str) -> None:
     assert (found.label, found.artist) == (label, named)
 
 
+def test_a_file_cut_down_is_told_how_little_is_left() -> None:
+    few = verdict(fraction=0.1)
+    assert "10 of the 10 layers" in few.sentence
+    assert "(10%)" in few.sentence
+    assert "25% is asked for" in few.sentence
+    far = verdict(fraction=0.49, p_open=0.9, p_member=0.01)
+    assert "does not decide" in far.sentence
+    assert any("changes only 10 of the 10 layers" in reason for reason in far.reasons)
+    whole = verdict(fraction=0.5, p_open=0.9, p_member=0.2)
+    assert not any("layers" in reason for reason in whole.reasons)
+
+
 P = st.floats(0.001, 1)
 
 
@@ -137,7 +149,7 @@ def test_the_sentence_claims_no_more_than_p(p: float) -> None:
 def test_sentences_name_the_figures() -> None:
     assert "Ada Alder" in verdict().sentence
     assert "20%" in verdict(fraction=0.2).sentence
-    assert "49%" in verdict(fraction=0.49, p_open=0.9).sentence
+    assert "49%" in " ".join(verdict(fraction=0.49, p_open=0.9, p_member=0.05).reasons)
     assert "norm_only" in verdict(controls=ALARM).sentence
     assert "ada-alder/0.safetensors" in verdict(derivative=COPY).sentence
     assert "0.051" in verdict(p=0.051).sentence

@@ -29,7 +29,7 @@ from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
 from auditor.corpus.scan import columns_for, parts_folder, scan
 from auditor.corpus.store import settings_of
-from auditor.errors import MalformedFile, UsageError
+from auditor.errors import AuditorError, MalformedFile, UsageError
 from auditor.lora import read_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +150,14 @@ def test_scanning_again_reads_nothing_again_and_appends(world, set_folder, scann
     summary = scan(expand([str(world), str(fresh)], []), out, options, workers=1)
     assert (summary.new, summary.rows) == (1, len(table(scanned)) + 1)
     assert table(out)["new.safetensors"]["label"] == check(fresh, set_folder).verdict.label
+
+
+def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(AuditorError, match="pyarrow") as refused:
+        scan([str(world)], tmp_path / "out.parquet", Options(refs=str(set_folder)))
+    assert "scale" in refused.value.advice
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_of_different_questions_never_mix(world, set_folder, scanned):
