@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights
+from auditor.lora.weights import require_change
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Coverage, ReferenceSetInfo, Skipped, Suspect, Verdict
 from auditor.statistics.conformal import p_floor
@@ -26,7 +27,7 @@ def comparable(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
 
 
 def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
-    """Paths of the modules to compare.  Raises OutOfScope unless the file adapts the set's base and has an effect."""
+    """Paths of the modules to compare.  Raises OutOfScope unless the file changes the set's base."""
     base = reference.manifest["base"]["family"]
     matching = comparable(weights, reference)
     if weights.base_family != base or not matching:
@@ -35,6 +36,7 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
             f"'{reference.manifest['name']}' speaks only about '{base}'.",
             advice="Use a set made on the same base (`audit refs list`), or build one with `audit refs train`.",
         )
+    require_change(weights)
     raw_rank = reference.manifest.get("raw_rank")
     ranks = sorted({weights.modules[p].rank for p in matching})
     if raw_rank is not None and ranks != [raw_rank]:

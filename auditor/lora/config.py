@@ -22,6 +22,9 @@ from auditor.lora.text import shown
 SIDECAR = "adapter_config.json"
 MAX_BYTES = 2**20
 MAX_ALPHA = 1e12
+BASE_IN_FACTORS = ("pissa", "olora", "corda", "loftq")
+"""Beginnings of PEFT's `init_lora_weights` by which parts of the base go into A and B and are taken out of the base
+(`peft.tuners.lora.layer`: `pissa_init`, `olora_init`, `corda_init`, `loftq_init`): B·A is then no change of it."""
 MOST_ENDINGS = 64
 """Most patterns ``.*NAME`` that are applied; each is asked of every module."""
 _SIMPLE = re.compile(r"\^?(?P<any>\.\*)?(?P<name>(?:[A-Za-z0-9_.\-]|\\\.)+)\$?")
@@ -61,6 +64,8 @@ class ScaleConfig:
     rank: int | None = None
     ranks: Patterns = field(default_factory=lambda: Patterns({}, {}, ()))
     """Modules with a rank of their own."""
+    holds_base: str = ""
+    """The initialisation that left parts of the base in the factors, by PEFT's name; '' for all others."""
 
     @property
     def unread_patterns(self) -> tuple[str, ...]:
@@ -124,12 +129,14 @@ def _config(values: Mapping[str, Any], where: str) -> ScaleConfig:
     rank = values.get("r")
     rslora = values.get("use_rslora", False) is True
     known = isinstance(rank, int) and not isinstance(rank, bool) and 0 < rank <= MAX_ALPHA
+    initial = str(values.get("init_lora_weights", "")).lower()
     return ScaleConfig(
         None if alpha is None else _number(alpha, where),
         rslora,
         _patterns(values, "alpha_pattern", where),
         rank if known else None,
         _patterns(values, "rank_pattern", where),
+        next((name for name in BASE_IN_FACTORS if initial.startswith(name)), ""),
     )
 
 

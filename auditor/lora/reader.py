@@ -82,7 +82,7 @@ class Reading:
         self.empty = True
         """Whether every module read so far changes nothing."""
         self._notes: list[str] = []
-        self._scalings = _Scalings(container, structure, self._notes)
+        self.scalings = _Scalings(container, structure, self._notes)
         self._large = self._doubled = self.dear = 0
 
     def run(self) -> None:
@@ -122,7 +122,7 @@ class Reading:
             wanted = {role: name for role, name in roles.items() if not _is_beside(role)}
             tensors = {role: self.container.read(name) for role, name in wanted.items()}
             try:
-                module = build_module(path, tensors, self._scalings.of(path), _fault(self.container, roles))
+                module = build_module(path, tensors, self.scalings.of(path), _fault(self.container, roles))
             except TooLarge:
                 self._large += 1
                 self.unread.extend(wanted.values())
@@ -162,6 +162,11 @@ class Reading:
     def warnings(self) -> list[str]:
         """What a reader must know, once everything was read."""
         found = list(self._notes)
+        if self.scalings.holds_base:
+            found.append(
+                f"The configuration declares the start '{self.scalings.holds_base}': parts of the base's own weights "
+                "are in these factors, and their product is no change of the base."
+            )
         if self._large:
             found.append(f"{self._large} modules are too large to rewrite, and were not read.")
         if self.dear:
@@ -297,6 +302,11 @@ class _Scalings:
                 "gives a scale; it was taken as 1, as loaders do."
             )
 
+    @property
+    def holds_base(self) -> str:
+        """See `LoraWeights.holds_base`."""
+        return max((config.holds_base for config in self._configs.values()), default="")
+
     def of(self, path: str) -> Scaling:
         """For the module of path `path`."""
         config: ScaleConfig | None = self._configs.get(path.partition(".")[0], self._configs.get(""))
@@ -349,6 +359,7 @@ def _finish(structure: Structure, reading: Reading, extra: dict[str, LoraModule]
         warnings=tuple(reading.warnings()),
         unread=tuple(sorted(set(reading.unread))),
         beside=extra,
+        holds_base=reading.scalings.holds_base,
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import OutOfScope
+
 Matrix = NDArray[np.float32]
 
 
@@ -84,6 +86,20 @@ class LoraWeights:
     beside: dict[str, LoraModule] = field(default_factory=dict)
     """What makes no ΔW, as matrices under names of their own: rotations and scalings of the base's weights, biases,
     norms.  Never evidence of style; two files can be compared by it.  Read only when asked for."""
+    holds_base: str = ""
+    """'pissa', 'olora', …: the file declares a start at which parts of the base went into the factors, so that its ΔW
+    is no change of the base; '' otherwise."""
+
+
+def require_change(weights: LoraWeights) -> None:
+    """Raises OutOfScope where ΔW is no change of the base, so that nothing about training can be read from it."""
+    if weights.holds_base:
+        raise OutOfScope(
+            f"This file declares the start '{weights.holds_base}', which puts parts of the base's own weights into the "
+            "factors: their product is not what training changed.",
+            advice="Convert it to a plain LoRA with the trainer that made it (PEFT: save_pretrained with "
+            "path_initial_model_for_weight_conversion), and give that file.",
+        )
 
 
 @dataclass(frozen=True)

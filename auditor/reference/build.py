@@ -15,6 +15,7 @@ from auditor.embedding.features import KINDS, KNOWN, Factored, factor_all, featu
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
+from auditor.lora.weights import require_change
 from auditor.reference.set import SCHEMA
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
@@ -53,6 +54,7 @@ def denoiser(weights: LoraWeights) -> list[str]:
 def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) -> Read:
     """Read one file; raises NotAuditable."""
     weights = load_lora(path)
+    require_change(weights)
     artifact = read_artifact(path)
     entry = {
         "file": f"{artist}/{path.name}",

@@ -396,6 +396,28 @@ def test_a_lora_without_effect_is_out_of_scope(reference: ReferenceSet, tmp_path
     assert "no effect" in out_of_scope(path, reference).verdict.sentence
 
 
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "PiSSA"])
+def test_factors_that_hold_parts_of_the_base_are_out_of_scope(
+    reference: ReferenceSet, tmp_path: Path, start: str
+) -> None:
+    packed = json.dumps({"unet.r": 4, "unet.lora_alpha": 4, "unet.init_lora_weights": start})
+    tensors = writing.diffusers_ab(mini_set.lora(0, mini_set.FILES))
+    path = mini_set.save(tmp_path / "a.safetensors", tensors, {"lora_adapter_metadata": packed})
+    found = check(path, reference)
+    assert found.verdict.label == "OUT_OF_SCOPE"
+    assert found.skipped is not None
+    assert "base's own weights" in found.skipped.reason
+    assert "Convert" in found.skipped.advice
+
+
+@pytest.mark.parametrize("start", [True, False, "gaussian", "eva", "orthogonal", None, 7])
+def test_other_starts_are_audited(reference: ReferenceSet, tmp_path: Path, start: object) -> None:
+    packed = json.dumps({"unet.r": 4, "unet.lora_alpha": 4, "unet.init_lora_weights": start})
+    tensors = writing.diffusers_ab(mini_set.lora(0, mini_set.FILES))
+    path = mini_set.save(tmp_path / "a.safetensors", tensors, {"lora_adapter_metadata": packed})
+    assert check(path, reference).verdict.label != "OUT_OF_SCOPE"
+
+
 def test_a_text_encoder_alone_is_out_of_scope(reference: ReferenceSet, tmp_path: Path) -> None:
     made = writing.diffusers(writing.make(writing.text_paths(48)))
     out_of_scope(mini_set.save(tmp_path / "te.safetensors", made), reference)

@@ -71,3 +71,21 @@ def test_what_peft_saved(name: str, tmp_path: Path) -> None:
         expected = (merged[key] - before[key]).reshape(module.shape[0], -1).double().numpy()
         found = module.scale * module.up.astype(np.float64) @ module.down.astype(np.float64)
         assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_a_start_that_takes_parts_of_the_base_is_told(start: str, tmp_path: Path) -> None:
+    """PEFT's own files: at the start their product is no zero and no change, for the base has lost as much."""
+    torch.manual_seed(0)
+    model = Model()
+    before = model.mid_block.attentions[0].proj_in.weight.detach().clone()
+    config = peft.LoraConfig(r=4, lora_alpha=4, target_modules=["proj_in"], init_lora_weights=start)
+    adapted = peft.get_peft_model(model, config)
+    adapted.save_pretrained(tmp_path)
+    read = load_lora(tmp_path / "adapter_model.safetensors")
+    assert read.holds_base == start
+    assert any(start in warning for warning in read.warnings)
+    module = next(iter(read.modules.values()))
+    assert np.linalg.norm(module.up @ module.down) > 0.1
+    merged = adapted.merge_and_unload().mid_block.attentions[0].proj_in.weight
+    torch.testing.assert_close(merged, before, atol=1e-5, rtol=1e-4)

@@ -110,10 +110,12 @@ def test_bad_files_are_listed_and_the_set_is_built(loras: Path, tmp_path: Path) 
     (place / "torn.safetensors").write_bytes((place / "0.safetensors").read_bytes()[:-7])
     (place / "notes.txt").write_text("not a LoRA")
     writing.save(place / "checkpoint.safetensors", {"unet.conv_in.weight": np.zeros((4, 4), np.float32)})
+    started = {"lora_adapter_metadata": json.dumps({"unet.init_lora_weights": "pissa"})}
+    mini_set.save(place / "pissa.safetensors", writing.diffusers_ab(mini_set.lora(2, 40)), started)
     told = import_folder(loras, tmp_path / "set", k=4)
     assert (told["artists"], told["references"]) == (mini_set.COUNT, mini_set.TOTAL)
     listed = {row["file"]: row["reason"] for row in told["skipped"]}
-    assert set(listed) == {f"{place.name}/{n}.safetensors" for n in ("empty", "torn", "checkpoint")}
+    assert set(listed) == {f"{place.name}/{n}.safetensors" for n in ("empty", "torn", "checkpoint", "pissa")}
     assert all(listed.values())
     assert manifest(tmp_path / "set")["skipped"] == told["skipped"]
     assert calibrate(tmp_path / "set", settings=mini_set.SETTINGS)["references"] == mini_set.TOTAL
