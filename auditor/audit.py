@@ -77,7 +77,8 @@ def check(
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage = cover(weights, view, present)
-        tested = open_set(view, point, alpha, resamples, seed, reference.artists)
+        split = reference.works_split
+        tested = open_set(view, point, alpha, resamples, seed, reference.artists, works_split=split)
         artists = artist_scores(reference, view, given)
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(path, known.files if known else {}) or copy_of(reference, factored, artifact)

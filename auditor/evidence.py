@@ -31,7 +31,7 @@ from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
 from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore, OpenSet, StyleMap
-from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor
+from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor, rate_limits
 from auditor.statistics.likelihood import verbal
 from auditor.statistics.mixture import shares, taken_out
 
@@ -68,12 +68,21 @@ def null_of(view: View) -> ConformalNull:
     return kept(view, "null", lambda: ConformalNull.of(view.null_statistic, view.artist))
 
 
-def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
+def open_set(
+    view: View,
+    point: Floats,
+    alpha: float,
+    resamples: int,
+    seed: int,
+    names: Sequence[str] = (),
+    *,
+    works_split: bool = True,
+) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
     left out of the whole fit.  Statistic: how far the first artist's score leads (`lead`).  `names` of the
-    artists, if given, go into the result, so that readers can compute p again from it.
+    artists, if given, go into the result, so that readers can compute p again from it.  works_split: see `OpenSet`.
     """
     scores = scores_of(view, point)
     observed = float(lead(scores[None])[0])
@@ -83,10 +92,14 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     interval = p_interval(view, observed, resamples, seed)
     limit = kept(view, ("limit", alpha), partial(threshold, view, alpha))
     owners = [int(a) for a in view.artist] if names else []
-    member = float(member_p(view, scores.max())[0])
-    unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
+    member, unmatched = 1.0, 0.0
+    if works_split:
+        member = float(member_p(view, scores.max())[0])
+        unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
-    return OpenSet(*figures, limit, list(names), owners)
+    alike = lookalikes(view, int(np.argmax(scores)), limit) if names else {}
+    taken = [{"artist": names[a], "share": share} for a, share in alike.items()]
+    return OpenSet(*figures, limit, list(names), owners, works_split, taken)
 
 
 def member_p(view: View, best: ArrayLike) -> Floats:
@@ -106,6 +119,17 @@ def outsiders_no_match(view: View, alpha: float) -> float:
     return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 
 
+def lookalikes(view: View, artist: int, limit: float | None) -> dict[int, float]:
+    """Whose references, their own artist left out of the set, are taken for `artist`: index → share of them, 0…1.
+
+    Taken for: `artist` comes first and the statistic is above `limit` (see `threshold`).  No test: it tells readers
+    for whom the average error rate is far too low.  Most first; artists with none are left out.
+    """
+    taken = (view.null_statistic > (np.inf if limit is None else limit)) & (view.null_first == artist)
+    shares = np.bincount(view.artist, taken, len(view.centres)) / np.maximum(np.bincount(view.artist), 1)
+    return {int(a): float(shares[a]) for a in np.argsort(-shares, kind="stable") if shares[a] > 0}
+
+
 def threshold(view: View, alpha: float) -> float | None:
     """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
     values = np.sort(view.null_statistic)
@@ -114,7 +138,11 @@ def threshold(view: View, alpha: float) -> float | None:
 
 
 def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % range of the open-set p-value when the null's artists are drawn again (seeded bootstrap over artists)."""
+    """95 % range of the chance that p estimates: how often outsiders' files stand out as far as `observed`, 0…1.
+
+    The wider, on either side, of two: the null's artists drawn again (seeded), which sees how unlike they are, and the
+    exact limits for so many of so many artists, which still say something where none or all of them reach `observed`.
+    """
     names, member = np.unique(view.artist, return_inverse=True)
     reached = np.bincount(member, view.null_statistic >= observed) / np.bincount(member)
     rng, sums = np.random.default_rng(seed), np.empty(resamples)
@@ -122,7 +150,9 @@ def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[
         size = min(CHUNK, resamples - start)
         sums[start : start + size] = reached[rng.integers(0, len(names), (size, len(names)))].sum(1)
     low, high = np.percentile((1 + sums) / (len(names) + 1), (2.5, 97.5))
-    return float(low), float(high)
+    hits = float(reached.sum())
+    least, most = kept(view, ("limits", hits), partial(rate_limits, hits, len(names)))
+    return min(float(low), least), max(float(high), most)
 
 
 def per_artist_p(view: View, scores: Floats) -> Floats:
@@ -149,27 +179,28 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
 def score_spread(view: View) -> tuple[float, float]:
     """5th and 95th percentile of how a score moves when a LoRA of the same artist is trained again.
 
-    From the held-out references: each one's score with an artist, minus the mean of its own artist's files, corrected
-    for the mean being estimated.  Other pictures, seeds and recipes are in it; a stranger's recipe may move more.
+    From the held-out references: the differences between the scores of two files of an artist with that artist, in
+    either order; artists weigh equally.  Other pictures, seeds and recipes are in it; a stranger's may move more.
     """
-    moves = []
-    for a in distinct(view.artist):
-        rows = view.null_scores[view.artist == a][:, np.arange(len(view.centres)) != a]
-        if len(rows) > 1:
-            moves.append(((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1))).ravel())
-    low, high = np.percentile(np.concatenate(moves), (5, 95))
-    return float(low), float(high)
+    own = [view.genuine_scores[view.artist == a] for a in distinct(view.artist)]
+    moves = [(scores[:, None] - scores)[~np.eye(len(scores), dtype=bool)] for scores in own if len(scores) > 1]
+    size, order = np.concatenate(moves), np.argsort(np.concatenate(moves), kind="stable")
+    weight = np.concatenate([np.full(len(some), 1 / len(some) / len(moves)) for some in moves])[order]
+    high = float(size[order][np.searchsorted(np.cumsum(weight), 0.95)])
+    return -high, high
 
 
 def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[ArtistScore]:
-    """Every artist of the set, closest first; p-values Holm-adjusted over artists.  given: `View.shares`."""
+    """Every artist of the set, closest first; p-values adjusted as in `stepwise`.  given: `View.shares`."""
     point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
-    against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
+    against = per_artist_p(view, scores)
+    excluded = exclusion_p(view, scores) if reference.works_split else np.ones(len(scores))
     statistic = float(lead(scores[None])[0])
     adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
+    other = float(view.other_works.log10_lr(statistic)) if view.other_works and reference.works_split else None
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, given)
     order = np.argsort(-scores, kind="stable")
@@ -187,6 +218,7 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
             verbal=verbal(ratio) if rank == 1 else None,
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
+            log10_lr_other_works=other if rank == 1 else None,
         )
         for rank, a in enumerate(order, start=1)
     ]
@@ -195,8 +227,9 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
 def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
     """Adjusted p-value (C,) of each artist, named only after the open-set test.
 
-    The maximum over artists already carries the multiplicity (Westfall & Young 1993): an artist's adjusted p-value is
-    the larger of its own p and the open-set p for the best, and Holm's for the rest, kept monotone in the score.
+    The first artist gets the larger of its own p and the open-set p, which is asked of whoever comes first: an outsider
+    is named no more often than the open-set test rejects, and looking through all artists costs nothing more.  The
+    others get Holm's, kept monotone in the score.
     """
     adjusted = holm(raw)
     best = int(np.argmax(scores))

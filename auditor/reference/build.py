@@ -16,7 +16,7 @@ from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
-from auditor.reference.set import SCHEMA
+from auditor.reference.set import SCHEMA, UNKNOWN_PART
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -59,7 +59,7 @@ def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) ->
     entry = {
         "file": f"{artist}/{path.name}",
         "artist": artist,
-        "part": str(job.get("half", f"part-{number % 2}")),
+        "part": str(job.get("half", f"{UNKNOWN_PART}{number % 2}")),
         "recipe": str(job.get("recipe", "unknown")),
         "images": len(job.get("pictures", [])) or None,
         "rank": int(np.median([m.rank for m in weights.modules.values()])),

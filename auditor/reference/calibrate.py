@@ -101,7 +101,8 @@ def calibrate_view(
         genuine[left.rows] = left.points @ left.centres.T
     points, parts_points = projection(x), part_points(bases, projection, x)
     view = View(name, bases, projection, points, rows, artist, null, genuine, SILENT, parts_points)
-    return replace(view, calibration=ratios_of(view, left_one_by_one(grams, artist, settings)))
+    alone = left_one_by_one(grams, artist, settings)
+    return replace(view, calibration=ratios_of(view, view.genuine, alone), other_works=ratios_of(view, view.genuine))
 
 
 def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
@@ -118,13 +119,17 @@ def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
     return cosine
 
 
-def ratios_of(view: View, alone: Floats) -> LogisticCalibration:
-    """Likelihood ratios of a view.  H1 counts files on other works of the artist and on the very works that references
-    were trained on in equal parts; alone: cosines of the latter.  H2: files of artists outside the set."""
-    kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
+def ratios_of(view: View, *own: Floats) -> LogisticCalibration:
+    """Likelihood ratios of a view.
+
+    H1: the file is one of those with cosines `own` (n, C), each kind counting alike: on other works of the artist
+    (`View.genuine`), on the very works that references were trained on (`left_one_by_one`).  H2: it is by an artist
+    outside the set.
+    """
+    kinds = [view.normaliser(cosine) for cosine in own]
     artist = np.tile(view.artist, len(kinds))
     first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
-    inside = np.concatenate([view.statistic(cosine) for cosine in (view.genuine, alone)])
+    inside = np.concatenate([view.statistic(cosine) for cosine in own])
     outside = np.tile(view.null_statistic, len(kinds))
     return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
 

@@ -159,7 +159,7 @@ def test_p_in_words() -> None:
 def test_control_that_attributes_is_said_loudly_and_early() -> None:
     quiet, loud = Page(page()).text, Page(page(alarm=True)).text
     assert "Caution" not in quiet
-    assert "No control names an artist" in quiet
+    assert "No control singles out an artist" in quiet
     assert loud.index("Caution: a control that knows nothing of style also names Berthe Morisot") < loud.index(
         "How sure?"
     )

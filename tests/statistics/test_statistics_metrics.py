@@ -11,7 +11,6 @@ from scipy import stats
 from auditor.statistics.metrics import (
     adjusted_rand,
     auc,
-    binomial_interval,
     detection_at,
     equal_error_rate,
     error_curve,
@@ -58,16 +57,6 @@ def test_figures_of_two_gaussians(distance: float) -> None:
     positive, negative = rng.standard_normal(30_000) + distance, rng.standard_normal(20_000)
     assert equal_error_rate(positive, negative) == pytest.approx(stats.norm.cdf(-distance / 2), abs=0.01)
     assert auc(positive, negative) == pytest.approx(stats.norm.cdf(distance / np.sqrt(2)), abs=0.01)
-
-
-@given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-def test_binomial_interval_is_scipys(successes: int, failures: int, level: float) -> None:
-    trials = successes + failures
-    if trials == 0:
-        assert binomial_interval(0, 0, level) == (0.0, 1.0)
-        return
-    oracle = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
-    assert binomial_interval(successes, trials, level) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
 
 
 def test_interval_over_groups_covers_what_it_claims() -> None:
