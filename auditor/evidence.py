@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -311,19 +310,24 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 
-def copy_of_known(path: str | Path, known: Mapping[str, Known]) -> dict[str, Any] | None:
+def copy_of_known(suspect: Known, known: Mapping[str, Known]) -> dict[str, Any] | None:
     """The closest relative of the suspect among known files, by their weights themselves; None where none is one."""
-    if not known:
-        return None
-    suspect = Known(path)
     found: list[tuple[float, dict[str, Any]]] = []
-    for name, other in sorted(known.items()):
+    for name, other in sorted(same_digest(suspect, known).items()):
         relation = other.against(suspect)
         if relation.relation in DERIVED:
             row = {"of": name, "artist": None, "relation": relation.relation, "figures": relation.figures}
             row |= {"sha256": other.artifact.sha256}
             found.append((abs(relation.figures["cos_delta_w_common"]), row))
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def same_digest(suspect: Known, known: Mapping[str, Known]) -> Mapping[str, Known]:
+    """The known files of the suspect's bytes, else those of its tensors, else all: digests come before algebra."""
+    own = suspect.artifact
+    same_bytes = {name: other for name, other in known.items() if other.artifact.sha256 == own.sha256}
+    tensors = {name: other for name, other in known.items() if other.artifact.tensor_sha256 == own.tensor_sha256}
+    return same_bytes or tensors or known
 
 
 def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str, Any]:
