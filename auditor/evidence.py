@@ -38,6 +38,7 @@ Made = TypeVar("Made")
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
 ROWS = 16  # references compared with all artists at a time: the differences stay in the processor's cache
+MISSING = object()  # None is an answer: no statistic of a small set may reach a threshold
 KEPT = 500  # things that are kept of a view: some 10 kB each, but for the sub-networks' matrices
 MOST_PARTS = 5  # artists that are looked for in one file
 
@@ -48,13 +49,14 @@ def kept(view: View, key: Hashable, make: Callable[[], Made]) -> Made:
     Only the last `KEPT` are kept, since what is left without some artists is a thing of its own for each choice.
     """
     had: dict[Hashable, Any] = view.__dict__.setdefault("_kept", {})
-    found: Made | None = had.pop(key, None)
-    if found is None:
+    found: Any = had.pop(key, MISSING)
+    if found is MISSING:
         found = make()
     had[key] = found  # at the end: the oldest stand first
     if len(had) > KEPT:
         had.pop(next(iter(had)), None)
-    return found
+    made: Made = found
+    return made
 
 
 def scores_of(view: View, point: Floats) -> Floats:
@@ -367,8 +369,9 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
         best = np.argmax(view.normaliser(cosine)[0])
         return int(best), float(null_of(view)(view.statistic(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
-    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
-    scores = normaliser(taken_out(cosine, gram, found)[:, left])
+    without = sorted(found)  # what is left does not depend on who was found first
+    normaliser, null = kept(view, ("left", *without), lambda: null_left(view, gram, without, left))
+    scores = normaliser(taken_out(cosine, gram, without)[:, left])
     return int(left[np.argmax(scores[0])]), float(null(lead(scores))[0])
 
 

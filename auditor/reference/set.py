@@ -196,7 +196,12 @@ class ReferenceSet:
         return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
-        """Headline figures of the card; empty if the set was never evaluated."""
+        """Headline figures of the card, as it was when first asked for; empty if the set was never evaluated."""
+        return dict(self._headline)
+
+    @cached_property
+    def _headline(self) -> dict[str, Any]:
+        """Read once: every audit of a scan tells it, and the card is long."""
         card = self.folder / "card.json"
         if not card.is_file():
             return {}
