@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from auditor.embedding.backend import (
+    Axes,
     Floats,
     Labels,
     Normaliser,
@@ -21,6 +22,7 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     lead,
+    principal,
     t_norm,
     unit,
 )
@@ -397,17 +399,17 @@ def strengths(view: View, point: Floats, found: list[int]) -> Floats:
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    mean, axes, placed, explained = kept(view, "map", lambda: principal(unit(view.centres)))
-    own = (unit(point)[0] - mean) @ axes
+    axes, placed = kept(view, "map", lambda: placed_artists(view))
+    own = axes(unit(point)[0])
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}
         for n, g, (x, y) in zip(reference.artists, reference.genres, placed, strict=True)
     ]
-    return StyleMap(artists, (float(own[0]), float(own[1])), explained)
+    return StyleMap(artists, (float(own[0]), float(own[1])), axes.explained)
 
 
-def principal(directions: Floats) -> tuple[Floats, Floats, Floats, float]:
-    """Mean (d,), first two axes (d, 2), places on them (n, 2) and the share of the variance there, of rows (n, d)."""
-    mean = directions.mean(0)
-    _, s, vt = np.linalg.svd(directions - mean, full_matrices=False)
-    return mean, vt[:2].T, (directions - mean) @ vt[:2].T, float((s[:2] ** 2).sum() / (s**2).sum())
+def placed_artists(view: View) -> tuple[Axes, Floats]:
+    """The map's axes, and where the artists of a view lie on them (C, 2)."""
+    directions = unit(view.centres)
+    axes = principal(directions)
+    return axes, axes(directions)
