@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from auditor.audit import Placed
 from auditor.corpus.clusters import Clustering, describe
 from auditor.corpus.extras import need
-from auditor.corpus.rows import coordinates_in, covers
+from auditor.corpus.rows import coordinates_in
 from auditor.embedding.backend import Floats, principal, t_norm, unit
 from auditor.errors import UsageError
+from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
 
@@ -120,7 +121,7 @@ def style_map(
 def common_view(reference: ReferenceSet, placed: Sequence[Placed]) -> View:
     """The view with most modules that every suspect covers; the one of most modules if no view suits all."""
     order = sorted(reference.views.values(), key=lambda view: -len(view.bases.paths))
-    return next((view for view in order if all(covers(view, one) for one in placed)), order[0])
+    return next((view for view in order if all(covers(one.factored, view.bases.paths) for one in placed)), order[0])
 
 
 def corpus_points(

@@ -17,7 +17,7 @@ depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,6 +72,12 @@ class Bases:
                 found.append((path, kind, slice(start, start + width)))
                 start += width
         return found
+
+    def columns(self, paths: Collection[str]) -> NDArray[np.bool_]:
+        """Which entries of the feature vector (D,) belong to modules of `paths`."""
+        wanted = set(paths)
+        chosen = np.array([path in wanted for path in self.paths], bool)
+        return np.repeat(chosen, [self.width(path) for path in self.paths])
 
     def only(self, paths: Sequence[str]) -> Bases:
         """The bases of some modules."""

@@ -243,11 +243,6 @@ def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:
     return np.array([bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths])
 
 
-def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
-    """Which entries of the feature vector belong to a sub-network."""
-    return np.repeat(sub_modules(bases, name), [bases.width(path) for path in bases.paths])
-
-
 @contextmanager
 def readable(folder: Path) -> Iterator[None]:
     """A block that reads arrays of the set in `folder`: whatever is wrong with them is a ReferenceSetError."""
