@@ -25,7 +25,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
-from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, write_arrays
+from auditor.reference.set import CONTROL, SUBNETWORKS, View, digest_of, pack_view, read_manifest, write_arrays
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
 
@@ -198,7 +198,7 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
             advice="Add references that adapt the same modules, or leave artists with a single reference out.",
         )
     kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
-    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith("control/")}
+    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith(CONTROL)}
     specs = {}
     for name, view in views.items():
         specs[name], more = pack_view(view)

@@ -41,6 +41,8 @@ SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
 REQUIRED = ("mean", "scale", "steps", "points", "rows", "artist", "null", "genuine")
 """Arrays that every view has."""
+CONTROL = "control/"
+"""Beginning of the names of arrays that hold a control."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
@@ -192,7 +194,7 @@ class ReferenceSet:
             arrays = Arrays(folder / "arrays.npz")
             views = Views(manifest["views"], arrays, folder)
             fingerprints = arrays["fingerprints"].astype(np.float32)
-            controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
+            controls = {k.removeprefix(CONTROL): arrays[k].astype(float) for k in arrays if k.startswith(CONTROL)}
         return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
