@@ -24,7 +24,7 @@ from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.relation import Known
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
-from auditor.result import Audit, Verdict
+from auditor.result import Audit
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
 
 ALPHA, RESAMPLES = 0.05, 1000
@@ -191,6 +191,3 @@ def now() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-__all__ = ["Audit", "Verdict", "check"]

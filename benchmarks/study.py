@@ -18,7 +18,7 @@ from auditor.reference.set import View, read_manifest
 from auditor.report.card import render_card
 
 FOLDS = 4
-PARTIAL = "attn$|^far-|^foreign-lora-r16-five$"
+PARTIAL = "attn$|^far-"
 """Recipes that adapt some modules only, or hardly train."""
 
 
@@ -49,7 +49,7 @@ class Study:
     def _suspects(self, loras: Path) -> list[Suspect]:
         """Files of the plan whose recipe adapts every module, by artists of the set."""
         _, jobs = read_plan(loras)
-        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not re.search("attn$|^far-", j["recipe"])]
+        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not re.search(PARTIAL, j["recipe"])]
         return [
             Suspect(loras / j["artist"] / f"{j['name']}.safetensors", j["artist"], j["half"])
             for j in named

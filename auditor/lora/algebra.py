@@ -235,11 +235,6 @@ def _squares(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float(np.square(left.astype(np.float64) @ right.astype(np.float64)).sum())
 
 
-def output_agreement(a: LoraModule, b: LoraModule) -> float:
-    """Cosine of the output covariances ΔWΔWᵀ, 0 … 1; 0 where a norm is 0.  ValueError when outputs differ in number."""
-    return _ratio(output_inner(a, b), output_inner(a, a), output_inner(b, b))
-
-
 def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
     """Cosine of the ΔW of two LoRAs, over common modules and over the union."""
     common = common_paths(a, b)
@@ -259,7 +254,7 @@ def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
 
 
 def output_cosine(a: LoraWeights, b: LoraWeights) -> float:
-    """Cosine of the output covariances over the common modules, 0 … 1.
+    """Cosine of the output covariances ΔWΔWᵀ over the common modules, 0 … 1; 0 where a norm is 0.
 
     Products of whole matrices that cost too much are left out: what a pair of files may take is `OUTPUT_MOST`.
     """
