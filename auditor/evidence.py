@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from auditor.embedding.backend import (
+    Axes,
     Floats,
     Labels,
     Normaliser,
@@ -22,6 +22,7 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     lead,
+    principal,
     t_norm,
     unit,
 )
@@ -39,6 +40,7 @@ Made = TypeVar("Made")
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
 ROWS = 16  # references compared with all artists at a time: the differences stay in the processor's cache
+MISSING = object()  # None is an answer: no statistic of a small set may reach a threshold
 KEPT = 500  # things that are kept of a view: some 10 kB each, but for the sub-networks' matrices
 MOST_PARTS = 5  # artists that are looked for in one file
 
@@ -49,13 +51,14 @@ def kept(view: View, key: Hashable, make: Callable[[], Made]) -> Made:
     Only the last `KEPT` are kept, since what is left without some artists is a thing of its own for each choice.
     """
     had: dict[Hashable, Any] = view.__dict__.setdefault("_kept", {})
-    found: Made | None = had.pop(key, None)
-    if found is None:
+    found: Any = had.pop(key, MISSING)
+    if found is MISSING:
         found = make()
     had[key] = found  # at the end: the oldest stand first
     if len(had) > KEPT:
         had.pop(next(iter(had)), None)
-    return found
+    made: Made = found
+    return made
 
 
 def scores_of(view: View, point: Floats) -> Floats:
@@ -344,19 +347,24 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 
-def copy_of_known(path: str | Path, known: Mapping[str, Known]) -> dict[str, Any] | None:
+def copy_of_known(suspect: Known, known: Mapping[str, Known]) -> dict[str, Any] | None:
     """The closest relative of the suspect among known files, by their weights themselves; None where none is one."""
-    if not known:
-        return None
-    suspect = Known(path)
     found: list[tuple[float, dict[str, Any]]] = []
-    for name, other in sorted(known.items()):
+    for name, other in sorted(same_digest(suspect, known).items()):
         relation = other.against(suspect)
         if relation.relation in DERIVED:
             row = {"of": name, "artist": None, "relation": relation.relation, "figures": relation.figures}
             row |= {"sha256": other.artifact.sha256}
             found.append((abs(relation.figures["cos_delta_w_common"]), row))
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def same_digest(suspect: Known, known: Mapping[str, Known]) -> Mapping[str, Known]:
+    """The known files of the suspect's bytes, else those of its tensors, else all: digests come before algebra."""
+    own = suspect.artifact
+    same_bytes = {name: other for name, other in known.items() if other.artifact.sha256 == own.sha256}
+    tensors = {name: other for name, other in known.items() if other.artifact.tensor_sha256 == own.tensor_sha256}
+    return same_bytes or tensors or known
 
 
 def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str, Any]:
@@ -396,8 +404,9 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
         best = np.argmax(view.normaliser(cosine)[0])
         return int(best), float(null_of(view)(view.statistic(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
-    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
-    scores = normaliser(taken_out(cosine, gram, found)[:, left])
+    without = sorted(found)  # what is left does not depend on who was found first
+    normaliser, null = kept(view, ("left", *without), lambda: null_left(view, gram, without, left))
+    scores = normaliser(taken_out(cosine, gram, without)[:, left])
     return int(left[np.argmax(scores[0])]), float(null(lead(scores))[0])
 
 
@@ -423,17 +432,17 @@ def strengths(view: View, point: Floats, found: list[int]) -> Floats:
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    mean, axes, placed, explained = kept(view, "map", lambda: principal(unit(view.centres)))
-    own = (unit(point)[0] - mean) @ axes
+    axes, placed = kept(view, "map", lambda: placed_artists(view))
+    own = axes(unit(point)[0])
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}
         for n, g, (x, y) in zip(reference.artists, reference.genres, placed, strict=True)
     ]
-    return StyleMap(artists, (float(own[0]), float(own[1])), explained)
+    return StyleMap(artists, (float(own[0]), float(own[1])), axes.explained)
 
 
-def principal(directions: Floats) -> tuple[Floats, Floats, Floats, float]:
-    """Mean (d,), first two axes (d, 2), places on them (n, 2) and the share of the variance there, of rows (n, d)."""
-    mean = directions.mean(0)
-    _, s, vt = np.linalg.svd(directions - mean, full_matrices=False)
-    return mean, vt[:2].T, (directions - mean) @ vt[:2].T, float((s[:2] ** 2).sum() / (s**2).sum())
+def placed_artists(view: View) -> tuple[Axes, Floats]:
+    """The map's axes, and where the artists of a view lie on them (C, 2)."""
+    directions = unit(view.centres)
+    axes = principal(directions)
+    return axes, axes(directions)

@@ -41,6 +41,8 @@ SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
 REQUIRED = ("mean", "scale", "steps", "points", "rows", "artist", "null", "genuine")
 """Arrays that every view has."""
+CONTROL = "control/"
+"""Beginning of the names of arrays that hold a control."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
@@ -219,11 +221,16 @@ class ReferenceSet:
             arrays = Arrays(folder / "arrays.npz")
             views = Views(manifest["views"], arrays, folder)
             fingerprints = arrays["fingerprints"].astype(np.float32)
-            controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
+            controls = {k.removeprefix(CONTROL): arrays[k].astype(float) for k in arrays if k.startswith(CONTROL)}
         return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
-        """Headline figures of the card; empty if the set was never evaluated."""
+        """Headline figures of the card, as it was when first asked for; empty if the set was never evaluated."""
+        return dict(self._headline)
+
+    @cached_property
+    def _headline(self) -> dict[str, Any]:
+        """Read once: every audit of a scan tells it, and the card is long."""
         card = self.folder / "card.json"
         if not card.is_file():
             return {}
@@ -263,11 +270,6 @@ class ReferenceSet:
 def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:
     """Which modules of the bases (modules,) belong to a sub-network."""
     return np.array([bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths])
-
-
-def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
-    """Which entries of the feature vector belong to a sub-network."""
-    return np.repeat(sub_modules(bases, name), [bases.width(path) for path in bases.paths])
 
 
 @contextmanager

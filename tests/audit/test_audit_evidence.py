@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor import check
+from auditor.embedding.backend import cosines, unit
 from auditor.embedding.features import factor_all
 from auditor.embedding.sketches import fingerprint
 from auditor.evidence import (
@@ -34,6 +35,7 @@ from auditor.evidence import (
     score_spread,
     scores_of,
     stepwise,
+    strongest_left,
     style_map,
     threshold,
 )
@@ -177,6 +179,22 @@ def test_what_is_kept_of_a_view_is_made_once_and_does_not_grow(reference: Refere
         assert kept(view, key, lambda key=key: make(key)) == key
     assert made == [*range(KEPT), KEPT, 1]
     assert len(view.__dict__["_kept"]) == KEPT
+
+
+def test_that_there_is_nothing_is_kept_as_well(reference: ReferenceSet) -> None:
+    view, made = replace(reference.views["all"]), []
+    assert [kept(view, "none", lambda: made.append(1)) for _ in range(3)] == [None] * 3
+    assert len(made) == 1
+
+
+def test_what_is_left_does_not_depend_on_who_was_found_first(reference: ReferenceSet) -> None:
+    view = replace(reference.views["all"])
+    gram = view.centres @ view.centres.T
+    cosine = cosines(unit(view.centres)[[0, 3, 7, 9]].sum(0, keepdims=True), view.centres)
+    first, again = (strongest_left(view, cosine, gram, order) for order in ([7, 0, 3], [3, 7, 0]))
+    assert first == again
+    assert first[0] == 9
+    assert len([key for key in view.__dict__["_kept"] if key[0] == "left"]) == 1
 
 
 @pytest.mark.parametrize("observed", [-9.0, 1.0, 1.6, 9.0])

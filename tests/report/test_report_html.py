@@ -224,6 +224,7 @@ def test_index_links_and_adjusts() -> None:
     shown = [v for tag, k, v in found.attributes if tag == "use" and k == "href"]
     assert set(shown) == {f"#i-{label}" for label in LABELS}
     assert adjusted([0.01, None, 0.04, 0.03]) == ["0.030", "–", "0.040", "0.040"]
+    assert adjusted([None]) == ["–"]
 
 
 def test_same_audit_same_bytes() -> None:

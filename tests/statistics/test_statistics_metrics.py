@@ -147,6 +147,20 @@ def test_clusters_against_scikit_learn(seed: int) -> None:
     assert silhouette(1 - distance, one) == pytest.approx(known.silhouette_score(distance, one, metric="precomputed"))
 
 
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.permutations(range(5)))
+def test_agreement_does_not_see_names(truth: list[int], names: list[int]) -> None:
+    renamed = [names[t] for t in truth]
+    assert adjusted_rand(truth, renamed) == pytest.approx(1)
+    assert mutual_information(truth, renamed) == pytest.approx(1)
+
+
+def test_published_example_of_the_adjusted_rand_index() -> None:
+    """Yeung & Ruzzo 2001, details of the adjusted Rand index, table 2: .313."""
+    counts = [[1, 1, 0], [1, 2, 1], [0, 0, 4]]
+    pairs = [(i, j) for i, row in enumerate(counts) for j, n in enumerate(row) for _ in range(n)]
+    assert adjusted_rand(*zip(*pairs, strict=True)) == pytest.approx(0.313, abs=5e-4)
+
+
 def test_a_silhouette_needs_two_labels_and_two_files() -> None:
     assert silhouette(np.eye(3), ["a", "a", "a"]) == 0
     assert silhouette(np.eye(3), ["a", "b", "c"]) == 0
