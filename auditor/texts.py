@@ -132,9 +132,9 @@ TEXTS: Final[dict[str, str]] = {
     "fact.coverage": "coverage",
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
-    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most, if the file may as well be on the "
-    "references’ very works as on others",
-    "fact.lr.other": "; if on other works for certain, {lr}",
+    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most; it counts files on the references’ "
+    "very works and on others alike",
+    "fact.lr.other": ". For other works alone it is {lr}",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -311,7 +311,7 @@ TEXTS: Final[dict[str, str]] = {
     "row.set.base": "Base model",
     "row.set.features": "Features",
     "row.set.size": "Size",
-    "set.size": "{artists} artists, {references} references; {background} background artists",
+    "set.size": "{artists} artists, {references} references",
     "unknown": "unknown",
     "cut": "[…{n} more characters]",
     "size.bytes": "{n} bytes",

@@ -6,6 +6,7 @@ an artist is two output directions a layer, a file is those and noise.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,15 @@ def lora(like: Tensors, artist: int, number: int) -> Tensors:
 
 def build(like: Path, folder: Path) -> tuple[Path, Path]:
     """(the set, a suspect by a stranger) in `folder`; the set carries its card."""
-    shapes = load_file(like)
+    shapes, jobs = load_file(like), []
     for artist in range(ARTISTS):
         home = folder / "loras" / f"invented-artist-{artist + 1:02d}"
         home.mkdir(parents=True)
         for number in range(FILES):
-            save_file(lora(shapes, artist, number), home / f"{number}.safetensors")
+            half = "ab"[number % 2]
+            jobs.append({"name": f"{home.name}--ref-{half}-{number}", "half": half, "recipe": "invented", "pictures": []})
+            save_file(lora(shapes, artist, number), home / f"{jobs[-1]['name']}.safetensors")
+    (folder / "loras" / "plan.json").write_text(json.dumps({"base": "", "jobs": jobs}), encoding="utf-8")
     import_folder(folder / "loras", folder / "set", k=6, name=NAME)
     calibrate(folder / "set")
     evaluate(folder / "set")

@@ -31,7 +31,7 @@ MOST_WARNINGS = 30
 MOST_UNREAD = 10
 DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
-SIZES = {"artists": "artists", "references": "references", "background": "background_artists"}
+SIZES = {"artists": "artists", "references": "references"}
 """What the size of a set is told by: place in the sentence → field."""
 COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
 """Fields that stand alone and may be copied from a page: nothing is put into them."""
