@@ -16,6 +16,7 @@ from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import SCHEMA
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
@@ -130,7 +131,7 @@ def import_folder(
         "schema": SCHEMA,
         "name": name or output.name,
         "base": {"family": families[0], "digest": digest},
-        "features": feature_name(kinds, k, seed),
+        "features": str(FeaturesName(kinds, k, seed)),
         "seed": seed,
         "artists": [{"name": a, "genre": ""} | known.get(a, {}) for a in artists if a not in few],
         "references": [r.entry for r in read],
@@ -165,15 +166,11 @@ def require_one_rank(read: list[Read]) -> None:
         )
 
 
-def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
-    """Everything that changes a number of the features, in one name."""
-    return f"{'+'.join(kinds)}/k{k}/seed{seed}/v1"
-
-
 def kinds_and_directions(name: str) -> tuple[tuple[str, ...], int]:
-    """Kinds of features and directions a side, from a name that `feature_name` gave."""
-    kinds, directions = name.split("/")[:2]
-    return tuple(kinds.split("+")), int(directions.removeprefix("k"))
+    """Kinds of features and directions a side, to fit such features again.  Raises ReferenceSetError for a sketch's."""
+    named = FeaturesName.parse(name)
+    named.require_fitted()
+    return named.kinds, named.directions
 
 
 def write_features(

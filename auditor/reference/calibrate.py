@@ -24,6 +24,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns, write_arrays
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
@@ -160,8 +161,7 @@ def build_views(
 
     bases: of the features, where they are not among the arrays.
     """
-    kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases = bases or bases_of(arrays, kinds)
+    bases = bases or bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     x, present = arrays["features"], arrays["present"]
     order = {a["name"]: i for i, a in enumerate(manifest["artists"])}
     artist_of = np.array([order[r["artist"]] for r in manifest["references"]], dtype=np.intp)

@@ -20,6 +20,7 @@ from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_folder, read_genres
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import read_manifest
 
 LEAST_ARTISTS, LEAST_REFERENCES = 3, 2
@@ -34,8 +35,7 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     manifest, arrays = read_manifest(folder), load_features(folder)
     if not loras.is_dir():
         raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
-    kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases = bases_of(arrays, kinds)
+    bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     known = {entry["tensor_sha256"] for entry in manifest["references"]}
     added: list[Read] = []
     skipped: list[dict[str, str]] = []

@@ -23,6 +23,7 @@ from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
 from auditor.reference.build import denoiser
 from auditor.reference.calibrate import build_views
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view, write_arrays
 
 SKETCH = 24
@@ -111,7 +112,7 @@ def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any
     carried = ("schema", "base", "artists", "modules", "settings", "seed")
     return {key: known[key] for key in carried if key in known} | {
         "name": f"{known['name']}-sketch",
-        "features": f"root-gram/sketch{k}/seed{seed}/v1",
+        "features": str(FeaturesName(("root-gram",), k, seed, sketch=True)),
         "sketch_of": known["digest"],
         "references": entries,
         "skipped": [],

@@ -34,6 +34,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
+from auditor.reference.features_name import FeaturesName
 from auditor.statistics.likelihood import LogisticCalibration
 
 Floats = NDArray[np.float64]
@@ -226,9 +227,12 @@ class ReferenceSet:
 
     def require_features(self, name: str | None) -> None:
         """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
-        if name is not None and name not in (self.manifest["features"], self.manifest["features"].split("/")[0]):
+        if name is None:
+            return
+        own = FeaturesName.parse(self.manifest["features"])
+        if name not in (str(own), own.family):
             raise UsageError(
-                f"The set {self.manifest['name']!r} was made with {self.manifest['features']!r}, not {name!r}.",
+                f"The set {self.manifest['name']!r} was made with {str(own)!r}, not {name!r}.",
                 advice=f"Build a set with `audit refs import … --features {name}`, or leave --features out.",
             )
 
