@@ -9,6 +9,7 @@ import typer
 
 from auditor.cli.output import remark, show
 from auditor.errors import NotAuditable, UsageError
+from auditor.extras import needing
 
 
 def exhibit(
@@ -45,14 +46,9 @@ def exhibit(
 ) -> None:
     """Generate pictures with the base alone, the suspect and the nearest references.  Needs the extra "train"."""
     chosen = nearest_references(suspect, refs, loras, nearest) if loras else []
-    try:
+    with needing("train", "exhibits"):
         from auditor.training import find_base, stay_offline
         from auditor.training.exhibit import PROMPTS, make_exhibit, page, png, sheet
-    except ImportError as missing:
-        raise UsageError(
-            f"Exhibits need packages that are not installed ({missing.name}).",
-            advice='Install them with: pip install "lora-style-audit[train]".',
-        ) from missing
     if offline:
         stay_offline()
     shown = [(f"suspect: {show(suspect.name)}", suspect), *chosen]

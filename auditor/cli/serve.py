@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from auditor.cli.output import complain, remark
-from auditor.errors import AuditorError
+from auditor.extras import needing
 
 LONGEST_HEAD_S = 10.0
 """Seconds that the head of a request may take at most."""
@@ -47,15 +47,10 @@ def serve(
 
     It knows no users and no encryption: put it behind something that does.
     """
-    try:
+    with needing("service", "the service"):
         import uvicorn
 
         from auditor.service.app import Limits, create_app
-    except ImportError as error:
-        raise AuditorError(
-            f"The service needs packages that are missing ({error.name}).",
-            advice='Install them: pip install "lora-style-audit[service]".',
-        ) from error
     from auditor.gate import level_of, load_policy
     from auditor.reference import ReferenceSet
     from auditor.service.connection import prompt_within

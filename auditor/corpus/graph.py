@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from auditor.corpus.extras import need
 from auditor.corpus.index import Corpus, Floats32, Keep, Search, nearest
+from auditor.extras import need
 
 MORE = 4
 """Candidates for each hit that is wanted; their cosines are computed anew in single precision."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.corpus.extras import need
 from auditor.corpus.sketch import SIZE
 from auditor.errors import UsageError
+from auditor.extras import need
 from auditor.lora.text import shown
 from auditor.statistics.conformal import benjamini_hochberg
 
