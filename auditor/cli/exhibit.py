@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.documents import write_text
 from auditor.cli.output import remark, show
 from auditor.errors import NotAuditable, UsageError
 from auditor.extras import needing
+from auditor.whole_file import make_folder
 
 
 def exhibit(
@@ -51,12 +53,13 @@ def exhibit(
         from auditor.training.exhibit import PROMPTS, make_exhibit, page, png, sheet
     if offline:
         stay_offline()
+    make_folder(output, "Give another folder with -o.")
     shown = [(f"suspect: {show(suspect.name)}", suspect), *chosen]
     made = make_exhibit(
         find_base(base), shown, prompts=prompt or PROMPTS, steps=steps, guidance=guidance, device=device
     )
     for name, data in (("exhibit.png", png(sheet(made))), ("exhibit.html", page(made).encode())):
-        write(output / name, data)
+        write_text(output / name, data)
         if not quiet:
             remark(f"Exhibit: {output / name}")
 
@@ -84,11 +87,3 @@ def nearest_references(suspect: Path, refs: str | None, loras: Path, count: int)
             )
         found.append((f"nearest reference of {show(score.artist)}: {show(name.name)}", path))
     return found
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.documents import write_text
 from auditor.cli.output import complain, emit_json, print_pairs, remark
 from auditor.errors import ReferenceSetError, TrainingError, UsageError
 
@@ -119,7 +120,7 @@ def evaluate(
     card = measure(folder, loras, thorough=thorough, baselines=baselines)
     page = folder / "card.html"
     if folder.is_dir():
-        page.write_text(render_card(card), encoding="utf-8")
+        write_text(page, render_card(card))
         remark(f"Validity card: {page}")
     _give(card if as_json else {k: card[k] for k in ("set", "artists", "certificate", "headline")}, as_json)
 

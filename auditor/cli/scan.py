@@ -17,6 +17,7 @@ import typer
 from auditor.cli.exit_codes import FailOn, code_of_labels
 from auditor.cli.output import aside, emit_json, print_pairs, remark
 from auditor.errors import UsageError
+from auditor.whole_file import make_folder
 
 EVERY = 5.0
 """Seconds between two lines of progress where stderr is no terminal."""
@@ -93,7 +94,7 @@ def scan(
         raise UsageError(f"alpha = {alpha:g}.", advice="Give 0 < alpha < 1.")
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent, "Give another -o.")
     options = Options(refs, alpha, seed, resamples, features, duplicates)
     with progress(quiet) as heard:
         found = run(

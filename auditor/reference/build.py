@@ -17,7 +17,7 @@ from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import SCHEMA
+from auditor.reference.set import SCHEMA, write_arrays, write_manifest
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -196,6 +196,5 @@ def write_features(
         for kind, values in controls(one, bases.paths).items():
             arrays.setdefault(f"control/{kind}", np.zeros((0, len(values)), np.float32))
             arrays[f"control/{kind}"] = np.vstack([arrays[f"control/{kind}"], values.astype(np.float32)])
-    output.mkdir(parents=True, exist_ok=True)
-    np.savez(output / "features.npz", **arrays)  # type: ignore[arg-type]
-    (output / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_arrays(output / "features.npz", arrays)
+    write_manifest(output, manifest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,16 @@ from auditor.embedding.backend import (
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import SUBNETWORKS, View, digest_of, pack_view, read_manifest, sub_columns, write_arrays
+from auditor.reference.set import (
+    SUBNETWORKS,
+    View,
+    digest_of,
+    pack_view,
+    read_manifest,
+    sub_columns,
+    write_arrays,
+    write_manifest,
+)
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
 
@@ -206,5 +214,5 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
     manifest["modules"] = {p: [len(arrays[f"out/{p}"]), len(arrays[f"in/{p}"])] for p in module_paths(arrays)}
     manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
     manifest["digest"] = digest_of(place, manifest)
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_manifest(place, manifest)
     return {"artists": len(manifest["artists"]), "references": len(manifest["references"]), "views": list(views)}

@@ -6,7 +6,6 @@ without them, so a set that grew by much should be imported afresh.  The validit
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_folder, read_genres
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import read_manifest
+from auditor.reference.set import read_manifest, write_manifest
+from auditor.whole_file import whole_file, writable
 
 LEAST_ARTISTS, LEAST_REFERENCES = 3, 2
 
@@ -140,9 +140,10 @@ def _finish(folder: Path, manifest: dict[str, Any], arrays: dict[str, NDArray[An
             advice="A set needs at least three artists with two or more references each; nothing was changed.",
         )
     settings = Settings(**manifest["settings"]) if "settings" in manifest else SETTINGS
-    partial = folder / "features.part.npz"
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    (folder / "card.json").unlink(missing_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    partial.replace(folder / "features.npz")
+    features = folder / "features.npz"
+    with writable(features), whole_file(features) as partial:
+        with partial.open("wb") as out:
+            np.savez(out, **arrays)  # type: ignore[arg-type]
+        (folder / "card.json").unlink(missing_ok=True)
+        write_manifest(folder, manifest)
     calibrate(folder, seed=int(manifest.get("seed", 0)), settings=settings)

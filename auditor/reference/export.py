@@ -8,7 +8,6 @@ of these only coordinates that tell artists apart.  docs/validity.md says what c
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from auditor.lora import load_lora, read_artifact
 from auditor.reference.build import denoiser
 from auditor.reference.calibrate import build_views
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view, write_arrays
+from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view, write_arrays, write_manifest
+from auditor.whole_file import make_folder
 
 SKETCH = 24
 """Random directions a layer: as many numbers as audits of the shipped base need to lose nothing measurable."""
@@ -64,7 +64,7 @@ def export_sketch(
         kept |= more
     write_arrays(target / "arrays.npz", kept)
     manifest["digest"] = digest_of(target, manifest)
-    (target / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_manifest(target, manifest)
     return {"folder": str(target), "features": manifest["features"], "views": list(views), "sketch": True}
 
 
@@ -72,8 +72,7 @@ def empty_folder(target: Path) -> Path:
     """The folder to write to, made if need be.  Raises UsageError where something is in it."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not an empty folder.", advice="Name a folder that does not exist yet with -o.")
-    target.mkdir(parents=True, exist_ok=True)
-    return target
+    return make_folder(target, "Give another folder with -o.")
 
 
 def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Factored]:

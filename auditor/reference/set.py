@@ -36,6 +36,7 @@ from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.reference.features_name import FeaturesName
 from auditor.statistics.likelihood import LogisticCalibration
+from auditor.whole_file import whole_file, writable, write_whole
 
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
@@ -293,8 +294,17 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays.npz, not compressed: half-precision numbers shrink by 8 %, and every audit would undo it first."""
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    """Write arrays, not compressed: half-precision numbers shrink by 8 %, and every audit would undo it first.
+
+    Raises AuditorError.
+    """
+    with writable(path), whole_file(path) as partial, partial.open("wb") as out:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json.  Raises AuditorError."""
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=1))
 
 
 def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> View:
