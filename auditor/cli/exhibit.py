@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from auditor.cli.documents import write_text
+from auditor.cli.options import CacheOnly, NoRemarks
 from auditor.cli.output import remark, show
 from auditor.errors import NotAuditable, UsageError
 from auditor.extras import needing
@@ -41,10 +42,8 @@ def exhibit(
     device: Annotated[
         str, typer.Option(envvar="AUDIT_DEVICE", metavar="cpu|cuda|…", help="Where to generate.")
     ] = "cpu",
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
+    offline: CacheOnly = False,
+    quiet: NoRemarks = False,
 ) -> None:
     """Generate pictures with the base alone, the suspect and the nearest references.  Needs the extra "train"."""
     chosen = nearest_references(suspect, refs, loras, nearest) if loras else []
