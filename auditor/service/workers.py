@@ -177,6 +177,7 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
     from dataclasses import replace
 
     from auditor.audit import check
+    from auditor.evidence import make_ready
     from auditor.gate import gated, level_of, load_policy
     from auditor.policy import DEFAULTS
     from auditor.reference import ReferenceSet
@@ -193,8 +194,7 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
             found = gated(found, policy)
         return _named(found.to_dict(), job)
 
-    for view in reference.views.values():  # computed once now, not in the first request
-        _ = view.centres, view.normaliser, view.null_scores, view.null_statistic, view.genuine_scores
+    make_ready(reference, level)  # now, not in the first request
     pipe.send({"artists": reference.artists, "digest": reference.manifest["digest"]})
     return audit
 
