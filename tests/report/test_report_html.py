@@ -127,6 +127,7 @@ def test_many_artists_stay_small() -> None:
 @pytest.mark.parametrize("label", LABELS)
 def test_no_text_claims_too_much(label: str) -> None:
     text = page(label).lower()
+    assert TEXTS[f"meaning.{label}"].lower() in Page(page(label)).text.lower()
     assert not [word for word in FORBIDDEN if word in text]
 
 
@@ -225,7 +226,17 @@ def test_figures_take_degenerate_data(null: list[float]) -> None:
     }
     data["artists"][0]["subnetworks"] = {}
     data["coverage"]["fraction"] = 0.0
-    Page(render_html(data))
+    view, html = build(data), render_html(data)
+    text = Page(html).text
+    assert view.null
+    assert view.map
+    assert view.parts is None
+    assert figures.null_figure(view.null).count('class="datum') == len(null)
+    assert figures.map_figure(view.map).count('class="datum') == 1
+    assert html.count('<tr role="row"') - 1 == 1
+    assert data["artists"][0]["artist"] in text
+    assert "INCONCLUSIVE" in text
+    assert not re.search(r"\b(nan|inf)\b", text.lower())
 
 
 def test_figures_have_names_and_tables() -> None:
