@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +21,10 @@ from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, copy_of_known, mixture, open_set, style_map
 from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
+from auditor.lora.relation import Known
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
-from auditor.result import Audit, Verdict
+from auditor.result import Audit
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
 
 ALPHA, RESAMPLES = 0.05, 1000
@@ -63,7 +65,7 @@ def check(
     try:
         with frame.timed("read"):
             artifact = artifact or read_artifact(path)
-            weights = load_lora(path)
+            weights = suspect_weights(path, bool(known and known.files))
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:
@@ -77,15 +79,31 @@ def check(
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage = cover(weights, view, present)
-        tested = open_set(view, point, alpha, resamples, seed, reference.artists)
+        split = reference.works_split
+        tested = open_set(view, point, alpha, resamples, seed, reference.artists, works_split=split)
         artists = artist_scores(reference, view, given)
         controls = control_scores(reference, factored, view)
-        copied = copy_of_known(path, known.files if known else {}) or copy_of(reference, factored, artifact)
+        copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None
+        copied = copied or copy_of(reference, factored, artifact)
         carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
         verdict = decide(tested, artists, coverage, controls, copied, thresholds)
     parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
     parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
+
+
+def suspect_weights(path: str | Path, with_beside: bool) -> LoraWeights:
+    """The suspect's weights; with_beside: also what makes no ΔW, for comparison with known files.
+
+    What is damaged or alone there is no reason to audit less than without known files: `load_lora` then has its say.
+    Raises NotAuditable.
+    """
+    if with_beside:
+        with suppress(NotAuditable):
+            weights = load_lora(path, with_beside=True)
+            if weights.modules:
+                return weights
+    return load_lora(path)
 
 
 def not_audited(
@@ -174,6 +192,3 @@ def now() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-__all__ = ["Audit", "Verdict", "check"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from auditor.embedding.backend import (
+    Axes,
     Floats,
     Labels,
     Normaliser,
@@ -22,6 +22,7 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     lead,
+    principal,
     t_norm,
     unit,
 )
@@ -31,7 +32,7 @@ from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
 from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore, OpenSet, StyleMap
-from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor
+from auditor.statistics.conformal import ConformalNull, conformal_p, holm, p_floor, rate_limits
 from auditor.statistics.likelihood import verbal
 from auditor.statistics.mixture import shares, taken_out
 
@@ -39,6 +40,7 @@ Made = TypeVar("Made")
 COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
 ROWS = 16  # references compared with all artists at a time: the differences stay in the processor's cache
+MISSING = object()  # None is an answer: no statistic of a small set may reach a threshold
 KEPT = 500  # things that are kept of a view: some 10 kB each, but for the sub-networks' matrices
 MOST_PARTS = 5  # artists that are looked for in one file
 
@@ -49,13 +51,14 @@ def kept(view: View, key: Hashable, make: Callable[[], Made]) -> Made:
     Only the last `KEPT` are kept, since what is left without some artists is a thing of its own for each choice.
     """
     had: dict[Hashable, Any] = view.__dict__.setdefault("_kept", {})
-    found: Made | None = had.pop(key, None)
-    if found is None:
+    found: Any = had.pop(key, MISSING)
+    if found is MISSING:
         found = make()
     had[key] = found  # at the end: the oldest stand first
     if len(had) > KEPT:
         had.pop(next(iter(had)), None)
-    return found
+    made: Made = found
+    return made
 
 
 def make_ready(reference: ReferenceSet, alpha: float) -> None:
@@ -83,12 +86,21 @@ def null_of(view: View) -> ConformalNull:
     return kept(view, "null", lambda: ConformalNull.of(view.null_statistic, view.artist))
 
 
-def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int, names: Sequence[str] = ()) -> OpenSet:
+def open_set(
+    view: View,
+    point: Floats,
+    alpha: float,
+    resamples: int,
+    seed: int,
+    names: Sequence[str] = (),
+    *,
+    works_split: bool = True,
+) -> OpenSet:
     """Is the suspect of the set at all?
 
     H0: the suspect comes from an artist outside the set, and is exchangeable with the references of an artist who is
     left out of the whole fit.  Statistic: how far the first artist's score leads (`lead`).  `names` of the
-    artists, if given, go into the result, so that readers can compute p again from it.
+    artists, if given, go into the result, so that readers can compute p again from it.  works_split: see `OpenSet`.
     """
     scores = scores_of(view, point)
     observed = float(lead(scores[None])[0])
@@ -98,10 +110,14 @@ def open_set(view: View, point: Floats, alpha: float, resamples: int, seed: int,
     interval = p_interval(view, observed, resamples, seed)
     limit = kept(view, ("limit", alpha), partial(threshold, view, alpha))
     owners = [int(a) for a in view.artist] if names else []
-    member = float(member_p(view, scores.max())[0])
-    unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
+    member, unmatched = 1.0, 0.0
+    if works_split:
+        member = float(member_p(view, scores.max())[0])
+        unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
-    return OpenSet(*figures, limit, list(names), owners)
+    alike = lookalikes(view, int(np.argmax(scores)), limit) if names else {}
+    taken = [{"artist": names[a], "share": share} for a, share in alike.items()]
+    return OpenSet(*figures, limit, list(names), owners, works_split, taken)
 
 
 def member_p(view: View, best: ArrayLike) -> Floats:
@@ -121,6 +137,17 @@ def outsiders_no_match(view: View, alpha: float) -> float:
     return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 
 
+def lookalikes(view: View, artist: int, limit: float | None) -> dict[int, float]:
+    """Whose references, their own artist left out of the set, are taken for `artist`: index → share of them, 0…1.
+
+    Taken for: `artist` comes first and the statistic is above `limit` (see `threshold`).  No test: it tells readers
+    for whom the average error rate is far too low.  Most first; artists with none are left out.
+    """
+    taken = (view.null_statistic > (np.inf if limit is None else limit)) & (view.null_first == artist)
+    shares = np.bincount(view.artist, taken, len(view.centres)) / np.maximum(np.bincount(view.artist), 1)
+    return {int(a): float(shares[a]) for a in np.argsort(-shares, kind="stable") if shares[a] > 0}
+
+
 def threshold(view: View, alpha: float) -> float | None:
     """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
     values = np.sort(view.null_statistic)
@@ -129,7 +156,11 @@ def threshold(view: View, alpha: float) -> float | None:
 
 
 def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % range of the open-set p-value when the null's artists are drawn again (seeded bootstrap over artists)."""
+    """95 % range of the chance that p estimates: how often outsiders' files stand out as far as `observed`, 0…1.
+
+    The wider, on either side, of two: the null's artists drawn again (seeded), which sees how unlike they are, and the
+    exact limits for so many of so many artists, which still say something where none or all of them reach `observed`.
+    """
     names, member = np.unique(view.artist, return_inverse=True)
     reached = np.bincount(member, view.null_statistic >= observed) / np.bincount(member)
     rng, sums = np.random.default_rng(seed), np.empty(resamples)
@@ -137,7 +168,9 @@ def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[
         size = min(CHUNK, resamples - start)
         sums[start : start + size] = reached[rng.integers(0, len(names), (size, len(names)))].sum(1)
     low, high = np.percentile((1 + sums) / (len(names) + 1), (2.5, 97.5))
-    return float(low), float(high)
+    hits = float(reached.sum())
+    least, most = kept(view, ("limits", hits), partial(rate_limits, hits, len(names)))
+    return min(float(low), least), max(float(high), most)
 
 
 def per_artist_p(view: View, scores: Floats) -> Floats:
@@ -164,27 +197,28 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
 def score_spread(view: View) -> tuple[float, float]:
     """5th and 95th percentile of how a score moves when a LoRA of the same artist is trained again.
 
-    From the held-out references: each one's score with an artist, minus the mean of its own artist's files, corrected
-    for the mean being estimated.  Other pictures, seeds and recipes are in it; a stranger's recipe may move more.
+    From the held-out references: the differences between the scores of two files of an artist with that artist, in
+    either order; artists weigh equally.  Other pictures, seeds and recipes are in it; a stranger's may move more.
     """
-    moves = []
-    for a in distinct(view.artist):
-        rows = view.null_scores[view.artist == a][:, np.arange(len(view.centres)) != a]
-        if len(rows) > 1:
-            moves.append(((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1))).ravel())
-    low, high = np.percentile(np.concatenate(moves), (5, 95))
-    return float(low), float(high)
+    own = [view.genuine_scores[view.artist == a] for a in distinct(view.artist)]
+    moves = [(scores[:, None] - scores)[~np.eye(len(scores), dtype=bool)] for scores in own if len(scores) > 1]
+    size, order = np.concatenate(moves), np.argsort(np.concatenate(moves), kind="stable")
+    weight = np.concatenate([np.full(len(some), 1 / len(some) / len(moves)) for some in moves])[order]
+    high = float(size[order][np.searchsorted(np.cumsum(weight), 0.95)])
+    return -high, high
 
 
 def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[ArtistScore]:
-    """Every artist of the set, closest first; p-values Holm-adjusted over artists.  given: `View.shares`."""
+    """Every artist of the set, closest first; p-values adjusted as in `stepwise`.  given: `View.shares`."""
     point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
-    against, excluded = per_artist_p(view, scores), exclusion_p(view, scores)
+    against = per_artist_p(view, scores)
+    excluded = exclusion_p(view, scores) if reference.works_split else np.ones(len(scores))
     statistic = float(lead(scores[None])[0])
     adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
     ratio = float(view.calibration.log10_lr(statistic))
+    other = float(view.other_works.log10_lr(statistic)) if view.other_works and reference.works_split else None
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, given)
     order = np.argsort(-scores, kind="stable")
@@ -202,6 +236,7 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
             verbal=verbal(ratio) if rank == 1 else None,
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
+            log10_lr_other_works=other if rank == 1 else None,
         )
         for rank, a in enumerate(order, start=1)
     ]
@@ -210,8 +245,9 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
 def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
     """Adjusted p-value (C,) of each artist, named only after the open-set test.
 
-    The maximum over artists already carries the multiplicity (Westfall & Young 1993): an artist's adjusted p-value is
-    the larger of its own p and the open-set p for the best, and Holm's for the rest, kept monotone in the score.
+    The first artist gets the larger of its own p and the open-set p, which is asked of whoever comes first: an outsider
+    is named no more often than the open-set test rejects, and looking through all artists costs nothing more.  The
+    others get Holm's, kept monotone in the score.
     """
     adjusted = holm(raw)
     best = int(np.argmax(scores))
@@ -326,19 +362,24 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 
-def copy_of_known(path: str | Path, known: Mapping[str, Known]) -> dict[str, Any] | None:
+def copy_of_known(suspect: Known, known: Mapping[str, Known]) -> dict[str, Any] | None:
     """The closest relative of the suspect among known files, by their weights themselves; None where none is one."""
-    if not known:
-        return None
-    suspect = Known(path)
     found: list[tuple[float, dict[str, Any]]] = []
-    for name, other in sorted(known.items()):
+    for name, other in sorted(same_digest(suspect, known).items()):
         relation = other.against(suspect)
         if relation.relation in DERIVED:
             row = {"of": name, "artist": None, "relation": relation.relation, "figures": relation.figures}
             row |= {"sha256": other.artifact.sha256}
             found.append((abs(relation.figures["cos_delta_w_common"]), row))
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def same_digest(suspect: Known, known: Mapping[str, Known]) -> Mapping[str, Known]:
+    """The known files of the suspect's bytes, else those of its tensors, else all: digests come before algebra."""
+    own = suspect.artifact
+    same_bytes = {name: other for name, other in known.items() if other.artifact.sha256 == own.sha256}
+    tensors = {name: other for name, other in known.items() if other.artifact.tensor_sha256 == own.tensor_sha256}
+    return same_bytes or tensors or known
 
 
 def derivative(entry: dict[str, Any], relation: str, cosine: float) -> dict[str, Any]:
@@ -378,8 +419,9 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
         best = np.argmax(view.normaliser(cosine)[0])
         return int(best), float(null_of(view)(view.statistic(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
-    normaliser, null = kept(view, ("left", *found), lambda: null_left(view, gram, found, left))
-    scores = normaliser(taken_out(cosine, gram, found)[:, left])
+    without = sorted(found)  # what is left does not depend on who was found first
+    normaliser, null = kept(view, ("left", *without), lambda: null_left(view, gram, without, left))
+    scores = normaliser(taken_out(cosine, gram, without)[:, left])
     return int(left[np.argmax(scores[0])]), float(null(lead(scores))[0])
 
 
@@ -405,17 +447,17 @@ def strengths(view: View, point: Floats, found: list[int]) -> Floats:
 
 def style_map(reference: ReferenceSet, view: View, point: Floats) -> StyleMap:
     """First two principal axes of the artists' directions, with the suspect placed by the same projection."""
-    mean, axes, placed, explained = kept(view, "map", lambda: principal(unit(view.centres)))
-    own = (unit(point)[0] - mean) @ axes
+    axes, placed = kept(view, "map", lambda: placed_artists(view))
+    own = axes(unit(point)[0])
     artists = [
         {"artist": n, "genre": g, "x": float(x), "y": float(y)}
         for n, g, (x, y) in zip(reference.artists, reference.genres, placed, strict=True)
     ]
-    return StyleMap(artists, (float(own[0]), float(own[1])), explained)
+    return StyleMap(artists, (float(own[0]), float(own[1])), axes.explained)
 
 
-def principal(directions: Floats) -> tuple[Floats, Floats, Floats, float]:
-    """Mean (d,), first two axes (d, 2), places on them (n, 2) and the share of the variance there, of rows (n, d)."""
-    mean = directions.mean(0)
-    _, s, vt = np.linalg.svd(directions - mean, full_matrices=False)
-    return mean, vt[:2].T, (directions - mean) @ vt[:2].T, float((s[:2] ** 2).sum() / (s**2).sum())
+def placed_artists(view: View) -> tuple[Axes, Floats]:
+    """The map's axes, and where the artists of a view lie on them (C, 2)."""
+    directions = unit(view.centres)
+    axes = principal(directions)
+    return axes, axes(directions)

@@ -1,9 +1,9 @@
 """Thresholds → verdict.  Small rules, asked in order; the first that applies decides.
 
 CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
-(Holm-adjusted p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
-"comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`LEAST_GAIN`),
-for a file that has half of the layers (`WHOLE_ENOUGH`).
+(the artist's p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
+"comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`tells`), for a
+file that has half of the layers (`WHOLE_ENOUGH`).
 All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`); which verdicts stop an upload is not decided
 here but in `auditor.gate`.
 """
@@ -89,10 +89,19 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
         [
             plain("why.open_set.rejects", **figures),
             plain("why.artist", artist=name, p=f"{best.p:.3f}"),
+            taken_for(name, open_set),
             plain("why.controls"),
         ],
         list(lines("change.consistent", statistic=f"{open_set.statistic:.2f}")),
     )
+
+
+def taken_for(name: str, open_set: OpenSet) -> str:
+    """Whose files the set would take for the artist named, had it not their own artist to compare with."""
+    if not open_set.lookalikes:
+        return plain("why.lookalikes.none", artist=name)
+    listed = ", ".join(f"{pretty(a['artist'])} ({share(a['share'])})" for a in open_set.lookalikes[:3])
+    return plain("why.lookalikes", artist=name, listed=listed)
 
 
 def figures_of(open_set: OpenSet) -> dict[str, str]:
@@ -112,17 +121,17 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore], coverage: Coverag
         plain("verdict.undecided", artist=pretty(best.artist), share=share(open_set.p)),
         [
             plain("why.open_set.not", **figures_of(open_set)),
-            *still_possible(artists, open_set.alpha),
+            *still_possible(artists, open_set),
             why_not_no_match(open_set, coverage),
         ],
         list(lines("change.undecided")),
     )
 
 
-def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
-    """Who cannot be excluded, as a reason; nothing where everybody can."""
-    possible = [a for a in artists if a.p_exclusion > alpha]
-    if not possible:
+def still_possible(artists: Sequence[ArtistScore], open_set: OpenSet) -> list[str]:
+    """Who cannot be excluded, as a reason; nothing where everybody can, or where this set can exclude nobody."""
+    possible = [a for a in artists if a.p_exclusion > open_set.alpha]
+    if not possible or not open_set.works_split or open_set.alpha < open_set.p_min:
         return []
     names = ", ".join(pretty(a.artist) for a in possible[:3])
     key = "why.possible.more" if len(possible) > 3 else "why.possible"
@@ -130,8 +139,8 @@ def still_possible(artists: Sequence[ArtistScore], alpha: float) -> list[str]:
 
 
 def tells(open_set: OpenSet) -> bool:
-    """Whether outsiders would get NO_MATCH clearly more often than the set's own artists do."""
-    return open_set.outsiders_no_match >= LEAST_GAIN * open_set.alpha
+    """Whether outsiders would get NO_MATCH clearly more often than the set's own artists do, on works old and new."""
+    return open_set.works_split and open_set.outsiders_no_match >= LEAST_GAIN * open_set.alpha
 
 
 def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
@@ -153,6 +162,8 @@ def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
 def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
     """What keeps an undecided file from being called nobody's."""
     p = f"{open_set.p_member:.3f}"
+    if not open_set.works_split:
+        return plain("why.not.split")
     if open_set.p_member > open_set.alpha:
         return plain("why.not.member", share=share(open_set.p_member), p=p)
     if coverage.fraction < WHOLE_ENOUGH:
@@ -204,7 +215,7 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 
 
 def share(p: float) -> str:
-    """'2 in 100': p rounded up, so that no sentence claims more than the test."""
+    """'2 in 100': p rounded up.  An estimate, rounded against the claim; its range stands beside it in every report."""
     return plain("in100", n=max(1, math.ceil(100 * p - 1e-9)))
 
 

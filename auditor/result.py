@@ -80,7 +80,7 @@ class OpenSet:
     """The statistic of references whose own artist was left out, one or more per artist."""
     alpha: float
     p_interval: tuple[float, float]
-    """95 % range of p when the null's artists are drawn again."""
+    """95 % range of the chance that p estimates, over the artists that the null happens to have."""
     p_member: float
     """H0: the suspect comes from an artist of the set, with works its references do not show; small = from none."""
     outsiders_no_match: float
@@ -91,6 +91,12 @@ class OpenSet:
     """The artists behind the null, each of whom counts once."""
     null_owner: list[int] = field(default_factory=list)
     """For each value of `null`, its artist's place in `null_names`: with these, p can be computed again by hand."""
+    works_split: bool = True
+    """Whether the set knows which halves of an artist's works its references were trained on.  Without it nothing is
+    known of files on other works: p_member and every p_exclusion are 1, and nobody is ever ruled out."""
+    lookalikes: list[dict[str, Any]] = field(default_factory=list)
+    """{artist, share}: whose references, their own artist left out of the set, are taken for the suspect's first artist
+    at α, and how many of them, 0…1.  For such an artist outside the set the error rate is far above the average."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class ArtistScore:
     rank: int
     """1 = closest."""
     p: float
-    """H0: the suspect is not of this artist; Holm-adjusted over artists."""
+    """H0: the suspect is not of this artist.  Of the first artist the larger of its own p-value and the open-set
+    test's; of the others Holm's."""
     p_exclusion: float
     """H0: the suspect is of this artist; small = excluded."""
     log10_lr: float | None
@@ -115,6 +122,8 @@ class ArtistScore:
     nearest_reference: str
     subnetworks: dict[str, float]
     """Score from one sub-network alone: ff, self_attention, cross_attention."""
+    log10_lr_other_works: float | None = None
+    """As `log10_lr`, if the suspect is for certain on other works than the references; None where it is not known."""
 
 
 @dataclass(frozen=True)

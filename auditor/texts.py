@@ -16,11 +16,11 @@ LANGUAGE: Final = "en"
 
 TEXTS: Final[dict[str, str]] = {
     # the verdict, as the audit has it
-    "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: at most {share} LoRAs by artists "
+    "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: about {share} LoRAs by artists "
     "outside the set point as clearly to anyone in it.",
-    "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but {share} LoRAs by artists "
-    "outside the set point as clearly to someone in it.",
-    "verdict.no_match": "This LoRA resembles no artist of the set: at most {share} LoRAs by the set’s own artists stay "
+    "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but about {share} LoRAs by "
+    "artists outside the set point as clearly to someone in it.",
+    "verdict.no_match": "This LoRA resembles no artist of the set: about {share} LoRAs by the set’s own artists stay "
     "as far from everyone in it.",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
@@ -39,14 +39,20 @@ TEXTS: Final[dict[str, str]] = {
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
-    "why.artist": "{artist} against all other artists: Holm-adjusted p = {p}.",
-    "why.controls": "Rank, strength and spectrum alone do not lead to this artist.",
+    "why.artist": "{artist} against all other artists: p = {p}, the larger of this artist’s own p-value and the "
+    "open-set test’s.",
+    "why.lookalikes": "Artists of the set whose own LoRAs would be taken for {artist} if the set did not have them: "
+    "{listed}. An artist outside the set as near to {artist} would be mistaken as often.",
+    "why.lookalikes.none": "Of the set’s other artists, each left out in turn, none was taken for {artist}.",
+    "why.controls": "By rank, strength or spectrum alone this artist is not singled out.",
     "why.possible": "{n} of {of} artists cannot be excluded: {names}.",
     "why.possible.more": "{n} of {of} artists cannot be excluded: {names} and {more} more.",
     "why.member.rejects": "Test of “by an artist of the set”: p = {p_member}, claimed error rate {alpha}.",
     "why.outsiders": "Of LoRAs by artists outside the set, about {share} come out like this.",
-    "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come no "
-    "closer to anyone (p = {p}).",
+    "why.not.split": "Nor can it be shown to be by nobody of the set: which works the references were made from is "
+    "not known, and so not how far a file on other works of their artists may lie.",
+    "why.not.member": "Nor is it shown to be by nobody of the set: about {share} LoRAs by the set’s own artists come "
+    "no closer to anyone (p = {p}).",
     "why.not.whole": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it changes only "
     "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
     "them, so “no match” is never said of less than {half}.",
@@ -109,11 +115,12 @@ TEXTS: Final[dict[str, str]] = {
     "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
     "a smaller figure than this (p = {p_min}).",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
-    "sure.below": "p = {p} is at or below the level α = {alpha} that was fixed before looking.",
-    "sure.above": "p = {p} is above the level α = {alpha} that was fixed before looking.",
+    "sure.below": "p = {p} is at or below the level of this audit, α = {alpha}.",
+    "sure.above": "p = {p} is above the level of this audit, α = {alpha}.",
     "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
+    "range": "{low} to {high}",
     "fact.p": "p-value",
-    "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {low} to {high}",
+    "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {range}",
     "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
     "fact.cosine": "agreement of the weights",
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
@@ -125,7 +132,9 @@ TEXTS: Final[dict[str, str]] = {
     "fact.coverage": "coverage",
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
-    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most",
+    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most, if the file may as well be on the "
+    "references’ very works as on others",
+    "fact.lr.other": "; if on other works for certain, {lr}",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -136,10 +145,11 @@ TEXTS: Final[dict[str, str]] = {
     # artists
     "h.artists": "Closest artists",
     "artists.lead": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "The line through each bar is the 90 % range of the score of another LoRA of the same artist.",
+    "The line through each bar is the range in which the score of another LoRA of the same artist would lie nine times "
+    "in ten.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "90 % range: of the score of another LoRA of the same artist. LR: the likelihood ratio, which only the first "
-    "artist can have, for it is computed from how far the first stands out.",
+    "90 % range: where the score of another LoRA of the same artist would lie. LR: the likelihood ratio, which only "
+    "the first artist can have, for it is computed from how far the first stands out.",
     "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
     "from how far the first stands out.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
@@ -151,10 +161,12 @@ TEXTS: Final[dict[str, str]] = {
     "col.score": "Score",
     "col.interval": "90 % range",
     "col.p": "p",
-    "col.p.long": "p: chance of so high a score for this artist if the suspect is not theirs (adjusted for all "
-    "artists)",
+    "col.p.long": "p: of the first artist the larger of the open-set test’s and of the chance of so high a score with "
+    "this artist for a LoRA by others; of the artists behind it the latter by Holm’s rule, which no lone file can make "
+    "small",
     "col.exclusion": "p excl.",
-    "col.exclusion.long": "p of exclusion: small means that the artist’s own LoRAs hardly ever score so low",
+    "col.exclusion.long": "p of exclusion: how often LoRAs by the set’s artists, all taken together, score so low with "
+    "their own artist; for one whose works differ much it can be far more often",
     "col.evidence": "Evidence",
     "col.genre": "Genre",
     "col.lr": "LR",
@@ -215,9 +227,9 @@ TEXTS: Final[dict[str, str]] = {
     "table.show": "The same as a table",
     # mixture, derivative
     "h.mixture": "Mixture",
-    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Small shares are within the "
-    "noise and not listed; p says how often a LoRA by an outside artist gets so large a share of anybody. Read a "
-    "mixture only where several shares are large and their p small.",
+    "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Artists are listed one after "
+    "another, as long as what the ones before leave of the suspect still stands out for somebody: p is that of this "
+    "test. The share itself is an estimate and is not tested.",
     "mixture.rest": "explained by no artist of the set",
     "col.share": "Share",
     "h.derivative": "Known file behind this one",
@@ -228,7 +240,7 @@ TEXTS: Final[dict[str, str]] = {
     "h.controls": "Controls",
     "controls.lead": "Each control looks at something that has nothing to do with style. None of them should be "
     "able to name an artist.",
-    "controls.ok": "No control names an artist at α = {alpha}.",
+    "controls.ok": "No control singles out an artist at α = {alpha}.",
     "controls.alarm.same": "Caution: a control that knows nothing of style also names {artist} ({controls}). The "
     "resemblance may come from how the file was made rather than from style. Do not rely on the conclusion above "
     "without further work.",
@@ -362,7 +374,8 @@ TEXTS: Final[dict[str, str]] = {
     "card.question": "How far can the reference set “{name}” be trusted?",
     "card.lead": "Measured on LoRAs whose artist is known, by sets that never saw them. Intervals are 95 %, over "
     "artists. {artists} artists, {references} references of each half of an artist’s works; features",
-    "card.certified": "Nothing here speaks against using this set at α = {alpha}.",
+    "card.certified": "Nothing here speaks against using this set at α = {alpha}: {hits} of {of} LoRAs by artists who "
+    "were left out were attributed, so that the true rate may lie between {low} and {high}.",
     "card.refused": "Not certified at α = {alpha}.",
     "card.reach": "At best it can reach p = {p} and a likelihood ratio of {lr} (log10 {log10}).",
     "card.headline": "Headline: {of}",
@@ -373,8 +386,8 @@ TEXTS: Final[dict[str, str]] = {
     "card.col.artists": "Artists",
     "card.col.row": "Row",
     "card.ratios": "Likelihood ratios: {of}",
-    "card.ratios.lead": "H1: trained on works of this artist. H2: on works of another artist, at its closest to "
-    "anybody in the set. Every ratio by a calibration that saw no file of its artist.",
+    "card.ratios.lead": "H1: trained on works of this artist. H2: on works of an artist outside the set, at its "
+    "closest to anybody in it. Every ratio by a calibration that saw no file of its artist.",
     "card.bound.artists": "Bound by number of artists",
     "card.bound.elub": "Bounds by experience (ELUB)",
     "card.same_below_0": "Own artist, LR below 1",
@@ -388,7 +401,7 @@ TEXTS: Final[dict[str, str]] = {
     "card.silhouette_genre": "Silhouette by genre",
     "card.drift": "Own-artist cosine, fitted → held out",
     "card.drift.fitted": "False attribution with a null of fitted files",
-    "card.drift.held_out": "False attribution with held-out files, as audits use",
+    "card.drift.held_out": "The same with held-out files, as audits use (at most α by construction)",
     "card.plots": "Plots",
     "card.described": "{y} against {x}: {lines}",
     "card.roc": "Higher is better; the diagonal is chance.",
@@ -420,7 +433,7 @@ TEXTS: Final[dict[str, str]] = {
     "card.line.same": "as given = recalibrated",
     "card.line.files": "files",
     # console and sarif
-    "console.floor": "p = {p} · least p of this set {p_min} · α = {alpha}",
+    "console.floor": "p = {p} (95 % range {range}) · least p of this set {p_min} · α = {alpha}",
     "console.documents": "Documents",
     "rule.style-match": "The file resembles one artist’s references more than LoRAs of artists outside the set do",
     "rule.derivative": "The file’s weights go back to a known file",
@@ -478,8 +491,8 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "limits": (
         "Only the weights were examined. Pictures made with the file were not.",
-        "Artists of one school resemble each other. A close neighbour of the artist named, outside the set, is the "
-        "likeliest source of error.",
+        "Artists of one school resemble each other. The error rate is an average over artists: for most it is far "
+        "lower, for a near twin of the artist named, outside the set, it may be every second file.",
         "References span the works they were made from. A suspect made from quite different works by the same "
         "artist may be missed.",
         "The p-value counts artists, not files: more artists in the set give finer figures, more files do not.",
@@ -503,8 +516,8 @@ METHOD: Final[tuple[str, ...]] = (
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
     "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
     "out, by the lead of its score over the mean of the next three. Artists count, not files.",
-    "An artist is named only after that test rejects, and only if the artist’s own p-value, adjusted for all artists, "
-    "is at or below the level as well.",
+    "An artist is named only after that test rejects, and only if the artist’s own p-value, against the files of all "
+    "other artists, is at or below the level as well.",
     "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
 )
 
@@ -522,19 +535,21 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
         "are computed from it.",
     ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
-    ("Level α", "the error rate accepted before looking: an artist is named only if p is not above it."),
+    ("Level α", "the error rate that this audit accepts: an artist is named only if p is not above it."),
     (
         "p of exclusion",
-        "how often the artist’s own LoRAs score as low as the suspect; a small value speaks against them.",
+        "how often LoRAs by the set’s artists, all taken together, score as low with their own artist as the suspect "
+        "does with this one; a small value speaks against the artist.",
     ),
     (
         "Likelihood ratio",
-        "how many times better so much standing out fits a LoRA made from the first artist’s works than one by an "
-        "artist outside the set. Artists behind the first get none. It cannot exceed what the size and the trials of "
-        "the set support.",
+        "how many times better so much standing out fits a LoRA made from the first artist’s works (in equal parts the "
+        "very works of the references and others) than one by an artist outside the set. Below 1 it speaks for an "
+        "artist outside the set. Of the set’s other artists it says nothing. It cannot exceed what the size and the "
+        "trials of the set support.",
     ),
     ("Coverage", "how much of what the set compares is present in the suspect."),
-    ("Control", "the same test on something that knows nothing of style; it should name nobody."),
+    ("Control", "a test on something that knows nothing of style; it should single out nobody."),
     ("Digest, SHA-256", "a fingerprint of a file or a set: another content has another one."),
 )
 
@@ -557,9 +572,9 @@ FIGURES: Final[dict[str, str]] = {
     "open_set_auc": "Artist in the set told from artist outside (ROC AUC)",
     "eer": "Equal error rate",
     "tpr_at_fpr_1": "Found at 1 % false alarms",
-    "found": "Found at the stated α",
-    "found_at_alpha": "Found at the stated α",
-    "false_attribution": "Artists outside the set wrongly matched",
+    "found": "Found at α = 0.05",
+    "found_at_alpha": "Found at α = 0.05",
+    "false_attribution": "Artists outside the set wrongly matched at α = 0.05",
     "map_at_5": "Mean average precision over the first five",
     "false_attribution_at_02": "Artists outside the set wrongly matched at α = 0.02",
     "cllr": "Cllr (cost of the likelihood ratios; 0 is best, 1 is useless)",
@@ -587,7 +602,7 @@ VERBAL: Final = (
 )
 """Words for a likelihood ratio, step by step (ENFSI guideline 2015)."""
 
-SUPPORTED: Final[dict[str, str]] = {"this": "this artist", "another": "another artist"}
+SUPPORTED: Final[dict[str, str]] = {"this": "this artist", "another": "an artist outside the set"}
 """Whom a likelihood ratio supports."""
 
 RELATIONS: Final[dict[str, str]] = {

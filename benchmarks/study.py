@@ -13,13 +13,13 @@ import numpy as np
 from auditor.embedding.backend import Settings
 from auditor.embedding.features import features
 from auditor.reference.build import read_plan
-from auditor.reference.calibrate import VIEWS, bases_of, calibrate_view, load_features, view_modules
+from auditor.reference.calibrate import ENOUGH, VIEWS, bases_of, calibrate_view, load_features, view_modules
 from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import View, read_manifest
 from auditor.report.card import render_card
 
 FOLDS = 4
-PARTIAL = "attn$|^far-|^foreign-lora-r16-five$"
+PARTIAL = "attn$|^far-"
 """Recipes that adapt some modules only, or hardly train."""
 
 
@@ -40,7 +40,7 @@ class Study:
         manifest, arrays = read_manifest(folder), load_features(folder)
         self.settings = Settings(**manifest["settings"])
         self.bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
-        complete = arrays["present"].mean(1) >= 0.95
+        complete = arrays["present"].mean(1) >= ENOUGH
         self.x = arrays["features"][complete].astype(np.float64)
         entries = [e for e, ok in zip(manifest["references"], complete, strict=True) if ok]
         self.artist, self.half = np.array([e["artist"] for e in entries]), np.array([e["part"] for e in entries])
@@ -50,7 +50,7 @@ class Study:
     def _suspects(self, loras: Path) -> list[Suspect]:
         """Files of the plan whose recipe adapts every module, by artists of the set."""
         _, jobs = read_plan(loras)
-        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not re.search("attn$|^far-", j["recipe"])]
+        named = [j for j in jobs.values() if "--suspect-" in j["name"] and not re.search(PARTIAL, j["recipe"])]
         return [
             Suspect(loras / j["artist"] / f"{j['name']}.safetensors", j["artist"], j["half"])
             for j in named
@@ -63,13 +63,12 @@ class Study:
 
     def seen_by(self, view: View, row: np.ndarray) -> np.ndarray:
         """The part of the features that a view uses."""
-        kept = np.repeat(np.isin(self.bases.paths, view.bases.paths), [self.bases.width(p) for p in self.bases.paths])
-        return row[kept]
+        return row[self.bases.columns(view.bases.paths)]
 
     def without_fold(self, fold: int | None, halves: str = "ab", view: str = "all") -> tuple[list[str], View]:
         """Names and view of the set without every fourth artist; None: all artists.  halves: of the references."""
         bases = self.bases.only(view_modules(self.bases.paths, VIEWS[view]))
-        inside = np.repeat(np.isin(self.bases.paths, bases.paths), [self.bases.width(p) for p in self.bases.paths])
+        inside = self.bases.columns(bases.paths)
         names = [a for i, a in enumerate(self.names) if i % FOLDS != fold]
         rows = np.flatnonzero(np.isin(self.artist, names) & np.isin(self.half, list(halves)))
         artist = np.array([names.index(a) for a in self.artist[rows]], np.intp)

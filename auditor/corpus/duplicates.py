@@ -29,7 +29,7 @@ from auditor.corpus.store import Row, parquet, read_rows, write_pairs
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import NotAuditable
 from auditor.lora import LoraWeights, load_lora
-from auditor.lora.relation import SAME_SOURCE, UNRELATED, compare
+from auditor.lora.relation import DERIVED, SAME_SOURCE, UNRELATED, compare
 
 LEAST = 0.2
 """Least cosine of sketches of a candidate: unrelated files have 0 ± .044, files of one run at least .28."""
@@ -50,7 +50,6 @@ EXPLAINED = 0.9
 BLOCK = 2048
 CELLS = 8_000_000
 """Products that are held at a time."""
-RELATED = ("same_file", "same_tensors", "same_update", "resized", "same_run", "merge")
 CACHE = 4
 """Files that a comparing worker keeps in memory."""
 
@@ -74,7 +73,7 @@ def find(sources: Sequence[Path], out: Path, workers: int, limits: Limits) -> di
     found = list(compared(corpus, candidates(corpus.sketches), workers, limits))
     name_merges(found, corpus)
     for i, j, row in found:
-        if row["relation"] in RELATED:
+        if row["relation"] in DERIVED:
             groups.join(corpus.contents[i], corpus.contents[j])
         if row["relation"] not in ("unrelated", "not_comparable", "no_effect"):
             pairs.append(row)

@@ -1,4 +1,7 @@
-"""Approximate search through a navigable graph (usearch), for very large corpora; hits are re-scored exactly."""
+"""Approximate search through a navigable graph (usearch), for very large corpora; hits are re-scored exactly.
+
+From how many files it pays: docs/scale.md.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from auditor.whole_file import whole_file, writable
 
 MORE = 4
 """Candidates for each hit that is wanted; their cosines are computed anew in single precision."""
-PAYS_FROM = 5_000_000
-"""Files from which it is quicker than exact search by more than its index costs to build and keep (docs/scale.md)."""
 
 
 def graph_nearest(corpus: Corpus) -> Search:

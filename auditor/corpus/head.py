@@ -18,14 +18,12 @@ from auditor.errors import MalformedFile
 from auditor.lora.config import MAX_BYTES, SIDECAR
 from auditor.lora.container import Container, open_regular, read_exactly
 from auditor.lora.hashes import MAX_FILE, read_artifact
-from auditor.lora.reader import split_module
+from auditor.lora.reader import PLAIN_ROLES, split_module
 from auditor.lora.safetensors import MAX_HEADER, Entry, header_length
 from auditor.lora.structure import describe
 from auditor.lora.text import shown
 from auditor.lora.weights import LoraModule, LoraWeights
 
-PLAIN_ROLES = frozenset({"down", "up", "alpha", "scale", "dora"})
-"""Roles of modules whose ΔW has the outer sizes of its two factors."""
 BUFFER = 256 * 2**10
 """Bytes that are hashed at a time: they stay in the processor's cache, which megabytes would not."""
 READ_AGAIN = "Scan it again when nothing writes to it."

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from auditor.audit import Placed
 from auditor.corpus.clusters import Clustering, describe
-from auditor.corpus.rows import coordinates_in, covers
-from auditor.embedding.backend import Floats, t_norm, unit
+from auditor.corpus.rows import coordinates_in
+from auditor.embedding.backend import Floats, principal, t_norm, unit
 from auditor.errors import UsageError
 from auditor.extras import need
+from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
 
@@ -120,7 +121,7 @@ def style_map(
 def common_view(reference: ReferenceSet, placed: Sequence[Placed]) -> View:
     """The view with most modules that every suspect covers; the one of most modules if no view suits all."""
     order = sorted(reference.views.values(), key=lambda view: -len(view.bases.paths))
-    return next((view for view in order if all(covers(view, one) for one in placed)), order[0])
+    return next((view for view in order if all(covers(one.factored, view.bases.paths) for one in placed)), order[0])
 
 
 def corpus_points(
@@ -143,17 +144,13 @@ def corpus_points(
 
 
 def pca(pieces: Sequence[NDArray[Any]], view: View) -> tuple[Floats, float]:
-    """(points (n, 2), share of variance) on the principal axes of the artists' mean directions, signs fixed.
+    """(points (n, 2), share of variance) on the principal axes of the artists' mean directions.
 
     pieces: (n₁, d), (n₂, d) …, one below the other; worked on in blocks, for a corpus may be mapped from disk.
     """
-    centres = unit(view.centres)
-    mean = centres.mean(0)
-    _, s, vt = np.linalg.svd(centres - mean, full_matrices=False)
-    axes = vt[:2] * np.sign(vt[:2][np.arange(2), np.abs(vt[:2]).argmax(1)])[:, None]
+    axes = principal(unit(view.centres))
     blocks = (piece[start : start + BLOCK] for piece in pieces for start in range(0, len(piece), BLOCK))
-    flat = np.concatenate([(block.astype(np.float64) - mean) @ axes.T for block in blocks])
-    return flat, float((s[:2] ** 2).sum() / (s**2).sum())
+    return np.concatenate([axes(block.astype(np.float64)) for block in blocks]), axes.explained
 
 
 def umap(points: Floats, seed: int) -> Floats:

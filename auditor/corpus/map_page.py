@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
@@ -216,8 +215,3 @@ def _names(view: StyleMap, x: Scale, y: Scale) -> list[Markup]:
             taken.append((at, line, width))
             marks.append(tag("text", text, x=at, y=line, text_anchor="middle", class_=kind))
     return marks
-
-
-def rounded(values: Sequence[float]) -> list[str]:
-    """Numbers for a table."""
-    return [f"{value:.2f}" for value in values]

@@ -25,7 +25,7 @@ from auditor.errors import NotAuditable
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
 from auditor.lora.text import shown
-from auditor.reference.calibrate import ENOUGH
+from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
 from auditor.scope import in_scope, skipped
@@ -221,14 +221,9 @@ def coordinates(reference: ReferenceSet, placed: Placed) -> Row:
     """Unit coordinates in every view that the file covers, and the view in which it was audited."""
     row: Row = {"view": placed.view.name, at(placed.view.name): pack(placed.point)}
     for view in reference.views.values():
-        if view is not placed.view and covers(view, placed):
+        if view is not placed.view and covers(placed.factored, view.bases.paths):
             row[at(view.name)] = pack(coordinates_in(view, placed))
     return row
-
-
-def covers(view: View, placed: Placed) -> bool:
-    """Whether the file adapts (nearly) all modules of a view."""
-    return float(np.mean([path in placed.factored for path in view.bases.paths])) >= ENOUGH
 
 
 def coordinates_in(view: View, placed: Placed) -> Floats:

@@ -8,12 +8,12 @@ the norms; cost: one pass over the factors.  Re-keying, re-factoring, strength a
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.embedding.seeds import seed_of
 from auditor.lora.weights import LoraWeights
 
 OUT, IN = 16, 32
@@ -44,7 +44,6 @@ def _folded(
 @lru_cache(maxsize=4096)
 def _draws(path: str, side: str, width: int, cells: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """(cell, sign) of every row: the same on every machine."""
-    seed = int.from_bytes(hashlib.sha256(f"{path}|{side}|{width}|{cells}".encode()).digest()[:8], "big")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of(path, side, width, cells))
     cell = rng.integers(0, cells, width).astype(np.uint8)
     return cell, (rng.integers(0, 2, width) * 2 - 1).astype(np.float32)

@@ -16,8 +16,7 @@ depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from auditor.embedding.factored import Factored, Floats, factor, held
 from auditor.embedding.many import STACKED, Rooted, factor_all, stacked_features
+from auditor.embedding.seeds import seed_of
 from auditor.lora.weights import LoraModule
 
 __all__ = [
@@ -73,6 +73,12 @@ class Bases:
                 start += width
         return found
 
+    def columns(self, paths: Collection[str]) -> NDArray[np.bool_]:
+        """Which entries of the feature vector (D,) belong to modules of `paths`."""
+        wanted = set(paths)
+        chosen = np.array([path in wanted for path in self.paths], bool)
+        return np.repeat(chosen, [self.width(path) for path in self.paths])
+
     def only(self, paths: Sequence[str]) -> Bases:
         """The bases of some modules."""
         return Bases({p: self.out[p] for p in paths}, {p: self.into[p] for p in paths}, self.kinds, self.sketch)
@@ -113,8 +119,7 @@ def sketch_bases(shapes: dict[str, tuple[int, int]], k: int, seed: int) -> Bases
     """
     out = {}
     for path, (rows, _) in shapes.items():
-        drawn = int.from_bytes(hashlib.sha256(f"{seed}|{path}".encode()).digest()[:8], "big")
-        out[path] = (np.random.default_rng(drawn).integers(0, 2, (rows, k)) * 2.0 - 1.0) / np.sqrt(k)
+        out[path] = (np.random.default_rng(seed_of(seed, path)).integers(0, 2, (rows, k)) * 2.0 - 1.0) / np.sqrt(k)
     return Bases(out, {path: np.zeros((across, 0)) for path, (_, across) in shapes.items()}, ("root-gram",), seed)
 
 
@@ -145,8 +150,7 @@ def module_features(f: Factored, out: Floats, into: Floats, kinds: tuple[str, ..
 def raw_sketch(module: LoraModule) -> Floats:
     """Count sketch (64,) of A and B concatenated, unit length; the same draws for the same path and shapes."""
     flat = np.concatenate([module.down.ravel(), module.up.ravel()]).astype(np.float64)
-    seed = int.from_bytes(hashlib.sha256(f"{module.path}|{flat.size}".encode()).digest()[:8], "big")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_of(module.path, flat.size))
     cell, sign = rng.integers(0, RAW_SKETCH, flat.size), rng.integers(0, 2, flat.size) * 2.0 - 1.0
     sketch = np.bincount(cell, sign * flat, RAW_SKETCH)
     return np.asarray(sketch / max(float(np.linalg.norm(flat)), 1e-300))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.factored import Factored, Floats, Folded, factor
-from auditor.lora.batches import BATCH, turns
+from auditor.lora.batches import in_batches, turns
 from auditor.lora.weights import LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule
 
@@ -97,18 +97,7 @@ def factor_all(weights: LoraWeights, paths: Iterable[str]) -> dict[str, Factored
 
 def rooted(modules: Sequence[LoraModule]) -> list[Rooted | None]:
     """One for each module, in order; None where another way is needed."""
-    found: list[Rooted | None] = [None] * len(modules)
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for number, module in enumerate(modules):
-        if not isinstance(module, WholeModule) and module.rank <= min(module.shape):
-            groups.setdefault((module.rank, *module.shape), []).append(number)
-    for (rank, out, across), members in groups.items():
-        step = max(1, BATCH // (rank * max(out, across)))
-        for begin in range(0, len(members), step):
-            part = members[begin : begin + step]
-            for number, made in zip(part, _alike([modules[n] for n in part]), strict=True):
-                found[number] = made
-    return found
+    return in_batches(modules, lambda m: not isinstance(m, WholeModule) and m.rank <= min(m.shape), _alike)
 
 
 def _alike(modules: Sequence[LoraModule]) -> list[Rooted | None]:

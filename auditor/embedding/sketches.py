@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.embedding.factored import Factored, Paired
 from auditor.embedding.many import Rooted
+from auditor.embedding.seeds import seed_of
 from auditor.lora.whole import WholeModule
 
 Floats = NDArray[np.float64]
@@ -87,7 +87,7 @@ def packed_signs(path: str, out: int, into: int) -> tuple[NDArray[np.uint8], NDA
 
     A sign is the highest bit of 32 drawn ones: what `Generator.integers(0, 2)` gives, at a third of its price.
     """
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")).bit_generator
+    rng = np.random.default_rng(seed_of(path)).bit_generator
     left, right = (np.packbits(highest_bits(rng, width), 1) for width in (out, into))
     return left, right
 

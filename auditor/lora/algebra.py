@@ -7,7 +7,7 @@ through thin QR of both factors and an SVD of the small core R_B R_Aᵀ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,27 @@ def _dense_inner(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return sum(float(np.vdot(a[i : i + step].astype(np.float64), b[i : i + step].astype(np.float64))) for i in pieces)
 
 
+def energy(module: LoraModule) -> float:
+    """‖ΔW‖²."""
+    return _once(module, "_energy", lambda: max(0.0, inner_product(module, module)))
+
+
+def output_energy(module: LoraModule) -> float:
+    """‖ΔW ΔWᵀ‖²."""
+    return _once(module, "_output_energy", lambda: output_inner(module, module))
+
+
+def _once(module: LoraModule, name: str, make: Callable[[], float]) -> float:
+    """What `make` gives, kept with the module: a known file meets every suspect, and its own norms never change."""
+    kept: dict[str, float] = module.__dict__
+    if name not in kept:
+        kept[name] = make()
+    return kept[name]
+
+
 def norm(module: LoraModule) -> float:
     """Frobenius norm of ΔW."""
-    return math.sqrt(max(0.0, inner_product(module, module)))
+    return math.sqrt(energy(module))
 
 
 def canonical(module: LoraModule) -> tuple[Array, Array, Array]:
@@ -217,11 +235,6 @@ def _squares(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float(np.square(left.astype(np.float64) @ right.astype(np.float64)).sum())
 
 
-def output_agreement(a: LoraModule, b: LoraModule) -> float:
-    """Cosine of the output covariances ΔWΔWᵀ, 0 … 1; 0 where a norm is 0.  ValueError when outputs differ in number."""
-    return _ratio(output_inner(a, b), output_inner(a, a), output_inner(b, b))
-
-
 def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
     """Cosine of the ΔW of two LoRAs, over common modules and over the union."""
     common = common_paths(a, b)
@@ -241,7 +254,7 @@ def cosine(a: LoraWeights, b: LoraWeights) -> Cosine:
 
 
 def output_cosine(a: LoraWeights, b: LoraWeights) -> float:
-    """Cosine of the output covariances over the common modules, 0 … 1.
+    """Cosine of the output covariances ΔWΔWᵀ over the common modules, 0 … 1; 0 where a norm is 0.
 
     Products of whole matrices that cost too much are left out: what a pair of files may take is `OUTPUT_MOST`.
     """
@@ -251,7 +264,7 @@ def output_cosine(a: LoraWeights, b: LoraWeights) -> float:
         left_over -= _output_toil(left, right)
         if left_over < 0:
             break
-        products += output_inner(left, right), output_inner(left, left), output_inner(right, right)
+        products += output_inner(left, right), output_energy(left), output_energy(right)
     return _ratio(*map(float, products))
 
 
@@ -273,7 +286,7 @@ def common_paths(a: LoraWeights, b: LoraWeights) -> list[str]:
 
 def _energies(modules: Iterable[LoraModule]) -> dict[str, float]:
     """‖ΔW‖² by path."""
-    return {module.path: max(0.0, inner_product(module, module)) for module in modules}
+    return {module.path: energy(module) for module in modules}
 
 
 def _ratio(inner: float, square_a: float, square_b: float) -> float:

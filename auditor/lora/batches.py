@@ -8,8 +8,9 @@ and rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from auditor.lora.algebra import TRUNCATION, Array, thin_qr
 from auditor.lora.weights import LoraModule
 from auditor.lora.whole import WholeModule
 
+Made = TypeVar("Made")
 BATCH = 2**17
 """Numbers of one side's factors that are worked on together; 1 MiB."""
 WELL_CONDITIONED = 1e3
@@ -40,16 +42,28 @@ class Turns:
 
 def turns(modules: Sequence[LoraModule]) -> list[Turns | None]:
     """One for each module, in order; None for whole matrices, whose decomposition is another."""
-    found: list[Turns | None] = [None] * len(modules)
+    return in_batches(modules, lambda module: not isinstance(module, WholeModule), _turns_alike)
+
+
+def in_batches(
+    modules: Sequence[LoraModule],
+    suits: Callable[[LoraModule], bool],
+    work: Callable[[list[LoraModule]], Sequence[Made | None]],
+) -> list[Made | None]:
+    """What `work` makes of each module that `suits`, in order, None for the others.
+
+    `work` is given modules of one rank and shape, as many at a time as make `BATCH` numbers.
+    """
+    found: list[Made | None] = [None] * len(modules)
     groups: dict[tuple[int, int, int], list[int]] = {}
     for number, module in enumerate(modules):
-        if not isinstance(module, WholeModule):
+        if suits(module):
             groups.setdefault((module.rank, *module.shape), []).append(number)
     for (rank, out, across), members in groups.items():
         step = max(1, BATCH // (rank * max(out, across)))
         for begin in range(0, len(members), step):
             part = members[begin : begin + step]
-            for number, made in zip(part, _turns_alike([modules[n] for n in part]), strict=True):
+            for number, made in zip(part, work([modules[n] for n in part]), strict=True):
                 found[number] = made
     return found
 

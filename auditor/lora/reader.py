@@ -27,7 +27,7 @@ from auditor.lora.weights import LoraModule, LoraWeights
 from auditor.lora.whole import WholeModule, named
 
 PLAIN_ROLES = frozenset({"up", "down", "alpha", "scale", "dora"})
-"""Roles of modules whose factors are two tensors of the file as they are."""
+"""Roles of modules whose factors are two tensors of the file as they are, so that ΔW has their outer sizes."""
 BUILDING_ROLES = ("down", "up", "hada_", "lokr_", "diff", "glora_b")
 """Beginnings of the roles of which a module can be made."""
 

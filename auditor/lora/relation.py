@@ -95,11 +95,20 @@ def compare_files(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Relat
 class Known:
     """A file that others are compared with; read once."""
 
+    artifact: Artifact
+    weights: LoraWeights
+    """With what it holds beside ΔW."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read it.  Raises NotAuditable where that cannot be done."""
-        self.name = os.path.basename(os.fspath(path))
-        self.artifact: Artifact = read_artifact(path)
-        self.weights: LoraWeights = load_lora(path, with_beside=True)
+        self.artifact, self.weights = read_artifact(path), load_lora(path, with_beside=True)
+
+    @classmethod
+    def of(cls, artifact: Artifact, weights: LoraWeights) -> Known:
+        """A file that was read already; weights: `with_beside`."""
+        made = cls.__new__(cls)
+        made.artifact, made.weights = artifact, weights
+        return made
 
     def against(self, other: Known) -> Relation:
         """The relation of this file (a) and `other` (b)."""

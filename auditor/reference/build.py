@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.features import KINDS, KNOWN, Factored, factor_all, features, fit_bases, held
+from auditor.embedding.features import KINDS, KNOWN, Bases, Factored, factor_all, features, fit_bases, held
 from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import SCHEMA, write_arrays, write_manifest
+from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, write_arrays, write_manifest
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -60,7 +60,7 @@ def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) ->
     entry = {
         "file": f"{artist}/{path.name}",
         "artist": artist,
-        "part": str(job.get("half", f"part-{number % 2}")),
+        "part": str(job.get("half", f"{UNKNOWN_PART}{number % 2}")),
         "recipe": str(job.get("recipe", "unknown")),
         "images": len(job.get("pictures", [])) or None,
         "rank": int(np.median([m.rank for m in weights.modules.values()])),
@@ -173,6 +173,21 @@ def kinds_and_directions(name: str) -> tuple[tuple[str, ...], int]:
     return named.kinds, named.directions
 
 
+def feature_rows(factored: Sequence[dict[str, Factored]], bases: Bases) -> dict[str, NDArray[Any]]:
+    """The arrays of features.npz that have a row for each file: features, present, fingerprints and every control.
+
+    Features and fingerprints in half precision, controls as they were computed.
+    """
+    seen = [features(one, bases) for one in factored]
+    arrays: dict[str, NDArray[Any]] = {
+        "features": np.stack([row for row, _ in seen]).astype(np.float16),
+        "present": np.stack([present for _, present in seen]),
+        "fingerprints": np.stack([fingerprint(one) for one in factored]).astype(np.float16),
+    }
+    recipes = [controls(one, bases.paths) for one in factored]
+    return arrays | {f"{CONTROL}{kind}": np.stack([r[kind] for r in recipes]) for kind in recipes[0]}
+
+
 def write_features(
     output: Path,
     manifest: dict[str, Any],
@@ -183,18 +198,10 @@ def write_features(
 ) -> None:
     """Fit bases, compute features, fingerprints and controls, write everything."""
     bases = fit_bases(factored, k, seed, kinds)
-    rows = [features(one, bases) for one in factored]
-    arrays: dict[str, NDArray[Any]] = {
-        "features": np.stack([row for row, _ in rows]).astype(np.float16),
-        "present": np.stack([present for _, present in rows]),
-        "fingerprints": np.stack([fingerprint(one) for one in factored]).astype(np.float16),
-    }
+    arrays = feature_rows(factored, bases)
+    arrays |= {key: rows.astype(np.float32) for key, rows in arrays.items() if key.startswith(CONTROL)}
     for path in bases.paths:
         arrays[f"out/{path}"] = bases.out[path].astype(np.float16)
         arrays[f"in/{path}"] = bases.into[path].astype(np.float16)
-    for one in factored:
-        for kind, values in controls(one, bases.paths).items():
-            arrays.setdefault(f"control/{kind}", np.zeros((0, len(values)), np.float32))
-            arrays[f"control/{kind}"] = np.vstack([arrays[f"control/{kind}"], values.astype(np.float32)])
     write_arrays(output / "features.npz", arrays)
     write_manifest(output, manifest)

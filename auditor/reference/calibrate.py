@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,12 @@ from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
 from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import (
+    CONTROL,
     SUBNETWORKS,
     View,
     digest_of,
     pack_view,
     read_manifest,
-    sub_columns,
     write_arrays,
     write_manifest,
 )
@@ -50,6 +51,11 @@ ENOUGH = 0.95  # a reference belongs to a view if it adapts this share of the vi
 def view_modules(paths: list[str], pattern: str) -> list[str]:
     """Paths that belong to a view."""
     return [path for path in paths if re.search(pattern, path)]
+
+
+def covers(paths: Container[str], modules: Sequence[str]) -> bool:
+    """Whether a file that adapts `paths` adapts (nearly) all of `modules`: a view's, say."""
+    return bool(np.mean([module in paths for module in modules]) >= ENOUGH)
 
 
 def load_features(folder: Path) -> dict[str, NDArray[Any]]:
@@ -74,11 +80,6 @@ def bases_of(arrays: dict[str, NDArray[Any]], kinds: tuple[str, ...]) -> Bases:
 def module_paths(arrays: dict[str, NDArray[Any]]) -> list[str]:
     """Every module that any reference adapts, sorted: the columns of the controls."""
     return sorted(key.removeprefix("out/") for key in arrays if key.startswith("out/"))
-
-
-def columns(bases: Bases, modules: list[str]) -> NDArray[np.bool_]:
-    """Which entries of the feature vector belong to `modules`."""
-    return np.concatenate([np.full(bases.width(path), path in set(modules)) for path in bases.paths])
 
 
 def parts_of(manifest: dict[str, Any], rows: Labels, artist: Labels) -> Labels:
@@ -110,7 +111,8 @@ def calibrate_view(
         genuine[left.rows] = left.points @ left.centres.T
     points, parts_points = projection(x), part_points(bases, projection, x)
     view = View(name, bases, projection, points, rows, artist, null, genuine, SILENT, parts_points)
-    return replace(view, calibration=ratios_of(view, left_one_by_one(grams, artist, settings)))
+    alone = left_one_by_one(grams, artist, settings)
+    return replace(view, calibration=ratios_of(view, view.genuine, alone), other_works=ratios_of(view, view.genuine))
 
 
 def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
@@ -127,20 +129,24 @@ def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
     return cosine
 
 
-def ratios_of(view: View, alone: Floats) -> LogisticCalibration:
-    """Likelihood ratios of a view.  H1 counts files on other works of the artist and on the very works that references
-    were trained on in equal parts; alone: cosines of the latter.  H2: files of artists outside the set."""
-    kinds = [view.normaliser(cosine) for cosine in (view.genuine, alone)]
+def ratios_of(view: View, *own: Floats) -> LogisticCalibration:
+    """Likelihood ratios of a view.
+
+    H1: the file is one of those with cosines `own` (n, C), each kind counting alike: on other works of the artist
+    (`View.genuine`), on the very works that references were trained on (`left_one_by_one`).  H2: it is by an artist
+    outside the set.
+    """
+    kinds = [view.normaliser(cosine) for cosine in own]
     artist = np.tile(view.artist, len(kinds))
     first = np.concatenate([np.nanargmax(scores, axis=1) for scores in kinds]) == artist
-    inside = np.concatenate([view.statistic(cosine) for cosine in (view.genuine, alone)])
+    inside = np.concatenate([view.statistic(cosine) for cosine in own])
     outside = np.tile(view.null_statistic, len(kinds))
     return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:
     """Coordinates (n, d) of the references from one sub-network's modules alone."""
-    masks = {name: sub_columns(bases, name) for name in SUBNETWORKS}
+    masks = {name: bases.columns(view_modules(bases.paths, pattern)) for name, pattern in SUBNETWORKS.items()}
     return {name: projection.part(x, m) for name, m in masks.items() if m.any()}
 
 
@@ -152,7 +158,7 @@ def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floa
         weights[path] += float(weight)
         scale[block] = weight
     kept = [path for path, weight in weights.items() if weight > 0]
-    columns = np.concatenate([np.full(bases.width(path), path in set(kept)) for path in bases.paths])
+    columns = bases.columns(kept)
     matrix = scale[:, None] * (x.T @ fitted.coefficients)
     largest = np.abs(matrix).max() / STEPS  # cosines do not mind a common factor, half precision does
     return bases.only(kept), x[:, columns], matrix[columns] / largest
@@ -185,7 +191,7 @@ def build_views(
             continue
         some = bases.only(modules)
         artist = artist_of[rows]
-        picked = x[rows][:, columns(bases, modules)].astype(np.float64)
+        picked = x[rows][:, bases.columns(modules)].astype(np.float64)
         views[name] = calibrate_view(name, picked, rows, artist, parts_of(manifest, rows, artist), some, settings)
     return views
 
@@ -205,7 +211,7 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
             advice="Add references that adapt the same modules, or leave artists with a single reference out.",
         )
     kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
-    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith("control/")}
+    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith(CONTROL)}
     specs = {}
     for name, view in views.items():
         specs[name], more = pack_view(view)

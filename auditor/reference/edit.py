@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import Settings
-from auditor.embedding.features import Bases, features
-from auditor.embedding.sketches import controls, fingerprint
+from auditor.embedding.features import Bases
 from auditor.errors import ReferenceSetError
-from auditor.reference.build import Read, read_folder, read_genres
+from auditor.reference.build import Read, feature_rows, read_folder, read_genres
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import read_manifest, write_manifest
+from auditor.reference.set import CONTROL, read_manifest, write_manifest
 from auditor.whole_file import whole_file, writable
 
 LEAST_ARTISTS, LEAST_REFERENCES = 3, 2
@@ -59,8 +58,8 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     manifest["references"] += [one.entry for one in added]
     new = sorted({one.entry["artist"] for one in added} - names)
     manifest["artists"] += [{"name": name, "genre": ""} | genres.get(name, {}) for name in new]
-    for one in added:
-        _append(arrays, one, bases)
+    for key, rows in feature_rows([one.factored for one in added], bases).items():
+        arrays[key] = np.vstack([arrays[key], rows.astype(arrays[key].dtype)])
     _finish(folder, manifest, arrays)
     return {"added": [one.entry["file"] for one in added], "new_artists": new, "skipped": skipped} | _counts(manifest)
 
@@ -108,19 +107,10 @@ def _unfit(one: Read, manifest: dict[str, Any], bases: Bases, known: set[str]) -
     return None
 
 
-def _append(arrays: dict[str, NDArray[Any]], one: Read, bases: Bases) -> None:
-    """One more row in every array of features.npz."""
-    row, present = features(one.factored, bases)
-    rows: dict[str, Any] = {"features": row, "present": present, "fingerprints": fingerprint(one.factored)}
-    rows |= {f"control/{kind}": values for kind, values in controls(one.factored, bases.paths).items()}
-    for key, values in rows.items():
-        arrays[key] = np.vstack([arrays[key], np.asarray(values).astype(arrays[key].dtype)])
-
-
 def _rows(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The arrays with one row per reference."""
     names = ("features", "present", "fingerprints")
-    return {key: value for key, value in arrays.items() if key in names or key.startswith("control/")}
+    return {key: value for key, value in arrays.items() if key in names or key.startswith(CONTROL)}
 
 
 def _counts(manifest: dict[str, Any]) -> dict[str, int]:

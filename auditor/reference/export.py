@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import Settings
-from auditor.embedding.features import Bases, Factored, factor_all, features, held, sketch_bases
-from auditor.embedding.sketches import controls, fingerprint
+from auditor.embedding.features import Bases, Factored, factor_all, held, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
-from auditor.reference.build import denoiser
+from auditor.reference.build import denoiser, feature_rows
 from auditor.reference.calibrate import build_views
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import ReferenceSet, digest_of, locate, pack_view, write_arrays, write_manifest
+from auditor.reference.set import CONTROL, ReferenceSet, digest_of, locate, pack_view, write_arrays, write_manifest
 from auditor.whole_file import make_folder
 
 SKETCH = 24
@@ -55,10 +54,10 @@ def export_sketch(
     bases = sketch_bases(reference.shapes, k, seed)
     rows = [factors(Path(loras), entry, bases) for entry in reference.manifest["references"]]
     manifest = public_manifest(reference, k, seed)
-    arrays = sketched(rows, bases)
+    arrays = feature_rows(rows, bases)
     views = build_views(manifest, arrays, Settings(**reference.manifest["settings"]), bases=bases)
     kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
-    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith("control/")}
+    kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith(CONTROL)}
     for name, view in views.items():
         manifest["views"][name], more = pack_view(view)
         kept |= more
@@ -85,18 +84,6 @@ def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Facto
         )
     weights = load_lora(path)
     return held(factor_all(weights, [p for p in denoiser(weights) if p in bases.out]))
-
-
-def sketched(rows: list[dict[str, Factored]], bases: Bases) -> dict[str, NDArray[Any]]:
-    """The arrays of a features.npz, in sketched features."""
-    seen = [features(one, bases) for one in rows]
-    arrays: dict[str, NDArray[Any]] = {
-        "features": np.stack([row for row, _ in seen]).astype(np.float16),
-        "present": np.stack([present for _, present in seen]),
-        "fingerprints": np.stack([fingerprint(one) for one in rows]).astype(np.float16),
-    }
-    recipes = [controls(one, bases.paths) for one in rows]
-    return arrays | {f"control/{kind}": np.stack([r[kind] for r in recipes]) for kind in recipes[0]}
 
 
 def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auditor.embedding.backend import Floats, unit
 from auditor.reference.protocol import Pool
 from auditor.reference.set import ReferenceSet, View
-from auditor.statistics.conformal import conformal_p, separation_p
+from auditor.statistics.conformal import conformal_p, rate_limits, separation_p
 from auditor.statistics.likelihood import (
     cllr,
     cllr_min,
@@ -23,9 +23,9 @@ from auditor.statistics.likelihood import (
     tippett,
 )
 from auditor.statistics.metrics import (
+    Figure,
     adjusted_rand,
     auc,
-    binomial_interval,
     detection_at,
     equal_error_rate,
     error_curve,
@@ -40,6 +40,8 @@ ALPHA = 0.05
 STRICT = 0.02
 RATES = frozenset({"top1", "found_at_alpha", "false_attribution", "false_attribution_at_02"})
 """Figures that are shares of trials."""
+ERRORS = frozenset({"false_attribution", "false_attribution_at_02"})
+"""Those of them that a set is judged by."""
 RANKS = 5
 """Depth of the mean average precision over artists."""
 
@@ -64,15 +66,21 @@ def figures(pooled: Pool, rng: np.random.Generator, resamples: int = 500) -> dic
             "eer": lambda i: equal_error_rate(t.genuine[i], t.impostor[i]),
         } | measures
     with_interval = {name: rate_over_groups if name in RATES else over_groups for name in measures}
-    return {name: asdict(with_interval[name](m, pooled.name, rng, resamples)) for name, m in measures.items()}
+    found_figures = {name: with_interval[name](m, pooled.name, rng, resamples) for name, m in measures.items()}
+    return {name: asdict(no_narrower(f) if name in ERRORS else f) for name, f in found_figures.items()}
+
+
+def no_narrower(figure: Figure) -> Figure:
+    """An error rate whose interval is at least the exact one for so many artists: resampling few hits is too sure."""
+    low, high = rate_limits(figure.value * figure.of, figure.of)
+    return replace(figure, low=min(figure.low, low), high=max(figure.high, high))
 
 
 def false_attribution_band(pooled: Pool, alpha: float = ALPHA) -> dict[str, Any]:
     """False attributions as counts with the exact binomial interval, artists as the independent units."""
     p = pooled.trials.p_impostor
     hits, artists = int(np.sum(p <= alpha)), len(np.unique(pooled.name))
-    share = hits / max(1, len(p))
-    low, high = binomial_interval(round(share * artists), artists)
+    low, high = rate_limits(hits / max(1, len(p)) * artists, artists)
     return {"hits": hits, "of": len(p), "artists": artists, "low": low, "high": high, "alpha": alpha}
 
 

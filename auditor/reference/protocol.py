@@ -19,7 +19,7 @@ from auditor.embedding.features import KINDS, Factored, factor, features, fit_ba
 from auditor.embedding.sketches import controls
 from auditor.lora.weights import LoraModule
 from auditor.reference.build import DIRECTIONS, Read, kinds_and_directions, read_folder
-from auditor.reference.calibrate import ENOUGH, VIEWS, view_modules
+from auditor.reference.calibrate import VIEWS, covers, view_modules
 from auditor.reference.set import SUBNETWORKS
 from auditor.reference.trials import Trials, run_half_out_trials, run_trials
 
@@ -118,7 +118,7 @@ def all_modules(corpus: Sequence[Read]) -> list[str]:
 
 def complete(one: Read, modules: list[str]) -> bool:
     """Does the file adapt (nearly) all of `modules`?"""
-    return bool(np.mean([p in one.factored for p in modules]) >= ENOUGH)
+    return covers(one.factored, modules)
 
 
 def filled(fold: Fold, modules: list[str]) -> Fold:

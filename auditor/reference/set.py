@@ -43,6 +43,8 @@ SCHEMA = "audit-reference-set/1"
 DEFAULT = "default"
 REQUIRED = ("mean", "scale", "steps", "points", "rows", "artist", "null", "genuine")
 """Arrays that every view has."""
+CONTROL = "control/"
+"""Beginning of the names of arrays that hold a control."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
@@ -67,6 +69,8 @@ class View:
     calibration: LogisticCalibration
     parts: dict[str, Floats]
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
+    other_works: LogisticCalibration | None = None
+    """As `calibration`, for a file that is certainly on other works than the references; None in older sets."""
 
     @cached_property
     def ends(self) -> list[int]:
@@ -107,6 +111,11 @@ class View:
         return np.asarray(np.nanmax(self.null_scores, axis=1))
 
     @cached_property
+    def null_first(self) -> Labels:
+        """The artist (n,) that comes first for each reference when its own is left out."""
+        return np.asarray(np.nanargmax(self.null_scores, axis=1), dtype=np.intp)
+
+    @cached_property
     def member_best(self) -> Floats:
         """The best normalised score of each reference among all artists (n,), its own part left out."""
         return np.asarray(np.nanmax(self.normaliser(self.genuine), axis=1))
@@ -116,6 +125,18 @@ class View:
         """Normalised score (n,) of each reference with its own artist, its own part left out."""
         scores = self.normaliser(self.genuine)
         return np.asarray(scores[np.arange(len(self.artist)), self.artist])
+
+
+UNKNOWN_PART = "part-"
+"""Beginning of the parts of references of which nobody said which works they were trained on."""
+
+
+def works_split(manifest: Mapping[str, Any]) -> bool:
+    """See `ReferenceSet.works_split`."""
+    parts: dict[str, set[str]] = {}
+    for entry in manifest["references"]:
+        parts.setdefault(entry["artist"], set()).add(str(entry["part"]))
+    return all(len(own) > 1 and not any(p.startswith(UNKNOWN_PART) for p in own) for own in parts.values())
 
 
 class Views(Mapping[str, View]):
@@ -175,6 +196,14 @@ class ReferenceSet:
         """Genre of each artist, '' where unknown."""
         return [a.get("genre", "") for a in self.manifest["artists"]]
 
+    @cached_property
+    def works_split(self) -> bool:
+        """Whether every artist's references are of two or more parts of the works, as `audit refs train` makes them.
+
+        Only then do held-out references stand for files on other works.
+        """
+        return works_split(self.manifest)
+
     @property
     def artist_of(self) -> Labels:
         """(N,) artist index of each reference."""
@@ -194,11 +223,16 @@ class ReferenceSet:
             arrays = Arrays(folder / "arrays.npz")
             views = Views(manifest["views"], arrays, folder)
             fingerprints = arrays["fingerprints"].astype(np.float32)
-            controls = {key.split("/")[1]: arrays[key].astype(float) for key in arrays if key.startswith("control/")}
+            controls = {k.removeprefix(CONTROL): arrays[k].astype(float) for k in arrays if k.startswith(CONTROL)}
         return cls(folder, manifest, views, fingerprints, controls)
 
     def validity(self) -> dict[str, Any]:
-        """Headline figures of the card; empty if the set was never evaluated."""
+        """Headline figures of the card, as it was when first asked for; empty if the set was never evaluated."""
+        return dict(self._headline)
+
+    @cached_property
+    def _headline(self) -> dict[str, Any]:
+        """Read once: every audit of a scan tells it, and the card is long."""
         card = self.folder / "card.json"
         if not card.is_file():
             return {}
@@ -241,11 +275,6 @@ class ReferenceSet:
 def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:
     """Which modules of the bases (modules,) belong to a sub-network."""
     return np.array([bool(re.search(SUBNETWORKS[name], path)) for path in bases.paths])
-
-
-def sub_columns(bases: Bases, name: str) -> NDArray[np.bool_]:
-    """Which entries of the feature vector belong to a sub-network."""
-    return np.repeat(sub_modules(bases, name), [bases.width(path) for path in bases.paths])
 
 
 @contextmanager
@@ -324,6 +353,7 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[An
         get("genuine"),
         LogisticCalibration(*spec["calibration"]),
         {part: get(f"part/{part}") for part in spec["parts"]},
+        LogisticCalibration(*spec["other_works"]) if "other_works" in spec else None,
     )
 
 
@@ -373,6 +403,8 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "parts": sorted(view.parts),
         "calibration": list(astuple(view.calibration)),
     }
+    if view.other_works is not None:
+        spec["other_works"] = list(astuple(view.other_works))
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
     half |= {"mean": view.projection.mean, "scale": view.projection.scale, "points": view.points}
     more, stored = pack_bases(view.bases)

@@ -7,7 +7,7 @@ cannot be certified.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ from auditor.statistics.conformal import conformal_p, p_floor
 from auditor.whole_file import write_whole
 
 SCHEMA = "audit-validity-card/2"
+CHANCE = 0.5
+"""The area under the ROC curve of a set that knows nothing."""
 LEAST_ARTISTS = 10
 """Fewer artists give no figures worth a table."""
 
@@ -89,19 +91,26 @@ def evaluate(
 
 
 HELD_OUT = "held-out half of the works, reference recipe"
+HELD_OUT_FILES = "held-out files, on works unknown, reference recipe"
+"""What the same is where nobody said which works the references were trained on."""
+NOT_MEASURED = (
+    "False attribution was not measured: held-out references of one set keep to α among themselves whatever they are. "
+    "`audit refs evaluate SET --loras DIR`, with the folder that `audit refs train` wrote, measures it."
+)
 
 
 def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
     """The card that a calibrated set carries in itself: references as suspects, their half or their artist left out."""
     reference = ReferenceSet.load(place)
     artists, manifest = reference.artists, reference.manifest
-    require_enough(artists, {"a", "b"})
+    require_enough(artists)
+    tried = HELD_OUT if reference.works_split else HELD_OUT_FILES
     rng = np.random.default_rng(seed)
     view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
     pooled = held_out(reference, view)
     measured, ratios = figures(pooled, rng), likelihood(pooled, len(artists), rng)
     negatives = hard_negatives(pooled, artists, dict(zip(artists, reference.genres, strict=True)))
-    counts = {name: false_attribution_band(c) for name, c in ({HELD_OUT: pooled} | negatives).items()}
+    counts = {name: false_attribution_band(c) for name, c in ({tried: pooled} | negatives).items()}
     card = {
         "schema": SCHEMA,
         "set": manifest["name"],
@@ -110,18 +119,18 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
         "alpha": ALPHA,
         "artists": len(artists),
         "references_per_artist_and_half": len(manifest["references"]) / len(artists) / 2,
-        "suspects": {HELD_OUT: len(pooled.name)},
-        "headline_of": HELD_OUT,
+        "suspects": {tried: len(pooled.name)},
+        "headline_of": tried,
         "headline": measured | ratios["figures"],
-        "conditions": {HELD_OUT: measured},
+        "conditions": {tried: measured},
         "by_recipe": by_recipe(pooled, rng),
         "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
         "false_attribution_counts": counts,
-        "likelihood": {HELD_OUT: ratios},
+        "likelihood": {tried: ratios},
         "curves": curves(pooled),
         "p_floor": p_floor(len(artists)),
         "log10_lr_bound": float(np.log10(len(artists))),
-        "certificate": certificate(len(artists), counts[HELD_OUT]),
+        "certificate": certificate(len(artists), counts[tried], measured, [NOT_MEASURED]),
     } | structure(reference, rng)
     known = place / "card.json"
     if not known.is_file() or "ablations" not in json.loads(known.read_text(encoding="utf-8")):
@@ -151,7 +160,7 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     return Pool(trials, np.full(len(names), "other"), np.full(len(names), "reference"), names, recipes)
 
 
-def require_enough(artists: Sequence[str], halves: set[str]) -> None:
+def require_enough(artists: Sequence[str], halves: Set[str] = frozenset("ab")) -> None:
     """Refuse what cannot be measured, and say what it could reach at best.  Raises ReferenceSetError."""
     if len(artists) >= LEAST_ARTISTS and halves >= {"a", "b"}:
         return
@@ -205,7 +214,7 @@ def build_card(
         "curves": curves(headline),
         "p_floor": p_floor(len(artists)),
         "log10_lr_bound": float(np.log10(len(artists))),
-        "certificate": certificate(len(artists), counts[name_of_headline]),
+        "certificate": certificate(len(artists), counts[name_of_headline], measured[name_of_headline]),
     }
 
 
@@ -243,16 +252,21 @@ def by_recipe(pooled: Pool, rng: np.random.Generator) -> dict[str, Any]:
     return {str(name): figures(other.rows(other.recipe_name == name), rng, 200) for name in recipes}
 
 
-def certificate(artists: int, counts: dict[str, Any]) -> dict[str, Any]:
-    """May this set be used at its α?  Reasons against, and the best that it can reach."""
+def certificate(
+    artists: int, counts: dict[str, Any], measured: Mapping[str, Any], reasons: Sequence[str] = ()
+) -> dict[str, Any]:
+    """May this set be used at its α?  Reasons against, beside those given, and the best that it can reach."""
     least = p_floor(artists)
-    reasons = []
+    reasons = list(reasons)
     if least > ALPHA:
         reasons.append(f"{artists} artists give no p-value below {least:.3f}: at {ALPHA:g} nobody can ever be named.")
     if counts["low"] > ALPHA:
         reasons.append(f"{counts['hits']} of {counts['of']} suspects of left-out artists were attributed at {ALPHA:g}.")
+    if measured["open_set_auc"]["low"] <= CHANCE:
+        reasons.append("Artists of the set are not shown to be told from artists outside it better than by chance.")
     best = {"p": least, "log10_lr": float(np.log10(artists)), "lr": float(artists)}
-    return {"certified": not reasons, "alpha": ALPHA, "reasons": reasons, "best_reachable": best}
+    rate = {key: counts[key] for key in ("hits", "of", "low", "high")}
+    return {"certified": not reasons, "alpha": ALPHA, "reasons": reasons, "rate": rate, "best_reachable": best}
 
 
 def ablations(

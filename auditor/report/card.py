@@ -47,6 +47,7 @@ def render_card(card: Fields) -> str:
             features=show(card["features"], 120),
             card=card,
             verdict=card.get("certificate"),
+            certified=certified(card),
             headline_of=show(card.get("headline_of", "other works, other recipe"), 120),
             headline=[figure_row(k, v) for k, v in card["headline"].items()],
             tables=tables(card),
@@ -56,6 +57,16 @@ def render_card(card: Fields) -> str:
             ratios=[(name, ratio_rows(found)) for name, found in card.get("likelihood", {}).items()],
         )
     )
+
+
+def certified(card: Fields) -> str:
+    """What a certificate says, with the error rate that it rests on; cards of earlier versions kept it elsewhere."""
+    found = card.get("certificate") or {}
+    counts = found.get("rate") or card.get("false_attribution_counts", {}).get(card.get("headline_of"))
+    if not found.get("certified") or not counts:
+        return ""
+    low, high = f"{counts['low']:.3f}", f"{counts['high']:.3f}"
+    return say("card.certified", alpha=found["alpha"], hits=counts["hits"], of=counts["of"], low=low, high=high)
 
 
 def figure_row(key: str, figure: Fields) -> tuple[str, str, str, str]:

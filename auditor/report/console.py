@@ -50,8 +50,7 @@ def _panel(view: View) -> Panel:
     if view.copied:
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:
-        lines.append(Text(view.sure.words))
-        names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha}
+        names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha, "range": view.sure.range}
         lines.append(Text(say("console.floor", **names), style="dim"))
     title = Text(view.file, style="dim", overflow="ellipsis", no_wrap=True)
     return Panel(Group(*lines), title=title, title_align="left", border_style=style, padding=(0, 1))

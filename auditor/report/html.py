@@ -52,12 +52,10 @@ def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[s
 
 def adjusted(ps: Sequence[float | None]) -> list[str]:
     """Benjamini–Hochberg q-values of the p-values that exist, formatted."""
-    order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
-    out, least = [probability(None)] * len(ps), 1.0
-    for rank, (p, i) in reversed(list(enumerate(order, start=1))):
-        least = min(least, p * len(order) / rank)
-        out[i] = probability(least)
-    return out
+    from auditor.statistics.conformal import benjamini_hochberg  # numpy, which the page of one audit does without
+
+    found = iter(benjamini_hochberg([p for p in ps if p is not None]))
+    return [probability(None if p is None else float(next(found))) for p in ps]
 
 
 def _p(audit: Mapping[str, Any]) -> float | None:

@@ -74,6 +74,8 @@ class Sure:
     """Dots to fill of one hundred."""
     pips: str
     """What the hundred are."""
+    range: str
+    """Of the chance that p estimates, 95 %."""
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,11 @@ def probability(value: float | None) -> str:
     return f"{value:.{2 if value >= 0.1 else 3 if value >= 0.01 else 4}f}"
 
 
+def between(low: float, high: float) -> str:
+    """A range of p-values; its ends, unlike a p-value, may be 0."""
+    return say("range", low=probability(low) if low > 0 else "0", high=probability(high))
+
+
 def percent(value: float | None) -> str:
     """A share in whole per cent, never rounded up to 100 % or down to 0 %."""
     if value is None or not math.isfinite(value):
@@ -494,6 +501,7 @@ def _sure(opened: Fields, label: str) -> Sure:
         alpha=names["alpha"],
         of100=min(100, n),
         pips=say("h.pips"),
+        range=between(*opened["p_interval"]),
     )
 
 
@@ -509,6 +517,7 @@ def _sure_of_none(opened: Fields) -> Sure:
         **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
         pips=say("h.pips.member"),
+        range=between(*opened["p_interval"]),
     )
 
 
@@ -524,9 +533,9 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         return (*_copy_facts(audit["derivative"]), *_coverage_fact(coverage))
     facts = []
     if opened:
-        low, high = (probability(p) for p in opened["p_interval"])
-        key = "fact.p.note" if low != high else "fact.p.note.point"
-        facts.append(Row(say("fact.p"), probability(opened["p"]), note=say(key, low=low, high=high)))
+        low, high = opened["p_interval"]
+        note = say("fact.p.note" if low < high else "fact.p.note.point", range=between(low, high))
+        facts.append(Row(say("fact.p"), probability(opened["p"]), note=note))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
         if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
@@ -544,7 +553,10 @@ def _strength(named: Fields, audit: Fields) -> Row:
     names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
     if bound is not None and abs(bound) < TELLING:
         return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
-    note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names) + _cost_of_lr(audit)
+    note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names)
+    if (other := named.get("log10_lr_other_works")) is not None:
+        note += say("fact.lr.other", lr=ratio(other))
+    note += _cost_of_lr(audit)
     return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
 
 
@@ -740,7 +752,7 @@ def _control(key: str, control: Fields, alpha: float) -> ControlRow:
         name=say(f"control.{key}") if known else show(key, 60),
         sees=say(f"control.{key}.note") if known else "",
         artist=DASH if artist is None else person(artist),
-        p=probability(p),
+        p=DASH if p == 1 else probability(p),  # no artist is singled out: no test was made
         loud=p is not None and p <= alpha,
     )
 

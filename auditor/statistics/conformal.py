@@ -7,6 +7,8 @@ of its files that reach the observed value (Phipson & Smyth 2010 for the +1; MET
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +68,34 @@ def _refuse_empty(values: Floats, labels: NDArray[Any]) -> None:
 def p_floor(groups: int) -> float:
     """The least p-value that a null of `groups` artists can give: 1 / (groups + 1)."""
     return 1.0 / (groups + 1.0)
+
+
+def rate_limits(hits: float, groups: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact limits of the rate behind `hits` of `groups` independent artists (Clopper & Pearson 1934), 0…1.
+
+    hits may be a sum of shares: the lower limit is that of the whole number below, the upper that of the one above, so
+    that neither is too narrow.  (As `scipy.stats.binomtest` gives them, without its half second of imports.)
+    """
+    tail, below, above = (1 - level) / 2, math.floor(hits + 1e-9), math.ceil(hits - 1e-9)
+    low = 0.0 if below <= 0 else _rate_at(lambda rate: 1 - _at_most(below - 1, groups, rate), tail)
+    high = 1.0 if above >= groups else _rate_at(lambda rate: 1 - _at_most(above, groups, rate), 1 - tail)
+    return low, high
+
+
+def _at_most(hits: int, of: int, rate: float) -> float:
+    """Chance of at most `hits` in `of` trials."""
+    k = range(hits + 1)
+    ways = np.array([math.lgamma(of + 1) - math.lgamma(i + 1) - math.lgamma(of - i + 1) for i in k])
+    return float(np.exp(ways + np.array(k) * math.log(rate) + (of - np.array(k)) * math.log1p(-rate)).sum())
+
+
+def _rate_at(rising: Callable[[float], float], value: float) -> float:
+    """Where a function that rises from 0 to 1 on (0, 1) takes a value, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < value else (low, middle)
+    return (low + high) / 2
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from auditor.statistics.conformal import rate_limits
+
 Floats = NDArray[np.float64]
 
 
@@ -112,18 +114,6 @@ def mutual_information(one: ArrayLike, other: ArrayLike) -> float:
     return 1.0 if rows + columns == 0 else 2 * (rows + columns - entropy(joint.ravel())) / (rows + columns)
 
 
-def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper–Pearson) interval of a proportion; (0, 1) without trials."""
-    from scipy import stats
-
-    if trials == 0:
-        return 0.0, 1.0
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
-    return low, high
-
-
 def rate_over_groups(
     rate: Callable[[NDArray[np.intp]], float],
     group: ArrayLike,
@@ -137,7 +127,7 @@ def rate_over_groups(
     figure = over_groups(rate, group, rng, resamples)
     if figure.value not in (0.0, 1.0):
         return figure
-    low, high = binomial_interval(round(figure.value * figure.of), figure.of)
+    low, high = rate_limits(figure.value * figure.of, figure.of)
     return replace(figure, low=low, high=high)
 
 

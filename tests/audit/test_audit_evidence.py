@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit import check
+from auditor import check
+from auditor.embedding.backend import cosines, unit
 from auditor.embedding.features import factor_all
 from auditor.embedding.sketches import fingerprint
 from auditor.evidence import (
@@ -24,6 +26,7 @@ from auditor.evidence import (
     exclusion_p,
     fit_recipe,
     kept,
+    lookalikes,
     make_ready,
     mixture,
     nearest_references,
@@ -33,11 +36,14 @@ from auditor.evidence import (
     score_spread,
     scores_of,
     stepwise,
+    strongest_left,
     style_map,
+    threshold,
 )
 from auditor.lora import load_lora, read_artifact
 from auditor.reference import ReferenceSet
-from auditor.statistics.conformal import conformal_p, holm
+from auditor.reference.calibrate import ratios_of
+from auditor.statistics.conformal import conformal_p, holm, rate_limits
 
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=12)
 
@@ -61,7 +67,7 @@ def test_adjusted_p_never_helps_and_follows_the_score(rows: list[tuple[float, fl
 
 
 def test_after_making_ready_an_audit_makes_nothing_more_and_finds_the_same(set_folder: Path, tmp_path: Path) -> None:
-    """But for what is left of a file without an artist found in it, which is a thing of its own for each choice."""
+    """But for what hangs on the suspect: what is left without an artist found in it, limits at its own statistic."""
     suspects = [
         mini_set.save(tmp_path / f"{a}.safetensors", writing.diffusers(mini_set.lora(a, mini_set.FILES)))
         for a in (0, mini_set.STRANGER)
@@ -74,7 +80,7 @@ def test_after_making_ready_an_audit_makes_nothing_more_and_finds_the_same(set_f
         assert one | {"timing_s": {}, "created_at": ""} == other | {"timing_s": {}, "created_at": ""}
     after = {name: set(view.__dict__["_kept"]) for name, view in ready.views.items()}
     assert all(before.values())
-    assert not [key for name in after for key in after[name] - before[name] if key[0] != "left"]
+    assert not [key for name in after for key in after[name] - before[name] if key[0] not in ("left", "limits")]
 
 
 def test_a_reference_is_nearest_to_itself(reference: ReferenceSet) -> None:
@@ -126,7 +132,58 @@ def test_a_score_moves_both_ways_when_a_file_is_trained_again(reference: Referen
     for view in reference.views.values():
         low, high = score_spread(view)
         assert low < 0 < high
-        assert high - low < 2 * np.nanstd(view.null_scores) * 1.65 * 1.5
+        own = [view.genuine_scores[view.artist == a] for a in range(mini_set.COUNT)]
+        moves = np.concatenate([(a[:, None] - a)[~np.eye(len(a), dtype=bool)] for a in own])
+        assert np.mean((moves >= low) & (moves <= high)) == pytest.approx(0.9, abs=0.03)
+
+
+def test_lookalikes_are_the_rejections_of_the_null_by_whom_they_name(reference: ReferenceSet) -> None:
+    for view in reference.views.values():
+        for alpha in (0.01, 0.2, 0.5):
+            limit = threshold(view, alpha)
+            found = [lookalikes(view, a, limit) for a in range(mini_set.COUNT)]
+            assert all(a not in named for a, named in enumerate(found))
+            assert all(list(named.values()) == sorted(named.values(), reverse=True) for named in found)
+            p = conformal_p(view.null_statistic, view.null_statistic, view.artist)
+            rejected = np.mean([(p[view.artist == a] <= alpha).mean() for a in range(mini_set.COUNT)])
+            assert sum(sum(named.values()) for named in found) / mini_set.COUNT == pytest.approx(rejected, abs=0.05)
+        assert rejected > 0
+
+
+def test_nobody_is_ruled_out_where_works_are_unknown(set_folder: Path, tmp_path: Path) -> None:
+    """Held-out files on the very works of the others say nothing of files on other works, which lie farther away."""
+    folder = Path(shutil.copytree(set_folder, tmp_path / "set"))
+    mini_set.rename_parts(folder, {"a": "part-0", "b": "part-1"})
+    split, unknown = ReferenceSet.load(set_folder), ReferenceSet.load(folder)
+    assert split.works_split
+    assert not unknown.works_split
+    one_part = Path(shutil.copytree(set_folder, tmp_path / "one"))
+    mini_set.rename_parts(one_part, {"a": "all", "b": "all"})
+    assert not ReferenceSet.load(one_part).works_split
+    path = mini_set.save(tmp_path / "far.safetensors", writing.diffusers(mini_set.lora(mini_set.STRANGER, 0)))
+    known, other = (check(path, refs, alpha=0.2, resamples=5) for refs in (split, unknown))
+    assert known.open_set is not None
+    assert other.open_set is not None
+    assert known.open_set.p_member <= 0.2 < other.open_set.p_member == 1
+    assert known.verdict.label == "NO_MATCH"
+    assert other.verdict.label == "INCONCLUSIVE"
+    assert any("which works the references were made from is not known" in r for r in other.verdict.reasons)
+    assert {a.p_exclusion for a in other.artists} == {1.0}
+    assert min(a.p_exclusion for a in known.artists) < 0.2
+    assert (known.open_set.p, known.artists[0].score) == (other.open_set.p, other.artists[0].score)
+
+
+def test_the_ratio_for_other_works_is_the_first_artists_alone(reference: ReferenceSet, lora_folder: Path) -> None:
+    path = next(lora_folder.glob("*/1.safetensors"))
+    first, *others = check(path, reference, resamples=5).artists
+    view = reference.views["all"]
+    fitted = ratios_of(view, view.genuine)
+    assert view.other_works is not None
+    assert astuple(view.other_works) == pytest.approx(astuple(fitted), abs=1e-4)
+    low, high = fitted.limits
+    assert first.log10_lr_other_works is not None
+    assert low <= first.log10_lr_other_works <= high
+    assert {a.log10_lr_other_works for a in others} == {None}
 
 
 def test_what_is_kept_of_a_view_is_made_once_and_does_not_grow(reference: ReferenceSet) -> None:
@@ -142,14 +199,49 @@ def test_what_is_kept_of_a_view_is_made_once_and_does_not_grow(reference: Refere
     assert len(view.__dict__["_kept"]) == KEPT
 
 
+def test_that_there_is_nothing_is_kept_as_well(reference: ReferenceSet) -> None:
+    view, made = replace(reference.views["all"]), []
+    assert [kept(view, "none", lambda: made.append(1)) for _ in range(3)] == [None] * 3
+    assert len(made) == 1
+
+
+def test_what_is_left_does_not_depend_on_who_was_found_first(reference: ReferenceSet) -> None:
+    view = replace(reference.views["all"])
+    gram = view.centres @ view.centres.T
+    cosine = cosines(unit(view.centres)[[0, 3, 7, 9]].sum(0, keepdims=True), view.centres)
+    first, again = (strongest_left(view, cosine, gram, order) for order in ([7, 0, 3], [3, 7, 0]))
+    assert first == again
+    assert first[0] == 9
+    assert len([key for key in view.__dict__["_kept"] if key[0] == "left"]) == 1
+
+
 @pytest.mark.parametrize("observed", [-9.0, 1.0, 1.6, 9.0])
 def test_range_of_p_lies_around_p(reference: ReferenceSet, observed: float) -> None:
     view = reference.views["all"]
     p = conformal_p(observed, view.null_statistic, view.artist)[0]
     low, high = p_interval(view, observed, 2000, 0)
-    assert 1 / 13 <= low <= p <= high <= 1
-    assert (low == high) == (p in (1 / 13, 1.0))
+    assert 0 <= low <= p <= high <= 1
     assert p_interval(view, observed, 2000, 0) == (low, high)
+    exact = rate_limits(13 * p - 1, 12)  # what the artists reached, of twelve
+    assert low <= exact[0]
+    assert high >= exact[1]
+    assert p_interval(view, observed, 1, 0)[1] >= exact[1]
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+@pytest.mark.parametrize("clumped", [0.0, 0.7])
+def test_the_range_of_p_covers_the_rate_of_outsiders(rate: float, clumped: float) -> None:
+    """56 artists with 16 files each; some are like somebody of the set, so that most of their files stand out."""
+    rng, covered = np.random.default_rng(1), 0
+    artist = np.repeat(np.arange(56), 16)
+    for _ in range(200):
+        near = rng.random(56) < rate
+        own = np.clip(rng.normal(rate, 0.01, 56), 0, 1) if clumped == 0 else np.where(near, clumped, 0.3 * rate)
+        truth = rate if clumped == 0 else rate * clumped + (1 - rate) * 0.3 * rate
+        beyond = rng.random(len(artist)) < own[artist]
+        low, high = p_interval(SimpleNamespace(artist=artist, null_statistic=beyond.astype(float)), 1.0, 200, 0)
+        covered += low <= truth <= high
+    assert covered >= 200 * 0.93
 
 
 def test_the_map_places_artists_apart_and_a_centre_on_itself(reference: ReferenceSet) -> None:

@@ -156,6 +156,19 @@ def test_sentences_name_the_figures() -> None:
     assert "1 of 3" in " ".join(verdict(p_open=0.3, excluded=(0.01, 0.01, 0.2)).reasons)
 
 
+def test_who_would_be_mistaken_for_the_artist_named_is_said() -> None:
+    tested = OpenSet(0.02, 0.01, 99, 3.0, [0.0], 0.05, (0.02, 0.02), 0.5, 0.4)
+    alike = replace(tested, lookalikes=[{"artist": "ben-birch", "share": 0.5}, {"artist": "cy-elm", "share": 0.0625}])
+    one = artist("ada-alder", 1, 0.02, 0.6)
+    for opened, words in (
+        (tested, "none was taken for Ada Alder"),
+        (alike, "Ben Birch (50 in 100), Cy Elm (7 in 100)"),
+    ):
+        found = decide(opened, [one], Coverage(10, 10, 10, 1.0), {}, None)
+        assert found.label == "CONSISTENT"
+        assert any(words in reason for reason in found.reasons)
+
+
 def test_names_for_people() -> None:
     assert pretty("anders-zorn") == pretty("anders_zorn") == "Anders Zorn"
 

@@ -28,6 +28,7 @@ from auditor.embedding.backend import (
     in_steps,
     lead,
     leave_out,
+    principal,
     t_norm,
     unit,
 )
@@ -454,3 +455,15 @@ def test_the_order_of_artists_changes_no_statistic(order: list[int]) -> None:
     place = np.argsort(order)
     turned = lead(impostor_scores(null[:, order], place[artist]))
     np.testing.assert_allclose(turned, lead(impostor_scores(null, artist)), rtol=1e-9)
+
+
+def test_signs_of_the_axes_do_not_depend_on_the_decomposition() -> None:
+    directions = unit(np.random.default_rng(0).standard_normal((12, 7)) * np.arange(1, 8))
+    axes = principal(directions)
+    for order in (slice(None, None, -1), np.random.default_rng(1).permutation(12)):
+        assert principal(directions[order]).axes == pytest.approx(axes.axes, abs=1e-12)
+    mirrored = principal(-directions)
+    assert mirrored.axes == pytest.approx(axes.axes, abs=1e-12)
+    assert mirrored(-directions) == pytest.approx(-axes(directions), abs=1e-12)
+    assert (axes.axes.max(0) == np.abs(axes.axes).max(0)).all()
+    assert 0 < axes.explained < 1

@@ -90,7 +90,16 @@ def write_artists(folder: Path, artists: tuple[str, ...] = ARTISTS, files: int =
 
 
 def build(loras: Path, output: Path, name: str = "mini") -> Path:
-    """Import and calibrate."""
+    """Import and calibrate, as if it were known that every second file is of the other half of the works."""
     import_folder(loras, output, k=DIRECTIONS, name=name)
+    rename_parts(output, {"part-0": "a", "part-1": "b"})
     calibrate(output, settings=SETTINGS)
     return output
+
+
+def rename_parts(folder: Path, names: dict[str, str]) -> None:
+    """Say otherwise of a set's references which works they are of."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for entry in manifest["references"]:
+        entry["part"] = names[entry["part"]]
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -17,7 +17,7 @@ from auditor.embedding.features import Bases, factor_all, features
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora
 from auditor.reference import ReferenceSet, calibrate, import_folder
-from auditor.reference.calibrate import VIEWS, columns, parts_of, view_modules
+from auditor.reference.calibrate import VIEWS, covers, parts_of, view_modules
 from auditor.statistics.conformal import p_floor
 
 
@@ -289,8 +289,14 @@ def test_columns_pick_the_features_of_modules() -> None:
     bases = Bases({p: rng.standard_normal((5, k)) for p, k in (("a", 2), ("b", 3), ("c", 1))},
                   {p: rng.standard_normal((4, 2)) for p in "abc"})  # fmt: skip
     assert [bases.width(p) for p in "abc"] == [3 + 4, 6 + 6, 1 + 2]
-    picked = columns(bases, ["a", "c"])
+    picked = bases.columns(["a", "c"])
     assert picked.tolist() == [True] * 7 + [False] * 12 + [True] * 3
+
+
+def test_nearly_all_modules_are_enough() -> None:
+    modules = [str(i) for i in range(40)]
+    assert covers({*modules[2:], "further"}, modules)
+    assert not covers(modules[3:], modules)
 
 
 def test_parts_are_halves_and_single_files_where_there_is_one_half() -> None:

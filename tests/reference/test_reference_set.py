@@ -206,6 +206,14 @@ def test_the_headline_of_the_card_is_shown(copy: Path) -> None:
     assert verify(copy) == []
 
 
+def test_the_card_is_read_once(copy: Path) -> None:
+    (copy / "card.json").write_text('{"headline": {"top1": 0.5}}')
+    loaded = ReferenceSet.load(copy)
+    loaded.validity().clear()
+    (copy / "card.json").unlink()
+    assert loaded.validity() == {"top1": 0.5}
+
+
 def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -> None:
     loaded = ReferenceSet.load(set_folder)
     for name in (None, loaded.manifest["features"], FeaturesName.parse(loaded.manifest["features"]).family):

@@ -15,7 +15,8 @@ import pytest
 
 from auditor.errors import ReferenceSetError
 from auditor.reference import ReferenceSet, calibrate, evaluate, export_sketch, import_folder
-from auditor.report.card import render_card
+from auditor.reference.validity import certificate
+from auditor.report.card import certified, render_card
 
 OUTSIDERS = ("mo-maple", "ned-nettle")
 
@@ -185,13 +186,42 @@ def test_without_files_the_held_out_references_are_the_suspects(corpus: tuple[Pa
     copy = shutil.copytree(folder, tmp_path / "set")
     (copy / "card.json").unlink(missing_ok=True)
     card = evaluate(copy, seed=3)
-    assert list(card["conditions"]) == [card["headline_of"]]
+    assert list(card["conditions"]) == [card["headline_of"]] == ["held-out half of the works, reference recipe"]
+    assert not card["certificate"]["certified"]
+    assert any("not measured" in reason for reason in card["certificate"]["reasons"])
     assert card["headline"]["top1"]["value"] > 0.9
     assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["headline"] == card["headline"]
     kept = card | {"ablations": {}, "set": "measured on files"}
     (copy / "card.json").write_text(json.dumps(kept), encoding="utf-8")
     evaluate(copy)
     assert json.loads((copy / "card.json").read_text(encoding="utf-8"))["set"] == "measured on files"
+
+
+def test_works_that_nobody_knows_are_not_called_halves(set_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(set_folder, tmp_path / "set"))
+    mini_set.rename_parts(copy, {"a": "part-0", "b": "part-1"})
+    card = evaluate(copy, seed=3)
+    assert list(card["conditions"]) == ["held-out files, on works unknown, reference recipe"]
+    assert not card["certificate"]["certified"]
+
+
+def test_a_certificate_needs_a_rate_that_holds_and_more_than_chance() -> None:
+    counts = {"hits": 2, "of": 40, "artists": 40, "low": 0.006, "high": 0.17}
+    able, blind = ({"open_set_auc": {"value": v, "low": v - 0.1, "high": v + 0.1}} for v in (0.8, 0.55))
+    given = certificate(40, counts, able)
+    assert given["certified"]
+    assert given["rate"] == {"hits": 2, "of": 40, "low": 0.006, "high": 0.17}
+    assert "2 of 40" in certified({"certificate": given})
+    assert "0.006 and 0.170" in certified({"certificate": given})
+    for refused in (
+        certificate(40, counts, blind),
+        certificate(40, counts | {"low": 0.051}, able),
+        certificate(18, counts, able),
+        certificate(40, counts, able, ["said before"]),
+    ):
+        assert not refused["certified"]
+        assert len(refused["reasons"]) == 1
+        assert certified({"certificate": refused}) == ""
 
 
 def test_the_page_of_a_card_shows_every_row_and_escapes_names(card: dict[str, Any]) -> None:

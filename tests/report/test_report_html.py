@@ -182,7 +182,7 @@ def test_p_in_words() -> None:
 def test_control_that_attributes_is_said_loudly_and_early() -> None:
     quiet, loud = Page(page()).text, Page(page(alarm=True)).text
     assert "Caution" not in quiet
-    assert "No control names an artist" in quiet
+    assert "No control singles out an artist" in quiet
     assert loud.index("Caution: a control that knows nothing of style also names Berthe Morisot") < loud.index(
         "How sure?"
     )
@@ -257,6 +257,7 @@ def test_index_links_and_adjusts() -> None:
     shown = [v for tag, k, v in found.attributes if tag == "use" and k == "href"]
     assert set(shown) == {f"#i-{label}" for label in LABELS}
     assert adjusted([0.01, None, 0.04, 0.03]) == ["0.030", "–", "0.040", "0.040"]
+    assert adjusted([None]) == ["–"]
 
 
 def test_same_audit_same_bytes() -> None:

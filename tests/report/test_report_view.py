@@ -269,6 +269,8 @@ def test_a_range_of_p_of_one_point_is_no_range() -> None:
     assert "range" not in build(found).facts[0].note
     found["open_set"]["p_interval"] = [0.016, 0.05]
     assert "0.016 to 0.050" in build(found).facts[0].note
+    found["open_set"]["p_interval"] = [0.0, 0.064]
+    assert "0 to 0.064" in build(found).facts[0].note
 
 
 def test_what_was_not_looked_at_has_no_figures() -> None:

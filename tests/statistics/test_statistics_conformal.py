@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditor.statistics.conformal import benjamini_hochberg, conformal_p, holm, p_floor, separation_p
+from auditor.statistics.conformal import benjamini_hochberg, conformal_p, holm, p_floor, rate_limits, separation_p
 
 NULLS = st.lists(st.tuples(st.integers(-6, 6), st.integers(0, 5)), min_size=1, max_size=40)
 """(value, group) of each file; few values, so that ties are common."""
@@ -25,6 +25,24 @@ def by_counting(observed: float, null: list[float], group: list[int]) -> Fractio
         files[label].append(value)
     reach = sum((Fraction(sum(v >= observed for v in mine), len(mine)) for mine in files.values()), Fraction())
     return (1 + reach) / (len(files) + 1)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_limits_of_a_rate_are_scipys(hits: int, others: int, level: float) -> None:
+    groups = hits + others
+    if groups == 0:
+        assert rate_limits(0, 0, level) == (0.0, 1.0)
+        return
+    oracle = stats.binomtest(hits, groups).proportion_ci(level, method="exact")
+    assert rate_limits(hits, groups, level) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+@given(st.floats(0, 56))
+def test_limits_of_a_sum_of_shares_are_no_narrower_than_those_of_its_neighbours(hits: float) -> None:
+    low, high = rate_limits(hits, 56)
+    assert low == rate_limits(int(hits + 1e-9), 56)[0]
+    assert high == rate_limits(min(56, int(np.ceil(hits - 1e-9))), 56)[1]
+    assert low <= hits / 56 <= high
 
 
 @given(NULLS, st.lists(st.integers(-7, 7), min_size=1, max_size=8))

@@ -11,7 +11,6 @@ from scipy import stats
 from auditor.statistics.metrics import (
     adjusted_rand,
     auc,
-    binomial_interval,
     detection_at,
     equal_error_rate,
     error_curve,
@@ -58,16 +57,6 @@ def test_figures_of_two_gaussians(distance: float) -> None:
     positive, negative = rng.standard_normal(30_000) + distance, rng.standard_normal(20_000)
     assert equal_error_rate(positive, negative) == pytest.approx(stats.norm.cdf(-distance / 2), abs=0.01)
     assert auc(positive, negative) == pytest.approx(stats.norm.cdf(distance / np.sqrt(2)), abs=0.01)
-
-
-@given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-def test_binomial_interval_is_scipys(successes: int, failures: int, level: float) -> None:
-    trials = successes + failures
-    if trials == 0:
-        assert binomial_interval(0, 0, level) == (0.0, 1.0)
-        return
-    oracle = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
-    assert binomial_interval(successes, trials, level) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
 
 
 def test_interval_over_groups_covers_what_it_claims() -> None:
@@ -156,6 +145,20 @@ def test_clusters_against_scikit_learn(seed: int) -> None:
     distance = 1 - closeness
     np.fill_diagonal(distance, 0)
     assert silhouette(1 - distance, one) == pytest.approx(known.silhouette_score(distance, one, metric="precomputed"))
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.permutations(range(5)))
+def test_agreement_does_not_see_names(truth: list[int], names: list[int]) -> None:
+    renamed = [names[t] for t in truth]
+    assert adjusted_rand(truth, renamed) == pytest.approx(1)
+    assert mutual_information(truth, renamed) == pytest.approx(1)
+
+
+def test_published_example_of_the_adjusted_rand_index() -> None:
+    """Yeung & Ruzzo 2001, details of the adjusted Rand index, table 2: .313."""
+    counts = [[1, 1, 0], [1, 2, 1], [0, 0, 4]]
+    pairs = [(i, j) for i, row in enumerate(counts) for j, n in enumerate(row) for _ in range(n)]
+    assert adjusted_rand(*zip(*pairs, strict=True)) == pytest.approx(0.313, abs=5e-4)
 
 
 def test_a_silhouette_needs_two_labels_and_two_files() -> None:
