@@ -61,6 +61,21 @@ def kept(view: View, key: Hashable, make: Callable[[], Made]) -> Made:
     return made
 
 
+def make_ready(reference: ReferenceSet, alpha: float) -> None:
+    """Work out now what every audit against the set at level alpha needs and no suspect changes (see `kept`).
+
+    A reference of each view is scored for that, as if all its modules gave alike.
+    """
+    _ = reference.directions, reference.numbers
+    for view in reference.views.values():
+        point = view.points[:1]
+        open_set(view, point, alpha, 1, 0)
+        artist_scores(reference, view, np.repeat(point, len(view.bases.paths), 0))
+        style_map(reference, view, point)
+        for name in reference.controls:
+            recipe_model(reference, view, name)
+
+
 def scores_of(view: View, point: Floats) -> Floats:
     """Normalised score (C,) of one point with each artist."""
     return np.asarray(view.normaliser(cosines(point, view.centres))[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Label = Literal["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
@@ -173,3 +173,12 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the contract; same inputs, set and seed give the same object, `timing_s` aside."""
         return asdict(self)
+
+    def renamed(self, path: str, name: str) -> Audit:
+        """The audit of the temporary copy at `path`, under the name of what was copied, in its sentences too."""
+        found = replace(self, suspect=replace(self.suspect, path=name))
+        if self.skipped is None:
+            return found
+        sentence, reason = (text.replace(path, name) for text in (self.verdict.sentence, self.skipped.reason))
+        verdict = replace(self.verdict, sentence=sentence, reasons=[reason])
+        return replace(found, verdict=verdict, skipped=replace(self.skipped, reason=reason))

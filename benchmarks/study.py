@@ -14,6 +14,7 @@ from auditor.embedding.backend import Settings
 from auditor.embedding.features import features
 from auditor.reference.build import read_plan
 from auditor.reference.calibrate import ENOUGH, VIEWS, bases_of, calibrate_view, load_features, view_modules
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import View, read_manifest
 from auditor.report.card import render_card
 
@@ -38,7 +39,7 @@ class Study:
         """folder: a calibrated set with its features.npz; loras: the files and plan.json it was made from."""
         manifest, arrays = read_manifest(folder), load_features(folder)
         self.settings = Settings(**manifest["settings"])
-        self.bases = bases_of(arrays, tuple(manifest["features"].split("/")[0].split("+")))
+        self.bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
         complete = arrays["present"].mean(1) >= ENOUGH
         self.x = arrays["features"][complete].astype(np.float64)
         entries = [e for e, ok in zip(manifest["references"], complete, strict=True) if ok]

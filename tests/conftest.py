@@ -19,7 +19,7 @@ for folder in ("", "lora", "reference", "laws", "corpus"):
 
 @pytest.fixture(scope="session")
 def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six artists with four LoRA files each, in mixed dialects."""
+    """Twelve artists with four LoRA files each, in mixed dialects."""
     import mini_set
 
     return mini_set.write_artists(tmp_path_factory.mktemp("loras"))

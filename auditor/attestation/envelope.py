@@ -13,11 +13,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from auditor.errors import AttestationError
+from auditor.extras import need
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PASSPHRASE = "AUDIT_KEY_PASSPHRASE"  # noqa: S105  (a variable's name)
@@ -154,12 +154,7 @@ def _ed25519() -> Any:
 
 def _crypto(module: str) -> Any:
     """A module of the package cryptography."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise AttestationError(
-            "Signatures need the package cryptography.", advice='Install it: pip install "lora-style-audit[attest]".'
-        ) from error
+    return need(module, "attest", "signatures with a key")
 
 
 def _malformed(what: str) -> AttestationError:

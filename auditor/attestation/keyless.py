@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from auditor.attestation.envelope import PAYLOAD_TYPE
 from auditor.errors import AttestationError, UsageError
+from auditor.extras import need
 
 TOKEN = "AUDIT_ID_TOKEN"  # noqa: S105  (a variable's name)
 
@@ -100,10 +100,4 @@ def _trust(path: Path | None) -> Any:
 
 def _sigstore(module: str) -> Any:
     """A module of the package sigstore."""
-    try:
-        return import_module(f"sigstore.{module}")
-    except ImportError as error:
-        raise AttestationError(
-            "Signatures by identity need the package sigstore.",
-            advice='Install it: pip install "lora-style-audit[sigstore]".',
-        ) from error
+    return need(f"sigstore.{module}", "sigstore", "signatures by identity")

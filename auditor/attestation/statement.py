@@ -19,6 +19,11 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:lora-style-audit:predicate:audit:v1"
 TENSORS = "#tensors"
 """Ending of the subject that stands for the tensor section alone."""
+PREDICATE_FIELDS = (
+    *("tool", "schema_version", "created_at", "seed", "options", "audit_sha256", "reference_set"),
+    *("policy", "coverage", "verdict", "open_set", "artists", "derivative"),
+)
+"""Everything that a predicate says; what is not so in an audit is null, never left out."""
 SET_FIELDS = ("name", "digest", "base", "features", "artists", "references", "alpha_floor")
 KNOWN_FIELDS = ("count", "digest", "unread_count")
 OPEN_SET_FIELDS = ("p", "p_min", "p_interval", "p_member", "null_artists", "statistic", "alpha")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from auditor.attestation.envelope import keyed, opened, signed_by
 from auditor.attestation.keyless import is_bundle, signed_as
 from auditor.attestation.reproduce import known_differ, rerun
-from auditor.attestation.statement import PREDICATE_TYPE, STATEMENT_TYPE, TENSORS, audit_digest, statement
+from auditor.attestation.statement import (
+    PREDICATE_FIELDS,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    TENSORS,
+    audit_digest,
+    statement,
+)
 from auditor.errors import AttestationError, AuditorError, UsageError
 
 if TYPE_CHECKING:
@@ -79,14 +86,23 @@ def parse(document: Mapping[str, Any]) -> dict[str, Any]:
         found = json.loads(opened(envelope)) if keyed(envelope) else dict(envelope)
         if found["_type"] != STATEMENT_TYPE or found["predicateType"] != PREDICATE_TYPE:
             raise ValueError(f"it is of type {found['_type']!r} with predicate {found['predicateType']!r}")
-        if set(found["predicate"]) < {"verdict", "reference_set", "options", "seed", "audit_sha256"}:
-            raise ValueError("its predicate is incomplete")
+        if lacking := _lacking(found["predicate"]):
+            raise ValueError(f"its predicate lacks {', '.join(lacking)}")
         _digests(found)
     except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        told = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise AttestationError(
-            f"This is no statement about an audit: {error}.", advice="Give the file that audit attest wrote."
+            f"This is no statement about an audit: {told}.", advice="Give the file that audit attest wrote."
         ) from error
     return dict(found)
+
+
+def _lacking(predicate: Mapping[str, Any]) -> list[str]:
+    """What a predicate should say and does not: what is left out cannot contradict an audit or a rerun."""
+    missing = [key for key in PREDICATE_FIELDS if key not in predicate]
+    if "reference_set" in predicate and "digest" not in predicate["reference_set"]:
+        missing.append("reference_set.digest")
+    return missing
 
 
 def _digests(found: Mapping[str, Any]) -> dict[str, str]:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.options import Json, LoraFile, Offline
 from auditor.cli.output import emit_json, print_pairs
 from auditor.errors import UsageError
 
-Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
-LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
 Header = Annotated[
     bool, typer.Option("--header", help="Read the header alone, at once whatever the size: no hashes, scales, spectra.")
 ]
@@ -25,7 +24,7 @@ def inspect(
             "--lookup", envvar="AUDIT_LOOKUP", help="Send the file's short hash to Civitai and ask what it is."
         ),
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    offline: Offline = False,
     header: Header = False,
     as_json: Json = False,
 ) -> None:

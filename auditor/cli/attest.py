@@ -10,6 +10,7 @@ import typer
 
 from auditor.cli.documents import safe_name, write_text
 from auditor.cli.known import known_files
+from auditor.cli.options import AuditFile, Json, NoRemarks, Offline
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened
@@ -21,8 +22,6 @@ from auditor.sources import Network, Source
 if TYPE_CHECKING:
     from auditor.attestation import Check
 
-Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
-Offline = Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")]
 Refs = Annotated[
     str | None,
     typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR|hf://…", help="Set to audit with; by default the one named."),
@@ -35,7 +34,7 @@ SIGNS = {True: "ok", False: "FAILED", None: "not checked"}
 
 
 def attest(
-    audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
+    audit: AuditFile,
     key: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +55,7 @@ def attest(
             "--output", "-o", envvar="AUDIT_OUTPUT", metavar="FILE|DIR", help="Default: stdout. A folder for several."
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
+    quiet: NoRemarks = False,
 ) -> None:
     """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it."""
     from auditor.attestation import statement
@@ -149,7 +148,7 @@ def verify(
 
 
 def reproduce(
-    audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
+    audit: AuditFile,
     suspect: Annotated[
         str, typer.Argument(metavar="SUSPECT", help="The audited file, or its hf://… or civitai:… name.")
     ],

@@ -13,6 +13,7 @@ from auditor.cli import documents
 from auditor.cli.documents import Destination, Format, Paper
 from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.known import known_files
+from auditor.cli.options import Alpha, Features, PaperSize, PolicyFile, Quiet, Resamples, ResamplingSeed
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import audited, followed, named
 from auditor.errors import NotAuditable, UsageError
@@ -45,15 +46,7 @@ def check(
         Path | None,
         typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR", help="Folder for the documents."),
     ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            envvar="AUDIT_ALPHA",
-            help="Level of significance, fixed before looking. Default: the policy's, else 0.05.",
-        ),
-    ] = None,
+    alpha: Alpha = None,
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
@@ -61,30 +54,22 @@ def check(
             help="From which verdict on the exit code is 10 or 11. Default: the policy's, else match.",
         ),
     ] = None,
-    policy_file: Annotated[
-        Path | None,
-        typer.Option("--policy", envvar="AUDIT_POLICY", metavar="FILE", help="Thresholds and what blocks, in TOML."),
-    ] = None,
+    policy_file: PolicyFile = None,
     known: Annotated[
         Path | None,
         typer.Option(envvar="AUDIT_KNOWN", metavar="DIR", help="Known LoRA files of this base: is this a copy of one?"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
-    ] = 1000,
-    features: Annotated[
-        str | None,
-        typer.Option(envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
-    ] = None,
+    seed: ResamplingSeed = 0,
+    resamples: Resamples = 1000,
+    features: Features = None,
     offline: Annotated[
         bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection, whatever is named.")
     ] = False,
     lookup: Annotated[
         bool, typer.Option("--lookup", envvar="AUDIT_LOOKUP", help="Allow sending a hash (civitai:HASH) to its site.")
     ] = False,
-    paper: Annotated[Paper, typer.Option(envvar="AUDIT_PAPER", help="Of PDFs.")] = Paper.A4,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+    paper: PaperSize = Paper.A4,
+    quiet: Quiet = False,
 ) -> None:
     """Audit LoRA files against a reference set.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.cli.output import emit
-from auditor.errors import AuditorError, UsageError
+from auditor.errors import UsageError
+from auditor.whole_file import write_whole
 
 AuditDict = Mapping[str, Any]
 FOLDER = Path("audit-report")
@@ -204,28 +203,5 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def write_text(path: Path, document: str | bytes) -> Path:
-    """Write a file so that readers see the old or the new one, never a part of it."""
-    content = document if isinstance(document, bytes) else document.encode("utf-8", "backslashreplace")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".audit-", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(partial).chmod(0o666 & ~_umask())
-            Path(partial).replace(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise AuditorError(
-            f"{path} could not be written: {error.strerror or error}.", advice="Give another folder with -o."
-        ) from error
-    return path
-
-
-def _umask() -> int:
-    """The process's umask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    """Write a document so that readers see the old or the new one, never a part of it.  Raises AuditorError."""
+    return write_whole(path, document, "Give another folder with -o.")

@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.documents import write_text
+from auditor.cli.options import CacheOnly, NoRemarks
 from auditor.cli.output import remark, show
 from auditor.errors import NotAuditable, UsageError
+from auditor.extras import needing
+from auditor.whole_file import make_folder
 
 
 def exhibit(
@@ -38,29 +42,23 @@ def exhibit(
     device: Annotated[
         str, typer.Option(envvar="AUDIT_DEVICE", metavar="cpu|cuda|…", help="Where to generate.")
     ] = "cpu",
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
+    offline: CacheOnly = False,
+    quiet: NoRemarks = False,
 ) -> None:
     """Generate pictures with the base alone, the suspect and the nearest references.  Needs the extra "train"."""
     chosen = nearest_references(suspect, refs, loras, nearest) if loras else []
-    try:
+    with needing("train", "exhibits"):
         from auditor.training import find_base, stay_offline
         from auditor.training.exhibit import PROMPTS, make_exhibit, page, png, sheet
-    except ImportError as missing:
-        raise UsageError(
-            f"Exhibits need packages that are not installed ({missing.name}).",
-            advice='Install them with: pip install "lora-style-audit[train]".',
-        ) from missing
     if offline:
         stay_offline()
+    make_folder(output, "Give another folder with -o.")
     shown = [(f"suspect: {show(suspect.name)}", suspect), *chosen]
     made = make_exhibit(
         find_base(base), shown, prompts=prompt or PROMPTS, steps=steps, guidance=guidance, device=device
     )
     for name, data in (("exhibit.png", png(sheet(made))), ("exhibit.html", page(made).encode())):
-        write(output / name, data)
+        write_text(output / name, data)
         if not quiet:
             remark(f"Exhibit: {output / name}")
 
@@ -88,11 +86,3 @@ def nearest_references(suspect: Path, refs: str | None, loras: Path, count: int)
             )
         found.append((f"nearest reference of {show(score.artist)}: {show(name.name)}", path))
     return found
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    partial.replace(path)

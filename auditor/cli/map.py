@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from auditor.cli.documents import write_text
+from auditor.cli.options import Quiet, Refs, Seed
 from auditor.cli.output import complain, remark
 from auditor.cli.suspects import followed, local
 from auditor.errors import UsageError
@@ -30,18 +31,15 @@ def style_map(
     output: Annotated[
         Path, typer.Option("--output", "-o", envvar="AUDIT_MAP_OUTPUT", metavar="FILE", help="map.html or map.svg.")
     ] = Path("map.html"),
-    refs: Annotated[
-        str | None,
-        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
-    ] = None,
+    refs: Refs = None,
     corpus: Annotated[
         Path | None, typer.Option(envvar="AUDIT_CORPUS", metavar="OUT.parquet", help="Also draw what audit scan wrote.")
     ] = None,
     projection: Annotated[
         Projection, typer.Option(envvar="AUDIT_PROJECTION", help="umap needs the extra 'map'.")
     ] = Projection.PCA,
-    seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of everything random.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the artists of a reference set, their genres and suspects in two dimensions, as one page or picture."""
     if not output.name.lower().endswith(ENDINGS):

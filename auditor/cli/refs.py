@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.documents import write_text
+from auditor.cli.options import CacheOnly, Json, Offline, Quiet, Seed
 from auditor.cli.output import complain, emit_json, print_pairs, remark
 from auditor.errors import ReferenceSetError, TrainingError, UsageError
 
@@ -17,13 +19,11 @@ refs = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(metavar="NAME|DIR", help="An installed set's name, or a set's folder.")]
 SetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the reference set.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", envvar="AUDIT_REFS_OUTPUT", metavar="DIR", help="Folder to write to.")
 ]
-Seed = Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of everything random.")]
 
 
 @refs.command("list")
@@ -119,7 +119,7 @@ def evaluate(
     card = measure(folder, loras, thorough=thorough, baselines=baselines)
     page = folder / "card.html"
     if folder.is_dir():
-        page.write_text(render_card(card), encoding="utf-8")
+        write_text(page, render_card(card))
         remark(f"Validity card: {page}")
     _give(card if as_json else {k: card[k] for k in ("set", "artists", "certificate", "headline")}, as_json)
 
@@ -199,7 +199,7 @@ def pull(
         ),
     ],
     output: Output,
-    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Copy a reference set here, pinned to a commit, and verify its digest."""
@@ -215,7 +215,7 @@ def push(
     message: Annotated[
         str, typer.Option("--message", "-m", envvar="AUDIT_MESSAGE", help="Message of the commit on the hub.")
     ] = "Update the reference set",
-    offline: Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")] = False,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Publish a verified reference set: its calibration and card, never the features it was made from."""
@@ -275,13 +275,11 @@ def train(
         bool, typer.Option("--plan", help="Only say what would be trained, and how long by measured steps.")
     ] = False,
     seed: Seed = 0,
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
-    ] = False,
+    offline: CacheOnly = False,
     resume: Annotated[
         bool, typer.Option("--resume", envvar="AUDIT_RESUME", help="Keep finished LoRAs; always done, flag or not.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train reference LoRAs from artists' folders of images; import them next.  Needs the extra "train"."""

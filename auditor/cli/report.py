@@ -10,6 +10,7 @@ import typer
 
 from auditor.cli import documents
 from auditor.cli.documents import Format, Paper
+from auditor.cli.options import AuditFile, NoRemarks, PaperSize
 from auditor.cli.output import aside, remark, screen
 from auditor.errors import UsageError
 
@@ -19,7 +20,7 @@ LARGEST = 512 * 1024 * 1024
 
 
 def report(
-    audit: Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")],
+    audit: AuditFile,
     formats: Annotated[
         list[Format] | None,
         typer.Option("--format", envvar="AUDIT_FORMAT", help="Repeatable. Default: html."),
@@ -30,8 +31,8 @@ def report(
             "--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR|FILE", help="Folder of the documents, or one file."
         ),
     ] = None,
-    paper: Annotated[Paper, typer.Option(envvar="AUDIT_PAPER", help="Of PDFs.")] = Paper.A4,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")] = False,
+    paper: PaperSize = Paper.A4,
+    quiet: NoRemarks = False,
 ) -> None:
     """Render an audit again; the same audit gives the same bytes."""
     where = documents.destination(formats or [], output, (Format.HTML,), paper)

@@ -15,8 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.exit_codes import FailOn, code_of_labels
+from auditor.cli.options import Features, Quiet, Refs, Resamples, ResamplingSeed
 from auditor.cli.output import aside, emit_json, print_pairs, remark
 from auditor.errors import UsageError
+from auditor.whole_file import make_folder
 
 EVERY = 5.0
 """Seconds between two lines of progress where stderr is no terminal."""
@@ -40,10 +42,7 @@ def scan(
     output: Annotated[
         Path, typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="OUT.parquet", help="File of the rows.")
     ],
-    refs: Annotated[
-        str | None,
-        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
-    ] = None,
+    refs: Refs = None,
     workers: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Processes side by side; one a core by default.")
     ] = os.cpu_count() or 1,
@@ -62,13 +61,9 @@ def scan(
     fail_on: Annotated[
         FailOn, typer.Option(envvar="AUDIT_FAIL_ON", help="From which verdict on the exit code is 10 or 11.")
     ] = FailOn.MATCH,
-    seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
-    ] = 1000,
-    features: Annotated[
-        str | None, typer.Option(envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default.")
-    ] = None,
+    seed: ResamplingSeed = 0,
+    resamples: Resamples = 1000,
+    features: Features = None,
     timeout: Annotated[
         float, typer.Option(min=1.0, envvar="AUDIT_TIMEOUT", help="Seconds that one file may take.")
     ] = 300.0,
@@ -78,7 +73,7 @@ def scan(
     as_json: Annotated[
         bool, typer.Option("--json", envvar="AUDIT_JSON", help="The summary as JSON on stdout.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Audit many files into one Parquet file, resumable, a row for each, with false-discovery control over the batch.
 
@@ -93,7 +88,7 @@ def scan(
         raise UsageError(f"alpha = {alpha:g}.", advice="Give 0 < alpha < 1.")
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent, "Give another -o.")
     options = Options(refs, alpha, seed, resamples, features, duplicates)
     with progress(quiet) as heard:
         found = run(

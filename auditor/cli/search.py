@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.options import Json, LoraFile
 from auditor.cli.output import emit_json, remark, screen, show
 from auditor.errors import UsageError
 
 
 def search(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")],
+    file: LoraFile,
     corpus: Annotated[Path, typer.Option(envvar="AUDIT_CORPUS", metavar="OUT.parquet", help="What audit scan wrote.")],
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, envvar="AUDIT_K", help="How many.")] = 10,
     base: Annotated[
@@ -32,7 +33,7 @@ def search(
         bool,
         typer.Option("--approximate", envvar="AUDIT_APPROXIMATE", help="Through a graph, for 5 million files or more."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find the files of a corpus that are nearest by style, with the p-value of each against the corpus."""
     from auditor.corpus.search import Filters

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from auditor.cli.options import Alpha, PolicyFile, Refs, ResamplingSeed
 from auditor.cli.output import complain, remark
-from auditor.errors import AuditorError
+from auditor.extras import needing
 
 LONGEST_HEAD_S = 10.0
 """Seconds that the head of a request may take at most."""
 
 
 def serve(
-    refs: Annotated[
-        str | None,
-        typer.Option(envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(envvar="AUDIT_POLICY", metavar="FILE", help="Thresholds and what blocks, in TOML.")
-    ] = None,
+    refs: Refs = None,
+    policy: PolicyFile = None,
     host: Annotated[str, typer.Option(envvar="AUDIT_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, envvar="AUDIT_PORT", help="0 takes a free one.")] = 8080,
-    alpha: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, envvar="AUDIT_ALPHA", help="Level of significance. Default: 0.05.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")] = 0,
+    alpha: Alpha = None,
+    seed: ResamplingSeed = 0,
     workers: Annotated[int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Audits at once.")] = 2,
     queue: Annotated[int, typer.Option(min=0, envvar="AUDIT_QUEUE", help="Requests that may wait.")] = 16,
     max_megabytes: Annotated[
@@ -47,15 +40,10 @@ def serve(
 
     It knows no users and no encryption: put it behind something that does.
     """
-    try:
+    with needing("service", "the service"):
         import uvicorn
 
         from auditor.service.app import Limits, create_app
-    except ImportError as error:
-        raise AuditorError(
-            f"The service needs packages that are missing ({error.name}).",
-            advice='Install them: pip install "lora-style-audit[service]".',
-        ) from error
     from auditor.gate import level_of, load_policy
     from auditor.reference import ReferenceSet
     from auditor.service.connection import prompt_within

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,19 +41,9 @@ def audited(
         return audit(suspect.path)
     try:
         with suspect.fetched() as path:
-            return _renamed(audit(path), str(path), suspect.name)
+            return audit(path).renamed(str(path), suspect.name)
     except NotAuditable as problem:
         return not_audited(suspect.name, problem)
-
-
-def _renamed(audit: Audit, path: str, name: str) -> Audit:
-    """The audit of a downloaded copy, under the name of what was downloaded."""
-    found = replace(audit, suspect=replace(audit.suspect, path=name))
-    if audit.skipped is None:
-        return found
-    sentence, reason = (text.replace(path, name) for text in (audit.verdict.sentence, audit.skipped.reason))
-    verdict = replace(audit.verdict, sentence=sentence, reasons=[reason])
-    return replace(found, verdict=verdict, skipped=replace(audit.skipped, reason=reason))
 
 
 def _expanded(argument: str, network: Network) -> Iterator[Source]:

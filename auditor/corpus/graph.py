@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from auditor.corpus.extras import need
 from auditor.corpus.index import Corpus, Floats32, Keep, Search, nearest
+from auditor.extras import need
+from auditor.whole_file import whole_file, writable
 
 MORE = 4
 """Candidates for each hit that is wanted; their cosines are computed anew in single precision."""
@@ -38,7 +39,6 @@ def load(corpus: Corpus) -> Any:
         index.view(str(path))
         return index
     index.add(np.arange(len(corpus.points)), np.asarray(corpus.points))
-    partial = path.with_suffix(".partial")
-    index.save(str(partial))
-    partial.replace(path)
+    with writable(path, "Copy the corpus to a writable folder."), whole_file(path) as partial:
+        index.save(str(partial))
     return index

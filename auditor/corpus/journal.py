@@ -20,6 +20,7 @@ from typing import IO, Any
 from auditor.corpus.rows import Row
 from auditor.corpus.store import Columns, write_rows
 from auditor.errors import AuditorError, UsageError
+from auditor.whole_file import make_folder, writable, write_whole
 
 PART = 5000
 """Rows of a part."""
@@ -29,10 +30,14 @@ class Journal:
     """The parts folder of one scan.  Use as a context manager; only one process may hold it."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], columns: Columns, part: int = PART) -> None:
-        """Open or resume.  Raises UsageError when the folder belongs to a scan with other settings."""
+        """Open or resume.
+
+        Raises UsageError when the folder belongs to a scan with other settings, AuditorError when it cannot be made.
+        """
         self._folder, self._columns, self._part = folder, columns, part
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(folder / "lock")
+        make_folder(folder)
+        with writable(folder):
+            self._lock = _locked(folder / "lock")
         try:
             self._check(settings)
         except BaseException:
@@ -107,16 +112,14 @@ class Journal:
                     advice="Resume with the same set and options, give another -o, or delete that folder.",
                 )
             return
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(settings), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(settings))
 
     def _remove_done(self) -> None:
         """Delete what a kill left between two steps: a journal whose part exists, half-written parts."""
         for path in self._folder.glob("journal-*.jsonl"):
             if int(path.stem.partition("-")[2]) < self._number:
                 path.unlink()
-        for path in self._folder.glob("*.partial"):
+        for path in self._folder.glob(".*.part"):
             path.unlink()
 
     def _recover(self) -> list[Row]:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from auditor.audit import Placed
 from auditor.corpus.clusters import Clustering, describe
-from auditor.corpus.extras import need
 from auditor.corpus.rows import coordinates_in
 from auditor.embedding.backend import Floats, principal, t_norm, unit
 from auditor.errors import UsageError
+from auditor.extras import need
 from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.corpus.extras import need
 from auditor.errors import MalformedFile, NotAuditable, UsageError
+from auditor.extras import need
 from auditor.lora.text import shown
 from auditor.sources.local import ENDINGS
 

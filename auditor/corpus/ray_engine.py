@@ -14,10 +14,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from auditor.corpus.extras import need
 from auditor.corpus.rows import Options, Row, Scanner, failed
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import AuditorError
+from auditor.extras import need
 from auditor.lora.text import shown
 
 WINDOW = 100_000

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.corpus.extras import need
 from auditor.corpus.sketch import SIZE
 from auditor.errors import UsageError
+from auditor.extras import need
 from auditor.lora.text import shown
 from auditor.statistics.conformal import benjamini_hochberg
+from auditor.whole_file import whole_file, writable
 
 Row = dict[str, Any]
 SCHEMA = "audit-scan/1"
@@ -130,19 +131,13 @@ def write_rows(path: Path, rows: Sequence[Row], columns: Columns) -> None:
 
 
 def write_tables(path: Path, tables: Iterable[Any], schema: Any) -> None:
-    """Tables, one row group or more each, into one file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            with parquet().ParquetWriter(file, schema, compression="zstd") as writer:
-                for table in tables:
-                    writer.write_table(table)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Tables, one row group or more each, into one file that appears whole or not at all.  Raises AuditorError."""
+    with writable(path), whole_file(path, only_writer=True) as partial, partial.open("wb") as file:
+        with parquet().ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:

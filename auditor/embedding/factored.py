@@ -27,7 +27,7 @@ class Factored:
     right: Floats
     singular: Floats
     raw: LoraModule | None = None
-    """The module as stored, for the paper's features only."""
+    """The module as stored: the paper's features compare it, and singular vectors not held are made from it."""
 
     @property
     def shape(self) -> tuple[int, int]:

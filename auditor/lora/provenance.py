@@ -108,7 +108,7 @@ def _hashes(declared: Mapping[str, str], hashes: Hashes) -> list[str]:
 
 
 def provenance(declared: Mapping[str, str]) -> dict[str, Any]:
-    """The declared training data: {folders: {name: images}, tags: [(tag, count)], base, session}; nothing is believed.
+    """The declared training data: {folders: {name: images}, tags: [(tag, count)]}; nothing is believed.
 
     Reads kohya's ss_dataset_dirs and ss_tag_frequency; other keys are left as they are.
     """

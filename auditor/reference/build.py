@@ -16,7 +16,8 @@ from auditor.embedding.sketches import controls, fingerprint
 from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
-from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART
+from auditor.reference.features_name import FeaturesName
+from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, write_arrays, write_manifest
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -130,7 +131,7 @@ def import_folder(
         "schema": SCHEMA,
         "name": name or output.name,
         "base": {"family": families[0], "digest": digest},
-        "features": feature_name(kinds, k, seed),
+        "features": str(FeaturesName(kinds, k, seed)),
         "seed": seed,
         "artists": [{"name": a, "genre": ""} | known.get(a, {}) for a in artists if a not in few],
         "references": [r.entry for r in read],
@@ -165,15 +166,11 @@ def require_one_rank(read: list[Read]) -> None:
         )
 
 
-def feature_name(kinds: tuple[str, ...], k: int, seed: int) -> str:
-    """Everything that changes a number of the features, in one name."""
-    return f"{'+'.join(kinds)}/k{k}/seed{seed}/v1"
-
-
 def kinds_and_directions(name: str) -> tuple[tuple[str, ...], int]:
-    """Kinds of features and directions a side, from a name that `feature_name` gave."""
-    kinds, directions = name.split("/")[:2]
-    return tuple(kinds.split("+")), int(directions.removeprefix("k"))
+    """Kinds of features and directions a side, to fit such features again.  Raises ReferenceSetError for a sketch's."""
+    named = FeaturesName.parse(name)
+    named.require_fitted()
+    return named.kinds, named.directions
 
 
 def feature_rows(factored: Sequence[dict[str, Factored]], bases: Bases) -> dict[str, NDArray[Any]]:
@@ -206,6 +203,5 @@ def write_features(
     for path in bases.paths:
         arrays[f"out/{path}"] = bases.out[path].astype(np.float16)
         arrays[f"in/{path}"] = bases.into[path].astype(np.float16)
-    output.mkdir(parents=True, exist_ok=True)
-    np.savez(output / "features.npz", **arrays)  # type: ignore[arg-type]
-    (output / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_arrays(output / "features.npz", arrays)
+    write_manifest(output, manifest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -25,7 +24,17 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
-from auditor.reference.set import CONTROL, SUBNETWORKS, View, digest_of, pack_view, read_manifest, write_arrays
+from auditor.reference.features_name import FeaturesName
+from auditor.reference.set import (
+    CONTROL,
+    SUBNETWORKS,
+    View,
+    digest_of,
+    pack_view,
+    read_manifest,
+    write_arrays,
+    write_manifest,
+)
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
 
@@ -166,8 +175,7 @@ def build_views(
 
     bases: of the features, where they are not among the arrays.
     """
-    kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases = bases or bases_of(arrays, kinds)
+    bases = bases or bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     x, present = arrays["features"], arrays["present"]
     order = {a["name"]: i for i, a in enumerate(manifest["artists"])}
     artist_of = np.array([order[r["artist"]] for r in manifest["references"]], dtype=np.intp)
@@ -212,5 +220,5 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
     manifest["modules"] = {p: [len(arrays[f"out/{p}"]), len(arrays[f"in/{p}"])] for p in module_paths(arrays)}
     manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
     manifest["digest"] = digest_of(place, manifest)
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_manifest(place, manifest)
     return {"artists": len(manifest["artists"]), "references": len(manifest["references"]), "views": list(views)}

@@ -6,7 +6,6 @@ without them, so a set that grew by much should be imported afresh.  The validit
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from auditor.embedding.features import Bases
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, feature_rows, read_folder, read_genres
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
-from auditor.reference.set import CONTROL, read_manifest
+from auditor.reference.features_name import FeaturesName
+from auditor.reference.set import CONTROL, read_manifest, write_manifest
+from auditor.whole_file import whole_file, writable
 
 LEAST_ARTISTS, LEAST_REFERENCES = 3, 2
 
@@ -33,8 +34,7 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     manifest, arrays = read_manifest(folder), load_features(folder)
     if not loras.is_dir():
         raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
-    kinds = tuple(manifest["features"].split("/")[0].split("+"))
-    bases = bases_of(arrays, kinds)
+    bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     known = {entry["tensor_sha256"] for entry in manifest["references"]}
     added: list[Read] = []
     skipped: list[dict[str, str]] = []
@@ -130,9 +130,10 @@ def _finish(folder: Path, manifest: dict[str, Any], arrays: dict[str, NDArray[An
             advice="A set needs at least three artists with two or more references each; nothing was changed.",
         )
     settings = Settings(**manifest["settings"]) if "settings" in manifest else SETTINGS
-    partial = folder / "features.part.npz"
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    (folder / "card.json").unlink(missing_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    partial.replace(folder / "features.npz")
+    features = folder / "features.npz"
+    with writable(features), whole_file(features) as partial:
+        with partial.open("wb") as out:
+            np.savez(out, **arrays)  # type: ignore[arg-type]
+        (folder / "card.json").unlink(missing_ok=True)
+        write_manifest(folder, manifest)
     calibrate(folder, seed=int(manifest.get("seed", 0)), settings=settings)

@@ -8,7 +8,6 @@ of these only coordinates that tell artists apart.  docs/validity.md says what c
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
 from auditor.reference.build import denoiser, feature_rows
 from auditor.reference.calibrate import build_views
-from auditor.reference.set import CONTROL, ReferenceSet, digest_of, locate, pack_view, write_arrays
+from auditor.reference.features_name import FeaturesName
+from auditor.reference.set import CONTROL, ReferenceSet, digest_of, locate, pack_view, write_arrays, write_manifest
+from auditor.whole_file import make_folder
 
 SKETCH = 24
 """Random directions a layer: as many numbers as audits of the shipped base need to lose nothing measurable."""
@@ -62,7 +63,7 @@ def export_sketch(
         kept |= more
     write_arrays(target / "arrays.npz", kept)
     manifest["digest"] = digest_of(target, manifest)
-    (target / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_manifest(target, manifest)
     return {"folder": str(target), "features": manifest["features"], "views": list(views), "sketch": True}
 
 
@@ -70,8 +71,7 @@ def empty_folder(target: Path) -> Path:
     """The folder to write to, made if need be.  Raises UsageError where something is in it."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not an empty folder.", advice="Name a folder that does not exist yet with -o.")
-    target.mkdir(parents=True, exist_ok=True)
-    return target
+    return make_folder(target, "Give another folder with -o.")
 
 
 def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Factored]:
@@ -98,7 +98,7 @@ def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any
     carried = ("schema", "base", "artists", "modules", "settings", "seed")
     return {key: known[key] for key in carried if key in known} | {
         "name": f"{known['name']}-sketch",
-        "features": f"root-gram/sketch{k}/seed{seed}/v1",
+        "features": str(FeaturesName(("root-gram",), k, seed, sketch=True)),
         "sketch_of": known["digest"],
         "references": entries,
         "skipped": [],

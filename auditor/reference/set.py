@@ -34,7 +34,9 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
+from auditor.reference.features_name import FeaturesName
 from auditor.statistics.likelihood import LogisticCalibration
+from auditor.whole_file import whole_file, writable, write_whole
 
 Floats = NDArray[np.float64]
 SCHEMA = "audit-reference-set/1"
@@ -260,9 +262,12 @@ class ReferenceSet:
 
     def require_features(self, name: str | None) -> None:
         """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
-        if name is not None and name not in (self.manifest["features"], self.manifest["features"].split("/")[0]):
+        if name is None:
+            return
+        own = FeaturesName.parse(self.manifest["features"])
+        if name not in (str(own), own.family):
             raise UsageError(
-                f"The set {self.manifest['name']!r} was made with {self.manifest['features']!r}, not {name!r}.",
+                f"The set {self.manifest['name']!r} was made with {str(own)!r}, not {name!r}.",
                 advice=f"Build a set with `audit refs import … --features {name}`, or leave --features out.",
             )
 
@@ -318,8 +323,17 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays.npz, not compressed: half-precision numbers shrink by 8 %, and every audit would undo it first."""
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    """Write arrays, not compressed: half-precision numbers shrink by 8 %, and every audit would undo it first.
+
+    Raises AuditorError.
+    """
+    with writable(path), whole_file(path) as partial, partial.open("wb") as out:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json.  Raises AuditorError."""
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=1))
 
 
 def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> View:

@@ -46,6 +46,7 @@ from auditor.reference.protocol import (
 from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest
 from auditor.reference.trials import Trials
 from auditor.statistics.conformal import conformal_p, p_floor
+from auditor.whole_file import write_whole
 
 SCHEMA = "audit-validity-card/2"
 CHANCE = 0.5
@@ -171,8 +172,8 @@ def require_enough(artists: Sequence[str], halves: Set[str] = frozenset("ab")) -
 
 
 def write_card(place: Path, card: dict[str, Any]) -> None:
-    """Write card.json."""
-    (place / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False), encoding="utf-8")
+    """Write card.json.  Raises AuditorError."""
+    write_whole(place / "card.json", json.dumps(card, indent=1, allow_nan=False))
 
 
 def build_card(

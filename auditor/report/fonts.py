@@ -45,9 +45,9 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f]")
 """Variation selectors: they choose among shapes of the character before, which one font does not have."""
 
 
-def missing() -> bool:
-    """Whether a part of the extra [pdf] is not installed."""
-    return any(importlib.util.find_spec(name) is None for name in PACKAGES)
+def missing() -> str:
+    """The first package of the extra [pdf] that is not installed; '' where all are."""
+    return next((name for name in PACKAGES if importlib.util.find_spec(name) is None), "")
 
 
 def plain(text: str) -> bool:

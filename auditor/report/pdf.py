@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import AuditorError
+from auditor.extras import absent
 from auditor.report import fonts
 from auditor.report.json import render_json
 from auditor.report.sections import Block, first_page, sections
@@ -40,11 +41,8 @@ def available() -> bool:
 
 def require() -> None:
     """Raises AuditorError, with what to install, when PDFs cannot be made here."""
-    if not available():
-        raise AuditorError(
-            "Making a PDF needs a typesetter and fonts that are not installed.",
-            advice='Install it with: pip install "lora-style-audit[pdf]"; or use --format html and print that page.',
-        )
+    if package := fonts.missing():
+        raise absent(package, "pdf", "PDFs, while a page of --format html can be printed without it")
 
 
 def render_pdf(audit: Mapping[str, Any], paper: str = "a4") -> bytes:

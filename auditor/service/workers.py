@@ -11,7 +11,6 @@ import multiprocessing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any
 
 from auditor.errors import AuditorError
@@ -174,9 +173,8 @@ def _serve(pipe: Connection, setting: Setting) -> None:
 
 def _prepared(setting: Setting, pipe: Connection) -> Any:
     """The function that audits, with its set loaded; tells the pipe that it is."""
-    from dataclasses import replace
-
     from auditor.audit import check
+    from auditor.evidence import make_ready
     from auditor.gate import gated, level_of, load_policy
     from auditor.policy import DEFAULTS
     from auditor.reference import ReferenceSet
@@ -188,22 +186,9 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
 
     def audit(job: Job) -> dict[str, Any]:
         found = check(job.path, reference, seed=setting.seed, alpha=level, thresholds=thresholds)
-        found = replace(found, suspect=replace(found.suspect, path=job.name))
-        if policy:
-            found = gated(found, policy)
-        return _named(found.to_dict(), job)
+        found = found.renamed(job.path, job.name)
+        return (gated(found, policy) if policy else found).to_dict()
 
-    for view in reference.views.values():  # computed once now, not in the first request
-        _ = view.centres, view.normaliser, view.null_scores, view.null_statistic, view.genuine_scores
+    make_ready(reference, level)  # now, not in the first request
     pipe.send({"artists": reference.artists, "digest": reference.manifest["digest"]})
-    return audit
-
-
-def _named(audit: dict[str, Any], job: Job) -> dict[str, Any]:
-    """The audit without the path of the temporary copy."""
-    if audit["skipped"] is not None:
-        name = Path(job.name).name
-        for part, key in (("skipped", "reason"), ("verdict", "sentence")):
-            audit[part][key] = audit[part][key].replace(job.path, name)
-        audit["verdict"]["reasons"] = [audit["skipped"]["reason"]]
     return audit

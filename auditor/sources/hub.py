@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from auditor.errors import AuditorError, SourceError, UsageError
+from auditor.errors import SourceError, UsageError
+from auditor.extras import need
 from auditor.lora.text import shown
 from auditor.sources.interface import Remote
 
@@ -46,8 +47,8 @@ def parse(name: str) -> Address:
 def resolve(name: str, most: float = MOST) -> list[Remote]:
     """The suspects behind a name: the file, or every .safetensors file of the repository, `most` at the most.
 
-    Raises UsageError for a malformed name or a missing extra, SourceError when the hub cannot be asked or has no such
-    repository, revision or file.
+    Raises UsageError for a malformed name, AuditorError for a missing extra, SourceError when the hub cannot be asked
+    or has no such repository, revision or file.
     """
     address = parse(name)
     info = _info(address)
@@ -143,13 +144,7 @@ def _info(address: Address) -> Any:
 
 def _hub() -> Any:
     """The package huggingface_hub."""
-    try:
-        return import_module("huggingface_hub")
-    except ImportError as error:
-        raise AuditorError(
-            "Names on the hub need the package huggingface_hub.",
-            advice='Install it: pip install "lora-style-audit[hub]".',
-        ) from error
+    return need("huggingface_hub", "hub", "names on the hub")
 
 
 def _endpoint() -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import TrainingError, UsageError
+from auditor.extras import needing
 from auditor.sources.hub import SCHEME
 from auditor.training.hub import base_from_hub, stay_offline
 
@@ -53,10 +54,10 @@ def train(
 
     Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, with
     `only_plan` what would be trained and how long it would take; {} in all but the first of several launched processes.
-    Raises UsageError where the training extra is missing
-    or an option is wrong, TrainingError where training cannot go on.
+    Raises AuditorError where the training extra is missing, UsageError where an option is wrong, TrainingError where
+    training cannot go on.
     """
-    try:
+    with needing("train", "training references"):
         from accelerate import PartialState
         from filelock import FileLock
 
@@ -64,11 +65,6 @@ def train(
         from auditor.training import references
         from auditor.training.families import family_of
         from auditor.training.plan import target_file
-    except ImportError as missing:
-        raise UsageError(
-            f"Training needs packages that are not installed ({missing.name}).",
-            advice='Install them with: pip install "lora-style-audit[train]".',
-        ) from missing
     if offline:
         stay_offline()
     folder = find_base(base)

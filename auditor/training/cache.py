@@ -24,8 +24,8 @@ from auditor.training.gang import Member
 from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
-from auditor.training.whole import whole_file
 from auditor.training.works import Work, Works
+from auditor.whole_file import whole_file
 
 CROPS = 8
 """Random crops of each picture, cached after the whole picture."""
@@ -140,7 +140,7 @@ class Cache:
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write tensors so that a reader sees all of them or nothing.  Raises OSError (disk full), leaving nothing."""
-    with whole_file(path) as partial:
+    with whole_file(path, only_writer=True) as partial:
         try:
             save_file(tensors, partial)
         except SafetensorError as problem:  # its own name for an I/O error

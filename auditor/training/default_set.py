@@ -13,6 +13,7 @@ from pathlib import Path
 from auditor.training.pictures import read_pictures
 from auditor.training.recipes import FAR, REFERENCE, SUSPECT
 from auditor.training.references import Job, load_base, plan, run, write_plan
+from auditor.whole_file import write_whole
 
 OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
 # Most telling first: a run that is cut short leaves every artist with fewer references, not some with none.
@@ -52,8 +53,7 @@ def write_genres(images: Path, output: Path) -> None:
     with catalogue.open(encoding="utf-8", newline="") as opened:
         rows = [row for row in csv.DictReader(opened) if Path(row["file"]).parts[0] == images.name]
     known = {row["artist"]: {"genre": row["genre"], "died": int(row["died"])} for row in rows}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "artists.json").write_text(json.dumps(known, indent=1), encoding="utf-8")
+    write_whole(output / "artists.json", json.dumps(known, indent=1))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from auditor.errors import TrainingError
 from auditor.training.adapters import Update
 from auditor.training.kohya_names import DECLARED, fused, kohya_name
 from auditor.training.recipes import Recipe
-from auditor.training.whole import whole_file
+from auditor.whole_file import whole_file
 
 Tensors = dict[str, NDArray[np.float16]]
 
@@ -83,7 +83,7 @@ def check_dialect(recipe: Recipe, family: str) -> None:
 def write_lora(path: Path, factors: Update, recipe: Recipe, family: str = "mini") -> None:
     """Write a LoRA file; a reader sees all of it or nothing.  Raises OSError (disk full), leaving nothing."""
     data = save(lora_tensors(factors, recipe, family), declared_by(recipe, family))
-    with whole_file(path) as partial, partial.open("wb") as handle:
+    with whole_file(path, only_writer=True) as partial, partial.open("wb") as handle:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())

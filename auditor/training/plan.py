@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from auditor.errors import UsageError
 from auditor.training.recipes import Recipe
-from auditor.training.whole import whole_file
+from auditor.whole_file import whole_file
 
 NEAR = 6
 """Perceptual hashes that differ in at most this many of 64 bits are near-duplicates."""
@@ -183,5 +183,5 @@ def write_plan(
         "splits": known.get("splits", {}) | (splits or {}),
         "jobs": list((old | new).values()),
     }
-    with whole_file(output / "plan.json") as partial:
+    with whole_file(output / "plan.json", only_writer=True) as partial:
         partial.write_text(json.dumps(document, indent=1), encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from socket import gethostname
 
 from auditor.training.plan import Job, target_file
+from auditor.whole_file import whole_file
 
 EVERY = 10.0
 """Seconds between two lines, and between two signs of life."""
@@ -71,10 +72,8 @@ class Progress:
         self.beaten = time.monotonic()
         path = self.folder / f"{os.getpid()}.json"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
-            partial.write_text(json.dumps({"at": time.time(), "host": gethostname(), "done": members * share}))
-            partial.replace(path)
+            with whole_file(path) as partial:
+                partial.write_text(json.dumps({"at": time.time(), "host": gethostname(), "done": members * share}))
         except OSError:
             return
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from auditor.embedding.backend import Floats
 from auditor.errors import ReferenceSetError
+from auditor.extras import needing
 from auditor.reference.build import Read
 from auditor.reference.protocol import Fold, Matrix
 
@@ -51,12 +52,8 @@ def image_matrix(pictures: Path, model: Model) -> Matrix:
 
 def load_pictures(folder: Path) -> Images:
     """Pictures of a folder, RGB 0…1, (n, 3, SIDE, SIDE).  Raises ReferenceSetError where there are none."""
-    try:
+    with needing("train", "reading pictures"):
         from PIL import Image
-    except ImportError as missing:
-        raise ReferenceSetError(
-            "Reading pictures needs the package pillow.", advice='Install the extra: `pip install ".[train]"`.'
-        ) from missing
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise ReferenceSetError(
@@ -84,12 +81,8 @@ def load_model(path: Path) -> Model:
 
 def torchscript(path: Path) -> Model:
     """A TorchScript module, trusted by whoever names it: it is code."""
-    try:
+    with needing("train", "a TorchScript model"):
         import torch
-    except ImportError as missing:
-        raise ReferenceSetError(
-            "A TorchScript model needs torch.", advice='Install the extra: `pip install ".[train]"`.'
-        ) from missing
     try:
         module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as problem:

@@ -14,7 +14,7 @@ import processes
 import pytest
 
 from auditor.attestation import reproduce, statement, verify
-from auditor.attestation.statement import written
+from auditor.attestation.statement import PREDICATE_FIELDS, written
 from auditor.errors import AttestationError, UsageError
 from auditor.report.json import render_json
 
@@ -216,6 +216,31 @@ def test_a_failed_check_is_1_and_on_stderr(audit: dict[str, Any], stranger: Path
     assert done.returncode == 1
     assert "FAILED" in done.stdout
     assert "file" in done.stderr
+
+
+@pytest.mark.parametrize("field", [*PREDICATE_FIELDS, "reference_set.digest"])
+def test_a_statement_that_lacks_a_field_is_refused_and_the_field_named(
+    audit: dict[str, Any], audit_file: Path, tmp_path: Path, field: str
+) -> None:
+    gutted = statement(audit)
+    outer, _, inner = field.partition(".")
+    if inner:
+        gutted["predicate"][outer] = {k: v for k, v in gutted["predicate"][outer].items() if k != inner}
+    else:
+        del gutted["predicate"][field]
+    (tmp_path / "s.json").write_text(written(gutted), encoding="utf-8")
+    done = processes.audit(tmp_path, "verify", "s.json", "--audit", audit_file)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"its predicate lacks {field}." in done.stderr
+    assert "fault of audit itself" not in done.stderr
+
+
+def test_other_fields_do_not_make_up_for_missing_ones(audit: dict[str, Any], tmp_path: Path) -> None:
+    bare = statement(audit) | {"predicate": {"note": "all is well", "verdict": {"label": "NO_MATCH"}}}
+    (tmp_path / "s.json").write_text(written(bare), encoding="utf-8")
+    done = processes.audit(tmp_path, "verify", "s.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "audit_sha256" in done.stderr
 
 
 def test_signed_from_end_to_end(audit_file: Path, tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import fake_sigstore
+import processes
 import pytest
-from typer.testing import CliRunner
 
 from auditor.attestation import PREDICATE_TYPE, Signer, is_bundle, sign_keyless, statement, verify
 from auditor.attestation.keyless import TOKEN
 from auditor.attestation.statement import written
 from auditor.attestation.verify import parse
-from auditor.cli.main import command_line
 from auditor.errors import AttestationError, UsageError
 
 WHO = "reviewer@marketplace.example"
@@ -101,15 +100,14 @@ def test_services_that_cannot_be_had_are_an_error(signed: Signed, tmp_path: Path
         signed.check(trusted_root=tmp_path / "nosuch.json")
 
 
-def test_the_commands(signed: Signed, audit_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN, fake_sigstore.token(WHO))
-    out, run = tmp_path / "signed.json", CliRunner()
-    asked = ["attest", str(audit_file), "--sigstore", "--trust-config", str(signed.config), "-o", str(out)]
-    assert run.invoke(command_line(), asked).exit_code == 0
-    checked = ["verify", str(out), "--identity", WHO, "--issuer", fake_sigstore.ISSUER, "--json"]
-    found = run.invoke(command_line(), [*checked, "--trusted-root", str(signed.root)])
-    assert found.exit_code == 0, found.output
+def test_the_commands(signed: Signed, audit_file: Path, tmp_path: Path) -> None:
+    token = {TOKEN: fake_sigstore.token(WHO)}
+    asked = ["attest", audit_file, "--sigstore", "--trust-config", signed.config, "-o", "signed.json"]
+    made = processes.audit(tmp_path, *asked, env=token)
+    assert (made.returncode, made.stdout) == (0, ""), made.stderr
+    trusted = ["verify", "signed.json", "--trusted-root", signed.root]
+    found = processes.audit(tmp_path, *trusted, "--identity", WHO, "--issuer", fake_sigstore.ISSUER, "--json")
+    assert found.returncode == 0, found.stderr
     assert [c["passed"] for c in json.loads(found.stdout)["checks"]] == [True, True]
     assert PREDICATE_TYPE in found.stdout
-    other = ["verify", str(out), "--identity", "x@y", "--trusted-root", str(signed.root)]
-    assert run.invoke(command_line(), other).exit_code == 1
+    assert processes.audit(tmp_path, *trusted, "--identity", "x@y").returncode == 1

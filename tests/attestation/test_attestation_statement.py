@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from auditor.attestation import PREDICATE_TYPE, opened, sign, signed_by, statement, verify
 from auditor.attestation.envelope import PASSPHRASE, PAYLOAD_TYPE, pae, read_document
-from auditor.attestation.statement import audit_digest, canonical, written
+from auditor.attestation.statement import PREDICATE_FIELDS, audit_digest, canonical, written
 from auditor.errors import AttestationError, UsageError
 
 STATEMENT_SCHEMA = {  # from the words of the in-toto Attestation Framework, spec/v1/statement.md
@@ -79,6 +79,10 @@ def test_the_predicate_repeats_the_audit_under_its_own_names(audit: dict[str, An
     assert [a["artist"] for a in predicate["artists"]] == [a["artist"] for a in audit["artists"][:3]]
     assert predicate["policy"] is None
     assert audit["suspect"]["path"] not in json.dumps(statement(audit)), "folders of the auditor's machine are private"
+
+
+def test_the_predicate_leaves_nothing_out(audit: dict[str, Any]) -> None:
+    assert tuple(statement(audit)["predicate"]) == PREDICATE_FIELDS
 
 
 def test_the_policy_is_in_the_predicate(audit: dict[str, Any]) -> None:

@@ -451,3 +451,21 @@ def test_check_imports_no_training_stack(set_folder: Path, tmp_path: Path) -> No
     root = str(Path(auditor.__file__).resolve().parents[1])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split(maxsplit=1) == [mini_set.ARTISTS[0], "[]\n"]
+
+
+def test_a_copy_goes_by_the_name_of_what_was_copied(set_folder: Path, tmp_path: Path) -> None:
+    style = mini_set.save(tmp_path / "tmp-1", writing.diffusers(mini_set.lora(0, mini_set.FILES)))
+    (tmp_path / "tmp-2").write_bytes(b"no weights")
+    for path in (style, tmp_path / "tmp-2", tmp_path / "tmp-3"):
+        plain = check(path, set_folder, resamples=5)
+        named = plain.renamed(str(path), "hf://a/b@c")
+        assert named.suspect.path == "hf://a/b@c"
+        assert str(tmp_path) not in json.dumps(named.to_dict())
+        assert (named.open_set, named.artists, named.verdict.label) == (
+            plain.open_set, plain.artists, plain.verdict.label
+        )  # fmt: skip
+        if named.skipped:
+            assert named.verdict.reasons == [named.skipped.reason]
+            assert named.skipped.reason in named.verdict.sentence
+    assert named.skipped
+    assert "hf://a/b@c" in named.skipped.reason

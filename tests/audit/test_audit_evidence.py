@@ -27,6 +27,7 @@ from auditor.evidence import (
     fit_recipe,
     kept,
     lookalikes,
+    make_ready,
     mixture,
     nearest_references,
     open_set,
@@ -63,6 +64,23 @@ def test_adjusted_p_never_helps_and_follows_the_score(rows: list[tuple[float, fl
     assert adjusted[order[0]] == max(raw[order[0]], p_open)
     assert (adjusted[order[1:]] >= holm(raw)[order[1:]] - 1e-12).all()
     assert (adjusted <= 1).all()
+
+
+def test_after_making_ready_an_audit_makes_nothing_more_and_finds_the_same(set_folder: Path, tmp_path: Path) -> None:
+    """But for what hangs on the suspect: what is left without an artist found in it, limits at its own statistic."""
+    suspects = [
+        mini_set.save(tmp_path / f"{a}.safetensors", writing.diffusers(mini_set.lora(a, mini_set.FILES)))
+        for a in (0, mini_set.STRANGER)
+    ]
+    ready, plain = ReferenceSet.load(set_folder), ReferenceSet.load(set_folder)
+    make_ready(ready, 0.2)
+    before = {name: set(view.__dict__["_kept"]) for name, view in ready.views.items()}
+    for path in suspects:
+        one, other = (check(path, refs, alpha=0.2, resamples=20).to_dict() for refs in (ready, plain))
+        assert one | {"timing_s": {}, "created_at": ""} == other | {"timing_s": {}, "created_at": ""}
+    after = {name: set(view.__dict__["_kept"]) for name, view in ready.views.items()}
+    assert all(before.values())
+    assert not [key for name in after for key in after[name] - before[name] if key[0] not in ("left", "limits")]
 
 
 def test_a_reference_is_nearest_to_itself(reference: ReferenceSet) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import processes
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -22,26 +23,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(tmp_path: Path) -> Run:
     """`run(*arguments, stdin=…, env=…)`: the finished process, started in `tmp_path`."""
 
-    def start(
-        *arguments: str | Path, stdin: str = "", env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("AUDIT_")}
-        clean |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", **(env or {})}
-        command = [sys.executable, "-m", "auditor.cli", *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            input=stdin,
-            env=clean,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    return start
+    return partial(processes.audit, tmp_path)
 
 
 @pytest.fixture(scope="session")

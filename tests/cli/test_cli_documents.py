@@ -11,6 +11,7 @@ import pytest
 from auditor.cli import documents
 from auditor.cli.documents import Format
 from auditor.cli.exit_codes import FailOn, exit_code
+from auditor.errors import AuditorError
 
 SHA = "9f2c6f1f5b1f4f0c"
 
@@ -58,7 +59,7 @@ def test_only_one_document_on_stdout():
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(documents.AuditorError, match="No space left"):
+    with pytest.raises(AuditorError, match="No space left"):
         documents.write_text(tmp_path / "x.html", "text")
     assert list(tmp_path.iterdir()) == []
 

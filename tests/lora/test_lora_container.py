@@ -153,6 +153,7 @@ def test_empty_folders_are_wrong_usage(tmp_path: Path) -> None:
 def test_reading_imports_no_training_stack() -> None:
     code = "import sys, auditor.lora.inspect, auditor.lora.relation; print(*(m.partition('.')[0] for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"auditor", "numpy"} <= set(done.stdout.split())
     assert not {"torch", "diffusers", "peft", "safetensors", "pandas", "matplotlib"} & set(done.stdout.split())
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import mini_set
 import numpy as np
+import processes
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from auditor.errors import ReferenceSetError, UsageError
-from auditor.reference import ReferenceSet, describe, installed, verify
+from auditor.embedding.features import KNOWN
+from auditor.errors import AuditorError, ReferenceSetError, UsageError
+from auditor.reference import ReferenceSet, calibrate, describe, installed, verify
 from auditor.reference import set as set_module
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import locate
 
 
@@ -211,7 +216,62 @@ def test_the_card_is_read_once(copy: Path) -> None:
 
 def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -> None:
     loaded = ReferenceSet.load(set_folder)
-    for name in (None, loaded.manifest["features"], loaded.manifest["features"].split("/")[0]):
+    for name in (None, loaded.manifest["features"], FeaturesName.parse(loaded.manifest["features"]).family):
         loaded.require_features(name)
     with pytest.raises(UsageError, match="paper"):
         loaded.require_features("paper")
+
+
+@given(
+    st.lists(st.sampled_from(KNOWN), min_size=1, max_size=4), st.integers(0, 10**9 - 1), st.integers(0, 2**62),
+    st.booleans(),
+)  # fmt: skip
+def test_a_features_name_is_read_as_it_is_written(kinds: list[str], k: int, seed: int, sketch: bool) -> None:
+    name = FeaturesName(tuple(kinds), k, seed, sketch)
+    assert FeaturesName.parse(str(name)) == name
+
+
+def test_features_names_in_use() -> None:
+    assert FeaturesName.parse("root-gram+delta/k32/seed0/v1") == FeaturesName(("root-gram", "delta"), 32, 0)
+    assert FeaturesName.parse("root-gram/sketch24/seed7/v1") == FeaturesName(("root-gram",), 24, 7, sketch=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "root-gram", "root-gram/k32", "root-gram/k32/seed0/v2", "/k1/seed0/v1", "a/kk/b/c"]
+)
+def test_what_is_no_features_name_is_refused(name: str) -> None:
+    with pytest.raises(ReferenceSetError, match="does not know"):
+        FeaturesName.parse(name)
+
+
+def test_a_calibration_that_finds_no_room_leaves_the_set_as_it_was(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(AuditorError, match="No space left") as told:
+        calibrate(copy, seed=1, settings=mini_set.SETTINGS)
+    assert "Make room" in told.value.advice
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("refs", "import", "{loras}", "-o", "file/set"),
+        ("refs", "export", "{set}", "-o", "file/set"),
+        ("map", "--refs", "{set}", "-o", "file/map.html"),
+        ("scan", "{loras}", "--refs", "{set}", "--workers", "1", "-o", "file/out.parquet"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_no_fault_of_audit(
+    set_folder: Path, lora_folder: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    asked = [word.format(loras=lora_folder, set=set_folder) for word in arguments]
+    done = processes.audit(tmp_path, *asked)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "could not be written: " in done.stderr
+    assert "Give another" in done.stderr or "Make room" in done.stderr
+    assert "fault of audit itself" not in done.stderr

@@ -10,10 +10,11 @@ from typing import Any
 import lora_writing as writing
 import mini_set
 import numpy as np
+import processes
 import pytest
 
 from auditor.errors import ReferenceSetError
-from auditor.reference import ReferenceSet, calibrate, evaluate, import_folder
+from auditor.reference import ReferenceSet, calibrate, evaluate, export_sketch, import_folder
 from auditor.reference.validity import certificate
 from auditor.report.card import certified, render_card
 
@@ -236,3 +237,15 @@ def test_the_page_of_a_card_shows_every_row_and_escapes_names(card: dict[str, An
     assert page.count("<svg") == 3 + 3 * len(card["likelihood"])
     assert "http" not in page.replace("http-equiv", "")
     assert render_card({k: v for k, v in card.items() if k not in ("curves", "likelihood", "drift", "certificate")})
+
+
+def test_a_sketch_is_not_evaluated_on_files(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its directions are random ones, and the protocol fits directions on every fold's references."""
+    loras, folder = corpus
+    sketch = tmp_path / "sketch"
+    export_sketch(folder, loras, sketch)
+    done = processes.audit(tmp_path, "refs", "evaluate", sketch, "--loras", loras)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Evaluate the set it was made from." in done.stderr
+    assert "fault of audit itself" not in done.stderr
+    assert not (sketch / "card.json").exists()

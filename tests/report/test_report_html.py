@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from specimen import audit, skipped
@@ -126,14 +127,36 @@ def test_many_artists_stay_small() -> None:
 @pytest.mark.parametrize("label", LABELS)
 def test_no_text_claims_too_much(label: str) -> None:
     text = page(label).lower()
+    assert TEXTS[f"meaning.{label}"].lower() in Page(page(label)).text.lower()
     assert not [word for word in FORBIDDEN if word in text]
 
 
-def test_catalogue_claims_nothing_and_is_used() -> None:
+def test_catalogue_claims_nothing() -> None:
     catalogue = " ".join(
         [*TEXTS.values(), *(t for group in LISTS.values() for t in group), *(t for w in WORDS for t in w)]
     )
     assert not [word for word in FORBIDDEN if word in catalogue.lower()]
+
+
+def looked_up(key: str, source: str) -> bool:
+    """Whether a text's key stands in the source, whole, or in parts: f"head.{…}" or lines("head", …) and its tail."""
+    if f'"{key}"' in source or f"'{key}'" in source:
+        return True
+    parts = key.removesuffix(".note").split(".")
+    cuts = [(re.escape(".".join(parts[:n])), re.escape(".".join(parts[n:]))) for n in range(1, len(parts))]
+    return any(
+        re.search(rf'f"{head}\.\{{|lines\("{head}", ', source) and re.search(rf"\b{tail}\b", source)
+        for head, tail in cuts
+    )
+
+
+def test_catalogue_is_used() -> None:
+    package = Path(build.__code__.co_filename).parents[1]
+    files = [p for p in package.rglob("*") if p.suffix in (".py", ".jinja", ".js", ".typ") and p.name != "texts.py"]
+    source = "\n".join(p.read_text(encoding="utf-8") for p in files)
+    assert not [key for key in (*TEXTS, *LISTS) if not looked_up(key, source)]
+    assert not looked_up("col.nonesuch", source)
+    assert not looked_up("nonesuch", source)
 
 
 @pytest.mark.parametrize("code", ["out-of-scope", "malformed"])
@@ -203,7 +226,17 @@ def test_figures_take_degenerate_data(null: list[float]) -> None:
     }
     data["artists"][0]["subnetworks"] = {}
     data["coverage"]["fraction"] = 0.0
-    Page(render_html(data))
+    view, html = build(data), render_html(data)
+    text = Page(html).text
+    assert view.null
+    assert view.map
+    assert view.parts is None
+    assert figures.null_figure(view.null).count('class="datum') == len(null)
+    assert figures.map_figure(view.map).count('class="datum') == 1
+    assert html.count('<tr role="row"') - 1 == 1
+    assert data["artists"][0]["artist"] in text
+    assert "INCONCLUSIVE" in text
+    assert not re.search(r"\b(nan|inf)\b", text.lower())
 
 
 def test_figures_have_names_and_tables() -> None:

@@ -387,7 +387,7 @@ def test_without_the_extra_it_says_what_to_install(
 ) -> None:
     from auditor.cli.main import guarded
 
-    monkeypatch.setattr(pdf, "available", lambda: False)
+    monkeypatch.setattr(fonts, "PACKAGES", ("typst", "no_such_fonts"))
     with pytest.raises(AuditorError, match=re.escape("lora-style-audit[pdf]")):
         render_pdf(skipped().to_dict())
     assert guarded(["check", str(tmp_path / "missing"), "--format", "pdf", "-o", str(tmp_path / "out")]) == 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 pytest.importorskip("torch")
@@ -114,3 +115,14 @@ def test_the_command_shows_a_shipped_example(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr[-2000:]
         written.append([(tmp_path / name / f"exhibit.{kind}").read_bytes() for kind in ("png", "html")])
     assert written[0] == written[1]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_pictures_are_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    (tmp_path / "x.safetensors").write_bytes(b"")
+    done = processes.audit(
+        tmp_path, "exhibit", "x.safetensors", "--base", "audit-mini", "-o", "file/deeper", env={"HF_HUB_OFFLINE": "1"}
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "file/deeper could not be written: " in done.stderr
+    assert "-o" in done.stderr

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from auditor.training.log import append_line, read_lines
 from auditor.training.plan import check_plan, near_duplicates, plan, read_plan, split_works, target_file, write_plan
 from auditor.training.progress import Progress, duration, line
 from auditor.training.recipes import REFERENCE
-from auditor.training.whole import whole_file
 
 
 @dataclass
@@ -178,30 +176,6 @@ def test_a_killed_process_no_longer_counts_and_one_elsewhere_counts_for_a_while(
     assert progress.running() == 2.0
     own.with_stem("1000000000").write_text(json.dumps(row | {"host": "elsewhere", "at": time.time() - 1000}))
     assert progress.running() == 0.0
-
-
-def test_what_a_killed_process_left_of_a_file_is_removed_with_the_next_try(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "x[1]--a0.safetensors"
-    path.parent.mkdir()
-    left, others = path.with_suffix(".123.part"), path.with_name("x[1]--a0.5.123.part")
-    for part in (left, others):
-        part.write_bytes(b"half")
-
-    def write(after: Callable[[], None]) -> None:
-        with whole_file(path) as partial:
-            partial.write_bytes(b"new")
-            assert not path.exists()
-            after()
-
-    def full() -> None:
-        raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        write(full)
-    assert [p.name for p in path.parent.iterdir()] == [others.name]
-    write(lambda: None)
-    assert path.read_bytes() == b"new"
-    assert sorted(p.name for p in path.parent.iterdir()) == sorted([others.name, path.name])
 
 
 def test_rates_and_times_are_said_for_people() -> None:

@@ -26,10 +26,11 @@ import torch  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from tiny_bases import write_pictures  # noqa: E402
 
+from auditor import whole_file as writing  # noqa: E402
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import export, find_base, log, references, too_few, train, whole, works  # noqa: E402
+from auditor.training import export, find_base, log, references, too_few, train, works  # noqa: E402
 from auditor.training import plan as planning  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
 from auditor.training.log import read_lines  # noqa: E402
@@ -204,11 +205,11 @@ def test_no_room_for_any_file_is_told_and_leaves_nothing_half_written(
         if full in name:
             raise OSError(28, "No space left on device")
 
-    real_whole, real_append = whole.whole_file, log.append_line
+    real_whole, real_append = writing.whole_file, log.append_line
 
     @contextmanager
-    def whole_file(path: Path) -> Iterator[Path]:
-        with real_whole(path) as partial:
+    def whole_file(path: Path, **asked: bool) -> Iterator[Path]:
+        with real_whole(path, **asked) as partial:
             yield partial
             no_room(path.name)
 

@@ -1,0 +1,48 @@
+"""Options and arguments that several commands have, each with one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.cli.documents import Paper
+
+LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
+AuditFile = Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")]
+Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")]
+NoRemarks = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")]
+Offline = Annotated[bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Open no connection.")]
+CacheOnly = Annotated[
+    bool, typer.Option("--offline", envvar="AUDIT_OFFLINE", help="Take from the hub only what lies in its cache.")
+]
+Refs = Annotated[
+    str | None,
+    typer.Option("--refs", envvar="AUDIT_REFS", metavar="NAME|DIR", help="Reference set; the shipped one by default."),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option("--policy", envvar="AUDIT_POLICY", metavar="FILE", help="Thresholds and what blocks, in TOML."),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha",
+        min=0.0,
+        max=1.0,
+        envvar="AUDIT_ALPHA",
+        help="Level of significance, fixed before looking. Default: the policy's, else 0.05.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, envvar="AUDIT_SEED", help="Seed of everything random.")]
+ResamplingSeed = Annotated[int, typer.Option("--seed", min=0, envvar="AUDIT_SEED", help="Seed of the resampling.")]
+Resamples = Annotated[
+    int, typer.Option("--resamples", min=1, envvar="AUDIT_RESAMPLES", help="Resamples behind the intervals.")
+]
+Features = Annotated[
+    str | None,
+    typer.Option("--features", envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
+]
+PaperSize = Annotated[Paper, typer.Option("--paper", envvar="AUDIT_PAPER", help="Of PDFs.")]

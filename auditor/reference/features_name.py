@@ -1,0 +1,57 @@
+"""The name of a set's features: everything that changes one of their numbers, as it stands in manifest and audit.
+
+root-gram+delta/k32/seed0/v1       kinds, directions a side fitted on the references, seed of the fit
+root-gram/sketch24/seed0/v1        as many random directions instead, drawn from the seed
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from auditor.errors import ReferenceSetError
+
+FORM = re.compile(
+    r"(?P<kinds>[a-z-]+(?:\+[a-z-]+)*)/(?P<way>k|sketch)(?P<directions>[0-9]{1,9})/seed(?P<seed>[0-9]{1,19})/v1"
+)
+
+
+@dataclass(frozen=True)
+class FeaturesName:
+    """A parsed name; `str` writes it."""
+
+    kinds: tuple[str, ...]
+    directions: int
+    """A side of each layer."""
+    seed: int
+    sketch: bool = False
+    """Whether the directions are drawn and not fitted."""
+
+    @classmethod
+    def parse(cls, name: str) -> FeaturesName:
+        """The parts of a name.  Raises ReferenceSetError for anything but one."""
+        found = FORM.fullmatch(name)
+        if found is None:
+            raise ReferenceSetError(
+                f"A reference set names its features {name!r}, which this version does not know.",
+                advice="Make the set again with `audit refs import`, or install the version of audit that made it.",
+            )
+        kinds = tuple(found["kinds"].split("+"))
+        return cls(kinds, int(found["directions"]), int(found["seed"]), found["way"] == "sketch")
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.family}/{'sketch' if self.sketch else 'k'}{self.directions}/seed{self.seed}/v1"
+
+    @property
+    def family(self) -> str:
+        """The kinds alone, as --features takes them."""
+        return "+".join(self.kinds)
+
+    def require_fitted(self) -> None:
+        """Refuse a sketch where directions are to be fitted again.  Raises ReferenceSetError."""
+        if self.sketch:
+            raise ReferenceSetError(
+                f"This set is a sketch ({self}): its directions are drawn, and cannot be fitted on other files.",
+                advice="Evaluate the set it was made from.",
+            )
