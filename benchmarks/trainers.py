@@ -1,8 +1,9 @@
 """Files of a dozen more trainers: `python benchmarks/trainers.py --base B --images I -o DIR` trains and prints a table.
 
 Ways of making a LoRA that no reference knows, one at a time and not optimised for this base: other optimisers, a
-difference of a fully trained model cut to rank 16, far too long, far too short, much dropout, rank 1 and 64, queries and
-values alone, random crops, two artists' pictures together, and the starts PiSSA and OLoRA, which an audit must refuse.
+difference of a fully trained model cut to rank 16, far too long, far too short, much dropout, rank 1 and 64, queries
+and values alone, random crops, two artists' pictures together, and the starts PiSSA and OLoRA, which an audit must
+refuse.
 Every file is audited as users audit it, by the whole set, which knows the works of its artists.  Resumes.
 """
 
@@ -13,6 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +122,7 @@ def jobs_of(images: Path) -> Iterator[Job]:
                 artists = [artist, inside[(at + 23) % len(inside)]] if RECIPES[name].two else [artist]
                 halves = [sorted(file for file, side in works[a].items() if side == half) for a in artists]
                 some = [sorted(rng.permutation(files)[:PICTURES].tolist()) for files in halves]
-                yield Job(tuple(artists), half, name, sum(some, []), seed)
+                yield Job(tuple(artists), half, name, [*chain.from_iterable(some)], seed)
 
 
 def latents_of(recipe: Recipe, base: Path, images: Path, files: list[str], rng: np.random.Generator) -> torch.Tensor:
@@ -208,12 +210,9 @@ def rows_of(jobs: list[Job], output: Path, reference: ReferenceSet) -> Table:
         own = any(artist in reference.artists for artist in job.artists)
         first = audit.artists[0].artist if audit.artists else ""
         named = audit.verdict.label == "CONSISTENT"
+        right = named and audit.verdict.artist in job.artists
         outcome = {"files": 1, "out of scope": audit.open_set is None, "own artists": own, "outsiders": not own}
-        outcome |= {
-            "first": own and first in job.artists,
-            "found": own and named and audit.verdict.artist in job.artists,
-        }
-        outcome |= {"wrong": named and audit.verdict.artist not in job.artists}
+        outcome |= {"first": own and first in job.artists, "found": right, "wrong": named and not right}
         outcome |= {"no match, own": own and audit.verdict.label == "NO_MATCH"}
         for row in (job.recipe, *(["all"] if audit.open_set else [])):
             found[row].append({name: float(value) for name, value in outcome.items()})

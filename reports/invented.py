@@ -44,8 +44,9 @@ def build(like: Path, folder: Path) -> tuple[Path, Path]:
         home.mkdir(parents=True)
         for number in range(FILES):
             half = "ab"[number % 2]
-            jobs.append({"name": f"{home.name}--ref-{half}-{number}", "half": half, "recipe": "invented", "pictures": []})
-            save_file(lora(shapes, artist, number), home / f"{jobs[-1]['name']}.safetensors")
+            name = f"{home.name}--ref-{half}-{number}"
+            jobs.append({"name": name, "half": half, "recipe": "invented", "pictures": []})
+            save_file(lora(shapes, artist, number), home / f"{name}.safetensors")
     (folder / "loras" / "plan.json").write_text(json.dumps({"base": "", "jobs": jobs}), encoding="utf-8")
     import_folder(folder / "loras", folder / "set", k=6, name=NAME)
     calibrate(folder / "set")
