@@ -47,9 +47,15 @@ PARTICLES = frozenset(
 
 
 def pretty(artist: str) -> str:
-    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck'."""
+    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck', 'mcneill' → 'McNeill'."""
     first, *others = artist.replace("_", "-").split("-")
-    return " ".join([first.capitalize(), *(o if o in PARTICLES else o.capitalize() for o in others)])
+    return " ".join([_large(first), *(o if o in PARTICLES else _large(o) for o in others)])
+
+
+def _large(name: str) -> str:
+    """One part of a name with its capital letters."""
+    stem = name.removeprefix("mc")
+    return f"Mc{stem.capitalize()}" if stem != name and len(stem) > 1 else name.capitalize()
 
 
 def decide(

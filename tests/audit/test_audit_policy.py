@@ -171,6 +171,8 @@ def test_who_would_be_mistaken_for_the_artist_named_is_said() -> None:
 
 def test_names_for_people() -> None:
     assert pretty("anders-zorn") == pretty("anders_zorn") == "Anders Zorn"
+    assert pretty("james-mcneill-whistler") == "James McNeill Whistler"
+    assert pretty("mc-escher") == "Mc Escher"
 
 
 def test_a_copy_without_an_artist_names_none() -> None:
