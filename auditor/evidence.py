@@ -282,10 +282,12 @@ def _subnetwork(view: View, name: str) -> tuple[NDArray[np.bool_], Floats]:
 
 
 def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view: View) -> dict[str, dict[str, Any]]:
-    """The same open-set test on rank, norm and spectrum alone: what would the recipe by itself accuse?
+    """The open-set test on rank, norm and spectrum alone: whom would the recipe by itself accuse?
 
-    H0: the suspect comes from an artist outside the set.  Statistic: how near the nearest artist's recipes lie; p = 1
-    where another artist's fit (nearly) as well, since such a recipe points to nobody.
+    H0: the suspect comes from an artist outside the set, and its recipe is exchangeable with those of references whose
+    own artist was left out.  Statistic: how much better it fits the first artist's recipes than the next one's.  p = 1
+    where that is hardly better (`SINGLED_OUT`), or the recipe lies outside of what any artist's are: such a recipe
+    points to nobody.
     """
     columns = [reference.modules.index(p) for p in view.bases.paths]
     seen = controls(factored, reference.modules)
@@ -296,8 +298,9 @@ def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view:
     return result
 
 
-SINGLED_OUT = 2.0
-"""How many times better a recipe must fit one artist than the next one to point to anybody."""
+SINGLED_OUT = 1.25
+"""How many times better, a layer on geometric average, a recipe must fit one artist than the next one to point to
+anybody: recipes that all artists have reach less (benchmarks/controls.py)."""
 LEAST_VARIANCE = 0.01
 """Of one artist's recipes, in z-scores squared: artists whose files are all alike have a width as well."""
 
@@ -312,26 +315,55 @@ class RecipeModel:
     """(C, D) mean of each artist's references."""
     variances: Floats
     """(C, D) their variance."""
+
+    def apart(self, seen: Floats) -> Floats:
+        """How far (n, C) figures (n, D) lie from each artist's recipes: mean square in their standard deviations.
+
+        A mean over layers and not their sum, for the layers of a file go together.
+        """
+        found = np.empty((len(seen), len(self.centres)))
+        for begin in range(0, len(seen), ROWS):
+            z = (seen[begin : begin + ROWS] - self.mean) / self.spread
+            found[begin : begin + ROWS] = ((z[:, None, :] - self.centres) ** 2 / self.variances).mean(2)
+        return found
+
+    def fits(self, apart: Floats) -> Floats:
+        """Log-likelihood (n, C), a layer on average and but for a constant, of figures that lie so far apart (n, C)."""
+        return np.asarray(-0.5 * (apart + np.log(self.variances).mean(1)))
+
+
+@dataclass(frozen=True)
+class RecipeTest:
+    """A control made ready: the model, how far recipes of left-out artists lead, and how far apart recipes are."""
+
+    model: RecipeModel
     null: ConformalNull
-    """Closeness of each reference to the nearest artist other than its own."""
+    furthest: float
+    """The largest distance of a reference from its own artist's recipes."""
 
     def test(self, seen: Floats) -> tuple[int, float]:
         """The artist whose recipes fit figures (D,) best, and p."""
-        apart = ((seen - self.mean) / self.spread - self.centres) ** 2
-        fits = -0.5 * (apart / self.variances + np.log(self.variances)).mean(1)  # a mean: layers of a file go together
-        first = int(np.argmax(fits))
-        if fits[first] - np.delete(fits, first).max() < np.log(SINGLED_OUT):
+        apart = self.model.apart(seen[None])
+        fits = self.model.fits(apart)
+        first, ahead = int(np.argmax(fits[0])), float(lead_over_next(fits)[0])
+        if ahead < np.log(SINGLED_OUT) or apart[0, first] > self.furthest:
             return first, 1.0
-        return first, float(self.null(-np.sqrt(apart.mean(1)).min())[0])
+        return first, float(self.null(ahead)[0])
 
 
-def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeModel:
+def lead_over_next(fits: Floats) -> Floats:
+    """How far the best of each row (n, C) is above the second, (n,); NaN columns are left out."""
+    first = np.sort(np.where(np.isnan(fits), -np.inf, fits), axis=1)
+    return np.asarray(first[:, -1] - first[:, -2])
+
+
+def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeTest:
     """The control `name` of a view; made once for a set, since no suspect changes it."""
     columns = [reference.modules.index(p) for p in view.bases.paths]
     return kept(view, ("recipe", name), lambda: fit_recipe(reference.controls[name][view.rows][:, columns], view))
 
 
-def fit_recipe(known: Floats, view: View) -> RecipeModel:
+def fit_recipe(known: Floats, view: View) -> RecipeTest:
     """From the references' figures (n, D)."""
     weight = artist_weights(view.artist, np.ones(len(known), bool))
     mean = weight @ known
@@ -341,12 +373,11 @@ def fit_recipe(known: Floats, view: View) -> RecipeModel:
     centres, variances = np.stack([rows.mean(0) for rows in own]), np.stack([rows.var(0) for rows in own])
     count = np.array([len(rows) for rows in own])[:, None]
     variances = (count * variances + variances.mean(0) + LEAST_VARIANCE) / (count + 1)  # few files: part of everybody's
-    near = np.empty((len(z), len(centres)))
-    for begin in range(0, len(z), ROWS):
-        apart = z[begin : begin + ROWS, None, :] - centres[None]
-        near[begin : begin + ROWS] = -np.linalg.norm(apart, axis=2) / np.sqrt(z.shape[1])
-    near[np.arange(len(z)), view.artist] = np.nan
-    return RecipeModel(mean, spread, centres, variances, ConformalNull.of(np.nanmax(near, 1), view.artist))
+    model = RecipeModel(mean, spread, centres, variances)
+    apart, own_column = model.apart(known), (np.arange(len(known)), view.artist)
+    fits = model.fits(apart)
+    fits[own_column] = np.nan
+    return RecipeTest(model, ConformalNull.of(lead_over_next(fits), view.artist), float(apart[own_column].max()))
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:
