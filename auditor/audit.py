@@ -62,6 +62,7 @@ def check(
     result, timing aside.
     """
     reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)
+    weights: LoraWeights | None = None
     try:
         with frame.timed("read"):
             artifact = artifact or read_artifact(path)
@@ -69,7 +70,7 @@ def check(
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:
-        return frame.audit(skipped(path, problem, artifact))
+        return frame.audit(skipped(path, problem, artifact, weights))
     with frame.timed("embed"):
         factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)

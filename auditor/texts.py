@@ -298,6 +298,8 @@ TEXTS: Final[dict[str, str]] = {
     "row.path": "File",
     "row.sha256": "SHA-256 of the file",
     "row.tensor_sha256": "SHA-256 of the tensors",
+    "row.config": "Scales read from, beside it",
+    "row.config.digest": "SHA-256 of that configuration",
     "row.bytes": "Size",
     "row.dialect": "Dialect",
     "row.algorithm": "Algorithm",

@@ -10,12 +10,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from auditor.errors import MalformedFile
-from auditor.lora.config import MAX_BYTES, SIDECAR
+from auditor.lora.config import sidecar_bytes
 from auditor.lora.container import Container, open_regular, read_exactly
 from auditor.lora.hashes import MAX_FILE, read_artifact
 from auditor.lora.reader import PLAIN_ROLES, split_module
@@ -113,12 +112,12 @@ def sha256_from(path: str, begin: int, size: int) -> str:
 
 
 def _sidecar(path: str) -> bytes:
-    """The configuration that may lie beside a PEFT file."""
-    beside = Path(os.path.dirname(path), SIDECAR)
+    """What stands for the configuration that may lie beside a PEFT file: nothing, its digest, or why it is refused."""
     try:
-        return beside.read_bytes() if beside.is_file() and beside.stat().st_size <= MAX_BYTES else b""
-    except OSError:
-        return b"unreadable"
+        raw = sidecar_bytes(path)
+    except MalformedFile as problem:
+        return problem.message.encode("utf-8", "replace")
+    return b"" if raw is None else hashlib.sha256(raw).digest()
 
 
 def outline(container: Container, own: str | None = None) -> LoraWeights | None:

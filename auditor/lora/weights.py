@@ -89,6 +89,8 @@ class LoraWeights:
     holds_base: str = ""
     """'pissa', 'olora', …: the file declares a start at which parts of the base went into the factors, so that its ΔW
     is no change of the base; '' otherwise."""
+    config_sha256: str | None = None
+    """Hex digest of the `adapter_config.json` beside the file that was read for its scales; None without one."""
 
 
 def require_change(weights: LoraWeights) -> None:
