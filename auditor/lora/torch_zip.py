@@ -26,6 +26,9 @@ Read = Callable[[int, int], bytes]
 MAX_PICKLE = 16 * 2**20
 MAX_DIRECTORY = 16 * 2**20
 MAX_STEPS = 2_000_000
+MAX_SHARED = 2
+"""How many times the file's bytes its tensors may have together: a tied tensor or two share one storage, but a file of
+which thousands do costs what a file of their full size does."""
 CONVERT = "Convert it to .safetensors with the tool that wrote it, and audit that file."
 
 STORAGES = {
@@ -91,7 +94,9 @@ def read_torch_zip(read: Read, size: int, path: str) -> Header:
         if root + "byteorder" in stored and read(*stored[root + "byteorder"]) != b"little":
             raise _Refused("its numbers are not little-endian")
         top = _Layout().run(read(begin, length))
-        return Header(_entries(top, root, stored, path))
+        entries = _entries(top, root, stored, path)
+        _check_shared(entries, size)
+        return Header(entries)
     except _Refused as error:
         raise MalformedFile(
             f"{shown(path)} is a zip archive, but no torch file of tensors: {error}.", advice=CONVERT
@@ -175,6 +180,13 @@ def _entry(tensor: _Tensor, root: str, stored: dict[str, tuple[int, int]]) -> En
     if not dense:
         raise _Refused("a tensor's strides skip or repeat numbers")
     return Entry(tensor.storage.dtype, shape, begin, begin + count * width, None if plain else strides)
+
+
+def _check_shared(entries: dict[str, Entry], size: int) -> None:
+    """Refuse tensors that share so much storage that they are far larger than the file of `size` bytes."""
+    together = sum(entry.end - entry.begin for entry in entries.values())
+    if together > MAX_SHARED * size:
+        raise _Refused(f"its tensors share storage and have {together} bytes together, the file only {size}")
 
 
 def _sizes(values: Any) -> bool:
