@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights
 from auditor.lora.config import SIDECAR
-from auditor.lora.weights import require_change
+from auditor.lora.weights import MOST_DECLARED, require_change
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Coverage, ReferenceSetInfo, Skipped, Suspect, Verdict
 from auditor.statistics.conformal import p_floor
@@ -78,6 +78,7 @@ def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Cover
 def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> Suspect:
     """The suspect's part of the result."""
     ranks = [m.rank for m in weights.modules.values()]
+    left_out = len(weights.declared) - MOST_DECLARED
     return Suspect(
         path=str(path),
         sha256=artifact.sha256,
@@ -88,8 +89,8 @@ def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> 
         base_family=weights.base_family,
         modules=len(weights.modules),
         rank={"min": min(ranks), "max": max(ranks), "median": float(np.median(ranks))},
-        declared={k[:256]: v[:CUT] for k, v in weights.declared.items()},
-        warnings=list(weights.warnings),
+        declared={k[:256]: v[:CUT] for k, v in list(weights.declared.items())[:MOST_DECLARED]},
+        warnings=[*weights.warnings, *([plain("warning.declared", n=left_out)] if left_out > 0 else [])],
         **_config(weights),
     )
 

@@ -35,6 +35,7 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.not_audited.unread": "Not audited: the file could not be read. {problem}",
     "verdict.not_audited.no_lora": "Not audited: the file is no LoRA of an image model. {problem}",
     "verdict.not_audited.elsewhere": "Not audited: the file is outside what this audit can speak about. {problem}",
+    "warning.declared": "{n} more entries of the metadata that the file declares were left out.",
     "in100": "{n} in 100",
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",

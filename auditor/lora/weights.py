@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from auditor.errors import OutOfScope
 
 Matrix = NDArray[np.float32]
+MOST_DECLARED = 1000
+"""Entries of a file's own metadata that a document repeats."""
 
 
 @dataclass(frozen=True)

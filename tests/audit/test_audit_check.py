@@ -319,6 +319,17 @@ def test_declared_metadata_are_cut(reference: ReferenceSet, tmp_path: Path) -> N
     assert {len(v) for v in declared.values()} == {4096}
 
 
+def test_no_more_declared_metadata_are_kept_than_anybody_writes(reference: ReferenceSet, tmp_path: Path) -> None:
+    suspects = []
+    for count in (1000, 20_000):
+        declared = {f"k{number}": "v" * 1000 for number in range(count)}
+        path = mini_set.save(tmp_path / "m.safetensors", writing.kohya(mini_set.lora(1, mini_set.FILES)), declared)
+        suspects.append(audited(path, reference).suspect)
+    assert [len(suspect.declared) for suspect in suspects] == [1000, 1000]
+    assert not any("left out" in warning for warning in suspects[0].warnings)
+    assert suspects[1].warnings[-1] == "19000 more entries of the metadata that the file declares were left out."
+
+
 # --- files that cannot be audited ----------------------------------------------------------------------------------
 
 
