@@ -71,19 +71,6 @@ def tensor_digest(path: str) -> tuple[int, str]:
     return (size, sha256_from(path, begin, size)) if size <= MAX_FILE else (size, read_artifact(path).tensor_sha256)
 
 
-def digests(path: str) -> tuple[int, str, str]:
-    """(bytes, SHA-256 of the file, SHA-256 of its tensor section) of a file that cannot be read as weights.
-
-    Where no header can be told from tensors the two are one, and one pass makes both.  Raises MalformedFile.
-    """
-    size, begin = tensors_from(path)
-    if begin or size > MAX_FILE:
-        artifact = read_artifact(path)
-        return artifact.size, artifact.sha256, artifact.tensor_sha256
-    digest = sha256_from(path, 0, size)
-    return size, digest, digest
-
-
 def tensors_from(path: str) -> tuple[int, int]:
     """(bytes of the file, offset of its tensor section as `read_artifact` takes it).  Raises MalformedFile."""
     descriptor, size = open_regular(path)

@@ -36,12 +36,12 @@ def inspect(path: str | os.PathLike[str], *, header_only: bool = False) -> dict[
 
     header_only: neither hash the file nor read its weights; what that would tell is None.  A truncated file is
     described by its header too (`truncated` says how much is there).  Raises NotAuditable when the file is no LoRA or
-    is malformed otherwise.
+    is malformed otherwise, at once where the header shows it: the file is hashed after that.
     """
-    hashes = None if header_only else hash_file(path)
     with open_container(path, allow_truncated=True) as container:
         structure = describe(container)
         refuse_foreign(container, structure)
+        hashes = None if header_only else hash_file(path)
         found = _identity(container, hashes) | _outline(container, structure)
         if container.truncated or header_only:
             return found | _without_weights(container, structure)

@@ -104,7 +104,8 @@ class Known:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read it.  Raises NotAuditable where that cannot be done."""
-        self.artifact, self.weights = read_artifact(path), load_lora(path, with_beside=True)
+        self.weights = load_lora(path, with_beside=True)  # first: what is no LoRA need not be hashed to be refused
+        self.artifact = read_artifact(path)
 
     @classmethod
     def of(cls, artifact: Artifact, weights: LoraWeights) -> Known:

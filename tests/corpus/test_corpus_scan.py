@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
-from auditor.corpus.head import digests, read_head, sha256_from, tensor_digest
+from auditor.corpus.head import read_head, sha256_from, tensor_digest
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
@@ -243,7 +243,6 @@ def test_rows_survive_the_journal_as_they_are():
 def test_the_tensor_digest_is_the_one_of_an_audit(world, name):
     artifact = read_artifact(world / name)
     assert tensor_digest(str(world / name)) == (artifact.size, artifact.tensor_sha256)
-    assert digests(str(world / name)) == (artifact.size, artifact.sha256, artifact.tensor_sha256)
 
 
 def test_one_file_with_other_scales_beside_it_is_another_content(tmp_path):
