@@ -21,6 +21,7 @@ from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import artist_scores, control_scores, copy_of, copy_of_known, mixture, open_set, style_map
 from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
+from auditor.lora.hashes import read_refused
 from auditor.lora.relation import Known
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
@@ -56,20 +57,24 @@ def check(
 ) -> Audit:
     """Audit one LoRA file against a reference set (None: the default set) and, for copies, against `known` files.
 
-    A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set.  Raises UsageError for options out of
-    range and ReferenceSetError for a set that cannot be used.  `artifact`: the file's hashes where they are known
-    already; `observe` is given what was found on the way, before the verdict.  Same inputs and seed give the same
-    result, timing aside.
+    A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set, and without size and digests where it
+    cannot be read or is large (`auditor.lora.hashes.MAX_REFUSED`): files are hashed after their weights were found fit.
+    Raises UsageError for options out of range and ReferenceSetError for a set that cannot be used.  `artifact`: the
+    file's hashes where they are known already; `observe` is given what was found on the way, before the verdict.  Same
+    inputs and seed give the same result, timing aside.
     """
     reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)
+    weights: LoraWeights | None = None
     try:
         with frame.timed("read"):
-            artifact = artifact or read_artifact(path)
             weights = suspect_weights(path, bool(known and known.files))
+            artifact = artifact or read_artifact(path)
         paths = in_scope(weights, reference)
         view = choose_view(paths, reference)
     except NotAuditable as problem:
-        return frame.audit(skipped(path, problem, artifact))
+        with frame.timed("read"):
+            artifact = artifact or read_refused(path)
+        return frame.audit(skipped(path, problem, artifact, weights))
     with frame.timed("embed"):
         factored = factor_all(weights, paths)
         vector, present = features({p: f for p, f in factored.items() if p in view.bases.out}, view.bases)

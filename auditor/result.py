@@ -23,8 +23,12 @@ class Suspect:
     rank: dict[str, float] | None
     """{min, max, median} over modules."""
     declared: dict[str, str]
-    """The file's own metadata, untrusted, cut to 4 kB a value."""
+    """The file's own metadata, untrusted, cut to 4 kB a value and 1000 values."""
     warnings: list[str]
+    config_name: str | None = None
+    """Name of the file beside it that scales were read from (PEFT's adapter_config.json); None without one."""
+    config_sha256: str | None = None
+    """That file's digest: with other scales the same tensors are another change of weights."""
 
 
 @dataclass(frozen=True)

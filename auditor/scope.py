@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights
-from auditor.lora.weights import require_change
+from auditor.lora.config import SIDECAR
+from auditor.lora.weights import MOST_DECLARED, require_change
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Coverage, ReferenceSetInfo, Skipped, Suspect, Verdict
 from auditor.statistics.conformal import p_floor
@@ -77,6 +78,7 @@ def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Cover
 def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> Suspect:
     """The suspect's part of the result."""
     ranks = [m.rank for m in weights.modules.values()]
+    left_out = len(weights.declared) - MOST_DECLARED
     return Suspect(
         path=str(path),
         sha256=artifact.sha256,
@@ -87,18 +89,30 @@ def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> 
         base_family=weights.base_family,
         modules=len(weights.modules),
         rank={"min": min(ranks), "max": max(ranks), "median": float(np.median(ranks))},
-        declared={k[:256]: v[:CUT] for k, v in weights.declared.items()},
-        warnings=list(weights.warnings),
+        declared={k[:256]: v[:CUT] for k, v in list(weights.declared.items())[:MOST_DECLARED]},
+        warnings=[*weights.warnings, *([plain("warning.declared", n=left_out)] if left_out > 0 else [])],
+        **_config(weights),
     )
 
 
-def skipped(path: str | Path, problem: NotAuditable, artifact: Artifact | None = None) -> dict[str, Any]:
-    """The parts of an audit of a file that could not be audited; `artifact` where its bytes could be read."""
+def _config(weights: LoraWeights | None) -> dict[str, str]:
+    """Name and digest of the configuration that was read beside the file."""
+    found = weights.config_sha256 if weights else None
+    return {"config_name": SIDECAR, "config_sha256": found} if found else {}
+
+
+def skipped(
+    path: str | Path, problem: NotAuditable, artifact: Artifact | None = None, weights: LoraWeights | None = None
+) -> dict[str, Any]:
+    """The parts of an audit of a file that could not be audited.
+
+    artifact: where its bytes could be read.  weights: where these could be read too, and are out of scope.
+    """
     kind = "unread" if isinstance(problem, MalformedFile) else "elsewhere"
     if isinstance(problem, NotALora):
         kind = "no_lora"
     sentence = plain(f"verdict.not_audited.{kind}", problem=problem.message)
-    suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [])
+    suspect = Suspect(str(path), None, None, None, None, [], None, 0, None, {}, [], **_config(weights))
     if artifact:
         sha256, tensors = artifact.sha256, artifact.tensor_sha256
         suspect = replace(suspect, sha256=sha256, tensor_sha256=tensors, bytes=artifact.size)

@@ -29,11 +29,15 @@ KNOWN = "options.known"
 """Field of the note of known files: one input, however many of them differ."""
 NAMED = 5
 """Known files that a cause names."""
+SINCE = ("config_name", "config_sha256")
+"""Fields of the suspect that documents made before them lack: to them, no configuration is the one they had."""
 SHOWN = 40
 """Differing results that are listed."""
 INPUTS = {
     "suspect.sha256": "file",
     "suspect.tensor_sha256": "tensors of the file",
+    "suspect.config_name": "configuration beside the file",
+    "suspect.config_sha256": "digest of the configuration beside the file",
     "reference_set.digest": "digest of the reference set",
     "tool.version": "version of audit",
     "schema_version": "version of the document",
@@ -148,6 +152,9 @@ def rerun(
             advice="Give the unchanged file that audit check --format json wrote.",
         ) from error
     _take_over(found["options"], options, policy is not None)
+    for name in SINCE:
+        if name not in audit["suspect"] and found["suspect"][name] is None:
+            del found["suspect"][name]
     plain: dict[str, Any] = _plain(found)
     return plain
 

@@ -10,12 +10,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from auditor.errors import MalformedFile
-from auditor.lora.config import MAX_BYTES, SIDECAR
+from auditor.lora.config import sidecar_bytes
 from auditor.lora.container import Container, open_regular, read_exactly
 from auditor.lora.hashes import MAX_FILE, read_artifact
 from auditor.lora.reader import PLAIN_ROLES, split_module
@@ -72,19 +71,6 @@ def tensor_digest(path: str) -> tuple[int, str]:
     return (size, sha256_from(path, begin, size)) if size <= MAX_FILE else (size, read_artifact(path).tensor_sha256)
 
 
-def digests(path: str) -> tuple[int, str, str]:
-    """(bytes, SHA-256 of the file, SHA-256 of its tensor section) of a file that cannot be read as weights.
-
-    Where no header can be told from tensors the two are one, and one pass makes both.  Raises MalformedFile.
-    """
-    size, begin = tensors_from(path)
-    if begin or size > MAX_FILE:
-        artifact = read_artifact(path)
-        return artifact.size, artifact.sha256, artifact.tensor_sha256
-    digest = sha256_from(path, 0, size)
-    return size, digest, digest
-
-
 def tensors_from(path: str) -> tuple[int, int]:
     """(bytes of the file, offset of its tensor section as `read_artifact` takes it).  Raises MalformedFile."""
     descriptor, size = open_regular(path)
@@ -113,12 +99,12 @@ def sha256_from(path: str, begin: int, size: int) -> str:
 
 
 def _sidecar(path: str) -> bytes:
-    """The configuration that may lie beside a PEFT file."""
-    beside = Path(os.path.dirname(path), SIDECAR)
+    """What stands for the configuration that may lie beside a PEFT file: nothing, its digest, or why it is refused."""
     try:
-        return beside.read_bytes() if beside.is_file() and beside.stat().st_size <= MAX_BYTES else b""
-    except OSError:
-        return b"unreadable"
+        raw = sidecar_bytes(path)
+    except MalformedFile as problem:
+        return problem.message.encode("utf-8", "replace")
+    return b"" if raw is None else hashlib.sha256(raw).digest()
 
 
 def outline(container: Container, own: str | None = None) -> LoraWeights | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from auditor.audit import ALPHA, RESAMPLES, Placed, check
-from auditor.corpus.head import Head, digests, read_head, tensor_digest
+from auditor.corpus.head import Head, read_head, tensor_digest
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
 from auditor.embedding.backend import Floats, unit
@@ -24,6 +24,7 @@ from auditor.embedding.features import features
 from auditor.errors import NotAuditable
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
+from auditor.lora.hashes import read_refused
 from auditor.lora.text import shown
 from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
@@ -82,9 +83,8 @@ class Scanner:
             with open_container(path) as container:
                 head = read_head(container, self.family)
         except NotAuditable:
-            row |= dict(
-                zip(("bytes", "sha256", "tensor_sha256"), digests(path), strict=True)
-            )  # these it has all the same
+            unfit = read_refused(path)
+            row |= hashes(unfit) if unfit else {}
             raise
         row |= claims(head) | {"header_sha256": head.header_sha256}
         foreign = self._foreign(row["path"], head)

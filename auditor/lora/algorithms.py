@@ -103,16 +103,26 @@ def _adalora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> Lor
 
 
 def _glora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
-    """The half of GLoRA that needs no base weights, b₁ b₂ (b₂ b₁ in files of old LyCORIS, told by their shapes)."""
+    """The half of GLoRA that needs no base weights: b₁ b₂, or b₂ b₁ in files of old LyCORIS."""
     one, two = (_need(tensors, f"glora_b{n}", fault) for n in "12")
     if min(one.ndim, two.ndim) < 2 or 0 in (one.size, two.size):
         raise fault("glora_b1", "and its partner are no matrices")
-    left, right = (one, two) if one.shape[1] == two.shape[0] else (two, one)
+    left, right = (two, one) if old_glora(one.shape, two.shape) else (one, two)
     left, right = left.reshape(left.shape[0], -1), right.reshape(right.shape[0], -1)
     if left.shape[1] != right.shape[0]:
         raise fault("glora_b1", f"has the shape {list(one.shape)}, which does not fit its partner's {list(two.shape)}")
     scale, source = _scale(tensors, right.shape[0], scaling, fault)
     return LoraModule(path, _own(left), _own(right), scale, source, "glora", int(right.shape[0]))
+
+
+def old_glora(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Whether a half of GLoRA is stored as old LyCORIS did, as the factors of two · one, by the shapes of the two.
+
+    In a square layer both orders fit, and only the right one makes the rank the smaller side.  Raises IndexError for
+    shapes of less than two dimensions.
+    """
+    new, old = one[1] == two[0], one[0] == two[1]
+    return old and (not new or one[0] < one[1])
 
 
 def _loha(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.lora.algorithms import Fault
+from auditor.lora.algorithms import Fault, old_glora
 from auditor.lora.weights import LoraModule
 from auditor.lora.whole import WholeModule
 
@@ -68,11 +68,11 @@ def _column(role: str, less: float = 0.0) -> Callable[[Mapping[str, Array], Faul
 
 
 def _input_half(tensors: Mapping[str, Array], fault: Fault) -> Array:
-    """a₁ a₂ of GLoRA, which multiplies the base's weights from the right."""
+    """a₁ a₂ of GLoRA (a₂ a₁ in files of old LyCORIS), which multiplies the base's weights from the right."""
     one, two = tensors["glora_a1"], tensors.get("glora_a2")
     if two is None or min(one.ndim, two.ndim) < 2 or 0 in (one.size, two.size):
         raise fault("glora_a1", "has no partner of two dimensions")
-    left, right = (one, two) if one.shape[1] == two.shape[0] else (two, one)
+    left, right = (two, one) if old_glora(one.shape, two.shape) else (one, two)
     if left.shape[1] != right.shape[0]:
         raise fault("glora_a1", f"has the shape {list(one.shape)}, which does not fit its partner's {list(two.shape)}")
     if left.shape[0] > 2**13 or right.reshape(right.shape[0], -1).shape[1] > 2**13:

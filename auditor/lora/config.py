@@ -6,6 +6,7 @@ numbers must be finite.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -80,19 +81,35 @@ class ScaleConfig:
         )
 
 
-def read_sidecar(weights_path: str) -> ScaleConfig | None:
-    """The configuration beside a PEFT file, or None when there is none.  Raises MalformedFile when it is damaged."""
-    path = os.path.join(os.path.dirname(weights_path), SIDECAR)
+def read_sidecar(weights_path: str) -> tuple[ScaleConfig, str] | None:
+    """The configuration beside a PEFT file and the hex SHA-256 of its bytes, or None when there is none.
+
+    Raises MalformedFile when it is damaged.
+    """
+    raw = sidecar_bytes(weights_path)
+    if raw is None:
+        return None
+    path = _beside(weights_path)
+    return _config(_object(raw, path), path), hashlib.sha256(raw).hexdigest()
+
+
+def sidecar_bytes(weights_path: str) -> bytes | None:
+    """The configuration beside a file as it stands, or None when there is none.  Raises MalformedFile."""
+    path = _beside(weights_path)
     if not os.path.lexists(path):
         return None
     descriptor, size = open_regular(path)
     try:
         if size > MAX_BYTES:
             raise MalformedFile(f"{shown(path)} has {size} bytes; at most {MAX_BYTES} are read.", advice=_ADVICE)
-        raw = read_exactly(descriptor, 0, size, path)
+        return read_exactly(descriptor, 0, size, path)
     finally:
         os.close(descriptor)
-    return _config(_object(raw, path), path)
+
+
+def _beside(weights_path: str) -> str:
+    """Where the configuration of a file would lie."""
+    return os.path.join(os.path.dirname(weights_path), SIDECAR)
 
 
 def header_configs(metadata: Mapping[str, str], path: str) -> dict[str, ScaleConfig]:

@@ -21,6 +21,8 @@ from auditor.lora.weights import Artifact
 
 MAX_FILE = 16 * 2**30
 """Bytes; larger files are not hashed: no LoRA is that large, and a sparse file of that size costs nothing to make."""
+MAX_REFUSED = 4 * 2**30
+"""Bytes of a file that was refused and is hashed all the same; larger ones are no LoRA by their size alone."""
 BLOCK = 256 * 2**10
 """Bytes that are hashed at a time: they stay in the processor's cache between the two digests."""
 AUTOV1 = (0x100000, 0x110000)
@@ -62,13 +64,14 @@ def hash_file(path: str | os.PathLike[str]) -> Hashes:
         head = read_exactly(descriptor, 0, min(size, 512), name)
         length = header_length(head, size)
         start = 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
-        whole, tensors = hashlib.sha256(), hashlib.sha256()
+        whole = hashlib.sha256()
+        tensors = hashlib.sha256() if start else whole
         room = memoryview(bytearray(min(BLOCK, size)))
         for begin in range(0, size, BLOCK):
             block = room[: min(BLOCK, size - begin)]
             read_into(descriptor, begin, block, name)
             whole.update(block)
-            if begin + len(block) > start:
+            if start and begin + len(block) > start:
                 tensors.update(block[max(0, start - begin) :])
         low, high = (min(edge, size) for edge in AUTOV1)
         window = hashlib.sha256(read_exactly(descriptor, low, high - low, name)) if high > low else hashlib.sha256()
@@ -104,3 +107,17 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """The file as bytes: size and digests.  Raises MalformedFile as `hash_file` does."""
     hashes = hash_file(path)
     return Artifact(os.fspath(path), hashes.size, hashes.sha256, hashes.tensor_sha256)
+
+
+def read_refused(path: str | os.PathLike[str]) -> Artifact | None:
+    """The digests of a file that cannot be audited: by them a policy or a report still tells it from others.
+
+    None where it cannot be read, and where it is larger than `MAX_REFUSED`: what its header says takes no time, and
+    hashing a checkpoint or a disk image only to pass it over would take a minute.
+    """
+    try:
+        descriptor, size = open_regular(path)
+        os.close(descriptor)
+        return read_artifact(path) if size <= MAX_REFUSED else None
+    except MalformedFile:
+        return None

@@ -23,11 +23,10 @@ from auditor.lora.provenance import contradictions, guess_trainer
 from auditor.lora.reader import Reading, nothing_readable
 from auditor.lora.structure import Structure, describe, refuse_foreign
 from auditor.lora.toil import MOST, NOT_COVERED, toil
-from auditor.lora.weights import LoraModule
+from auditor.lora.weights import MOST_DECLARED, LoraModule
 
 LONGEST_VALUE = 65_536
 """Characters of one declared value that are kept."""
-MOST_VALUES = 1000
 _BLOCK = re.compile(r"(unet\.(?:(?:down|up)_blocks\.\d+|mid_block)|[a-z_0-9]+\.(?:.*?\.)?\d+|[a-z_0-9]+)")
 Floats = NDArray[np.float64]
 
@@ -37,12 +36,12 @@ def inspect(path: str | os.PathLike[str], *, header_only: bool = False) -> dict[
 
     header_only: neither hash the file nor read its weights; what that would tell is None.  A truncated file is
     described by its header too (`truncated` says how much is there).  Raises NotAuditable when the file is no LoRA or
-    is malformed otherwise.
+    is malformed otherwise, at once where the header shows it: the file is hashed after that.
     """
-    hashes = None if header_only else hash_file(path)
     with open_container(path, allow_truncated=True) as container:
         structure = describe(container)
         refuse_foreign(container, structure)
+        hashes = None if header_only else hash_file(path)
         found = _identity(container, hashes) | _outline(container, structure)
         if container.truncated or header_only:
             return found | _without_weights(container, structure)
@@ -51,7 +50,7 @@ def inspect(path: str | os.PathLike[str], *, header_only: bool = False) -> dict[
 
 def _identity(container: Container, hashes: Hashes | None) -> dict[str, Any]:
     """Which file it is, and what it says of itself."""
-    declared = {k: v[:LONGEST_VALUE] for k, v in list(container.metadata.items())[:MOST_VALUES]}
+    declared = {k: v[:LONGEST_VALUE] for k, v in list(container.metadata.items())[:MOST_DECLARED]}
     return {
         "path": container.path,
         "sha256": hashes and hashes.sha256,

@@ -283,10 +283,12 @@ class _Scalings:
         self._modules = structure.modules
         self._configs = header_configs(container.metadata, container.path)
         self._peft = structure.dialect == "peft"
+        self.config_sha256: str | None = None
+        """See `LoraWeights.config_sha256`."""
         if not self._configs and self._peft:
             sidecar = read_sidecar(container.path)
             if sidecar is not None:
-                self._configs = {"": sidecar}
+                self._configs[""], self.config_sha256 = sidecar
             elif not _have_scales(structure):
                 warnings.append("No adapter_config.json lies beside this PEFT file; every scale was taken as 1.")
         odd = [pattern for config in self._configs.values() for pattern in config.unread_patterns]
@@ -360,6 +362,7 @@ def _finish(structure: Structure, reading: Reading, extra: dict[str, LoraModule]
         unread=tuple(sorted(set(reading.unread))),
         beside=extra,
         holds_base=reading.scalings.holds_base,
+        config_sha256=reading.scalings.config_sha256,
     )
 
 

@@ -72,12 +72,15 @@ def compare(
     a: LoraWeights, b: LoraWeights, sha_a: str = "", sha_b: str = "", tensor_a: str = "", tensor_b: str = ""
 ) -> Relation:
     """The relation of two LoRAs; digests (hex, may be empty) settle the trivial cases."""
-    a, b = _comparable_parts(a, b)
+    apart = _nothing_of_one_kind(a, b)
+    a, b = (a, b) if apart else _comparable_parts(a, b)
     figures = _figures(a, b)
     if sha_a and sha_a == sha_b:
         return Relation("same_file", figures, ("The files are the same, byte for byte (SHA-256).",))
     if tensor_a and tensor_a == tensor_b:
         return Relation("same_tensors", figures, ("Only the headers differ: the tensor sections have one SHA-256.",))
+    if apart:
+        return Relation("not_comparable", figures, (apart,))
     if not figures["norm_a"] or not figures["norm_b"]:
         which = [name for name in ("a", "b") if not figures[f"norm_{name}"]]
         return Relation("no_effect", figures, (f"The change of weights of {' and '.join(which)} is zero.",))
@@ -101,7 +104,8 @@ class Known:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read it.  Raises NotAuditable where that cannot be done."""
-        self.artifact, self.weights = read_artifact(path), load_lora(path, with_beside=True)
+        self.weights = load_lora(path, with_beside=True)  # first: what is no LoRA need not be hashed to be refused
+        self.artifact = read_artifact(path)
 
     @classmethod
     def of(cls, artifact: Artifact, weights: LoraWeights) -> Known:
@@ -121,6 +125,18 @@ class Known:
             if NOT_COVERED in warning
         ]
         return replace(found, reasons=(*found.reasons, *left))
+
+
+def _nothing_of_one_kind(a: LoraWeights, b: LoraWeights) -> str:
+    """Which file holds what, where one makes a ΔW and has nothing beside it, and the other makes none; else ''."""
+    if bool(a.modules) == bool(b.modules) or (a.beside and b.beside):
+        return ""
+    full, bare = ("a", "b") if a.modules else ("b", "a")
+    kinds = sorted({module.algorithm for module in (a if full == "b" else b).beside.values()})
+    return (
+        f"{full} holds changes of weights and nothing beside them, {bare} holds none and beside them "
+        f"{' and '.join(kinds) or 'nothing'} alone: nothing in the two files is of one kind."
+    )
 
 
 def _comparable_parts(a: LoraWeights, b: LoraWeights) -> tuple[LoraWeights, LoraWeights]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from auditor.errors import NotALora
+from auditor.lora.algorithms import old_glora
 from auditor.lora.base_family import BaseFamily, base_family
 from auditor.lora.container import Container
 from auditor.lora.dialects import Dialect, dialects
@@ -186,7 +187,7 @@ def _full(shapes: Mapping[str, Shape]) -> Outline:
 def _glora(shapes: Mapping[str, Shape]) -> Outline:
     """The additive half of GLoRA."""
     one, two = shapes["glora_b1"], shapes["glora_b2"]
-    left, right = (one, two) if one[1] == two[0] else (two, one)
+    left, right = (two, one) if old_glora(one, two) else (one, two)
     return Outline("glora", (left[0], math.prod(right[1:])), right[0])
 
 

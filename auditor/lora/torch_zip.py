@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from auditor.errors import MalformedFile, NotALora
 from auditor.lora.dtypes import BYTES
 from auditor.lora.safetensors import MAX_DIMENSIONS, MAX_TENSORS, Entry, Header
-from auditor.lora.text import shown
+from auditor.lora.text import LONGEST, shown
 
 Read = Callable[[int, int], bytes]
 """(first byte, count) → exactly these bytes of the file, or MalformedFile."""
@@ -26,6 +26,9 @@ Read = Callable[[int, int], bytes]
 MAX_PICKLE = 16 * 2**20
 MAX_DIRECTORY = 16 * 2**20
 MAX_STEPS = 2_000_000
+MAX_SHARED = 2
+"""How many times the file's bytes its tensors may have together: a tied tensor or two share one storage, but a file of
+which thousands do costs what a file of their full size does."""
 CONVERT = "Convert it to .safetensors with the tool that wrote it, and audit that file."
 
 STORAGES = {
@@ -91,7 +94,9 @@ def read_torch_zip(read: Read, size: int, path: str) -> Header:
         if root + "byteorder" in stored and read(*stored[root + "byteorder"]) != b"little":
             raise _Refused("its numbers are not little-endian")
         top = _Layout().run(read(begin, length))
-        return Header(_entries(top, root, stored, path))
+        entries = _entries(top, root, stored, path)
+        _check_shared(entries, size)
+        return Header(entries)
     except _Refused as error:
         raise MalformedFile(
             f"{shown(path)} is a zip archive, but no torch file of tensors: {error}.", advice=CONVERT
@@ -143,6 +148,7 @@ def _entries(top: Any, root: str, stored: dict[str, tuple[int, int]], path: str)
     for _ in range(3):
         inner = [top[key] for key in ("state_dict", "model", "module") if isinstance(top, dict) and key in top]
         top = inner[0] if inner and isinstance(inner[0], dict) else top
+    top = _only_table(top, path)
     if isinstance(top, list) and top and len(top) <= MAX_TENSORS and all(isinstance(value, _Tensor) for value in top):
         top = {f"[{number} of {len(top)}]": value for number, value in enumerate(top)}
     if not isinstance(top, dict):
@@ -157,6 +163,43 @@ def _entries(top: Any, root: str, stored: dict[str, tuple[int, int]], path: str)
         for key, value in top.items()
         if isinstance(key, str) and isinstance(value, _Tensor)
     }
+
+
+def _only_table(top: Any, path: str) -> Any:
+    """The one table or list of tensors inside `top`, where `top` is a table without any; else `top` itself.
+
+    Raises NotALora where there are several.
+    """
+    if not isinstance(top, dict) or _holds_tensors(top):
+        return top
+    found: dict[str, Any] = {}
+    seen, waiting = {id(top)}, [("", top)]
+    while waiting:
+        above, table = waiting.pop()
+        for key, value in table.items():
+            if not isinstance(value, dict | list) or id(value) in seen:
+                continue
+            seen.add(id(value))  # a table may hold itself
+            name = f"{above}{shown(key)}"
+            if _holds_tensors(value):
+                found[name] = value
+            elif isinstance(value, dict):
+                waiting.append((f"{name[:LONGEST]}.", value))
+    if len(found) > 1:
+        named = ", ".join(repr(shown(name, 60)) for name in list(found)[:3])
+        raise NotALora(
+            f"{shown(path)} holds tensors in {len(found)} tables ({named}{', …' if len(found) > 3 else ''}), and which "
+            "of them is the LoRA cannot be told.",
+            advice="Save the table of the LoRA alone as .safetensors, and audit that file.",
+        )
+    return next(iter(found.values()), top)
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether `value` is a table with a tensor under a name, or a list of nothing but tensors."""
+    if isinstance(value, dict):
+        return any(isinstance(key, str) and isinstance(one, _Tensor) for key, one in value.items())
+    return isinstance(value, list) and bool(value) and all(isinstance(one, _Tensor) for one in value)
 
 
 def _entry(tensor: _Tensor, root: str, stored: dict[str, tuple[int, int]]) -> Entry:
@@ -175,6 +218,13 @@ def _entry(tensor: _Tensor, root: str, stored: dict[str, tuple[int, int]]) -> En
     if not dense:
         raise _Refused("a tensor's strides skip or repeat numbers")
     return Entry(tensor.storage.dtype, shape, begin, begin + count * width, None if plain else strides)
+
+
+def _check_shared(entries: dict[str, Entry], size: int) -> None:
+    """Refuse tensors that share so much storage that they are far larger than the file of `size` bytes."""
+    together = sum(entry.end - entry.begin for entry in entries.values())
+    if together > MAX_SHARED * size:
+        raise _Refused(f"its tensors share storage and have {together} bytes together, the file only {size}")
 
 
 def _sizes(values: Any) -> bool:

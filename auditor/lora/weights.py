@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from auditor.errors import OutOfScope
 
 Matrix = NDArray[np.float32]
+MOST_DECLARED = 1000
+"""Entries of a file's own metadata that a document repeats."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class LoraWeights:
     holds_base: str = ""
     """'pissa', 'olora', …: the file declares a start at which parts of the base went into the factors, so that its ΔW
     is no change of the base; '' otherwise."""
+    config_sha256: str | None = None
+    """Hex digest of the `adapter_config.json` beside the file that was read for its scales; None without one."""
 
 
 def require_change(weights: LoraWeights) -> None:

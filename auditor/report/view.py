@@ -834,6 +834,7 @@ def _of(of: Any, unit: Any) -> str:
 def _suspect(suspect: Fields) -> tuple[Row, ...]:
     """What the suspect file is."""
     rows = [Row(say(f"row.{k}"), _known(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
+    rows += _config_rows(suspect)
     rows.append(Row(say("row.bytes"), size(suspect["bytes"])))
     if suspect["dialect"] is None:  # not audited: how the file is made was not looked at
         return tuple(rows)
@@ -851,6 +852,14 @@ def _identity(suspect: Fields, info: Fields) -> tuple[Row, ...]:
     sizes = say("set.size", **{k: count(info[v]) for k, v in SIZES.items()})
     rows.append(Row(say("row.set"), _known(info["name"]), note=f"{_known(info['base'])}; {sizes}"))
     return (*rows, Row(say("row.set.digest"), _known(info["digest"]), code=True))
+
+
+def _config_rows(suspect: Fields) -> list[Row]:
+    """The configuration that was read beside the file, and its digest."""
+    if not suspect.get("config_sha256"):
+        return []
+    name = Row(say("row.config"), _known(suspect.get("config_name")), code=True)
+    return [name, Row(say("row.config.digest"), _known(suspect["config_sha256"]), code=True)]
 
 
 def _known(value: object | None) -> str:
@@ -901,6 +910,7 @@ def _reproduce(audit: Fields) -> tuple[Row, ...]:
             if audit["options"].get(k) is not None
         ),
         Row(say("row.sha256"), _known(suspect["sha256"]), code=True),
+        *_config_rows(suspect),
         Row(say("row.set.digest"), _known(info["digest"]), code=True),
         Row(say("row.set.features"), _known(info["features"]), code=True),
         *_known_rows(audit["options"].get("known")),

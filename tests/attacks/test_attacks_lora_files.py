@@ -239,9 +239,13 @@ def stored(program: bytes, storage: bytes = bytes(64), compression: int = zipfil
 
 
 def tensor_program(
-    name: str, shape: str, strides: str, offset: int = 0, call: str = "torch._utils\n_rebuild_tensor_v2"
+    name: str,
+    shape: str | tuple[int, int],
+    strides: str | tuple[int, int],
+    offset: int = 0,
+    call: str = "torch._utils\n_rebuild_tensor_v2",
 ) -> bytes:
-    """A pickle of {name: tensor}; shape and strides are pairs of small numbers."""
+    """A pickle of {name: tensor}; shape and strides are pairs of small numbers, as digits or below 256."""
     numbers = [b"K" + bytes([int(a)]) + b"K" + bytes([int(b)]) + b"\x86" for a, b in (shape, strides)]
     text = lambda s: b"X" + len(s).to_bytes(4, "little") + s.encode()  # noqa: E731
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x10tQ"
@@ -284,6 +288,60 @@ def test_the_same_writer_makes_a_readable_torch_file(tmp_path: Path) -> None:
     both = down[:-1] + up[3:]
     (tmp_path / "x.bin").write_bytes(stored(both, np.arange(16, dtype="<f4").tobytes()))
     assert next(iter(load_lora(tmp_path / "x.bin").modules.values())).up.tolist() == [[0, 1], [2, 3]]
+
+
+def torch_table(names: list[str]) -> bytes:
+    """A pickle of tensors by these names, all of one storage of 100 × 100 numbers."""
+    return b"".join([b"\x80\x02}", *(tensor_program(name, (100, 100), (100, 1))[3:-1] for name in names), b"."])
+
+
+LAYER = torch_table([f"{PATH}.lora_{side}.weight" for side in ("down", "up")])
+NUMBERS = np.ones(10_000, "<f4").tobytes()
+
+
+def test_tensors_that_share_one_storage_a_thousand_times_are_refused(tmp_path: Path) -> None:
+    numbers = np.ones(10_000, "<f4").tobytes()
+    (tmp_path / "tied.bin").write_bytes(
+        stored(torch_table([f"{PATH}.lora_{s}.weight" for s in ("down", "up")]), numbers)
+    )
+    assert load_lora(tmp_path / "tied.bin").modules
+    many = [f"lora_unet_mid_block_attentions_{n}_proj_in.lora_down.weight" for n in range(200)]
+    (tmp_path / "x.bin").write_bytes(stored(torch_table(many), NUMBERS))
+    for read in (load_lora, inspect):
+        with pytest.raises(MalformedFile, match="8000000 bytes together") as refused:
+            read(tmp_path / "x.bin")
+        assert ".safetensors" in refused.value.advice
+
+
+def text(of: str) -> bytes:
+    """A pickled string."""
+    return b"X" + len(of.encode()).to_bytes(4, "little") + of.encode()
+
+
+def inside(**tables: bytes) -> bytes:
+    """A pickle of {name: table, …, 'epoch': 3} from pickles of tables."""
+    pairs = [part for name, table in tables.items() for part in (text(name), table[2:-1], b"s")]
+    return b"".join([b"\x80\x02}", *pairs, text("epoch"), b"K\x03s."])
+
+
+@pytest.mark.parametrize("program", [inside(lora=LAYER), inside(run=inside(lora=LAYER)), inside(state_dict=LAYER)])
+def test_the_only_table_of_tensors_is_read_wherever_it_lies(program: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(stored(program, NUMBERS))
+    assert len(load_lora(tmp_path / "x.bin").modules) == 1
+
+
+def test_of_several_tables_of_tensors_none_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(stored(inside(**{"lora": LAYER, "ema\x1b[31m": LAYER}), NUMBERS))
+    with pytest.raises(NotALora, match=r"in 2 tables \('lora', 'ema\\\\x1b") as refused:
+        load_lora(tmp_path / "x.bin")
+    assert "\x1b" not in refused.value.message
+
+
+def test_a_table_that_holds_itself_is_no_endless_one(tmp_path: Path) -> None:
+    itself = b"\x80\x02}q\x00" + text("a") + b"h\x00s."
+    (tmp_path / "x.bin").write_bytes(stored(itself))
+    with pytest.raises(NotALora, match="holds no tensors"):
+        load_lora(tmp_path / "x.bin")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -135,6 +136,40 @@ def test_the_file_that_differs_is_named(audit: dict[str, Any], set_folder: Path,
     assert not found.same_bytes
     assert {d.field for d in found.inputs} == {"suspect.sha256", "suspect.tensor_sha256"}
     assert [cause.partition(":")[0] for cause in found.causes] == ["file", "tensors of the file"]
+
+
+def with_config(folder: Path, alpha: float | None) -> Path:
+    """A suspect of PEFT's, with the configuration that it needs beside it, or without."""
+    made = mini_set.save(folder / "adapter_model.safetensors", writing.peft(mini_set.lora(1, mini_set.FILES)))
+    if alpha is not None:
+        (folder / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": alpha}))
+    return made
+
+
+def test_the_configuration_beside_the_file_is_an_input(set_folder: Path, tmp_path: Path) -> None:
+    from auditor.audit import check
+
+    one, other, none = (with_config(tmp_path / str(alpha), alpha) for alpha in (4, 8, None))
+    recorded = json.loads(render_json(check(one, set_folder, resamples=5).to_dict()))
+    assert recorded["suspect"]["config_name"] == "adapter_config.json"
+    assert (
+        recorded["suspect"]["config_sha256"]
+        == hashlib.sha256(one.with_name("adapter_config.json").read_bytes()).hexdigest()
+    )
+    assert reproduce(recorded, one, set_folder).same_bytes
+    found = reproduce(recorded, other, set_folder)
+    assert [cause.partition(":")[0] for cause in found.causes] == ["digest of the configuration beside the file"]
+    assert {d.field for d in reproduce(recorded, none, set_folder).inputs} == {
+        "suspect.config_name", "suspect.config_sha256"
+    }  # fmt: skip
+
+
+def test_documents_from_before_configurations_were_recorded_come_out_again(
+    audit: dict[str, Any], stranger: Path, set_folder: Path
+) -> None:
+    older = copy.deepcopy(audit)
+    assert (older["suspect"].pop("config_name"), older["suspect"].pop("config_sha256")) == (None, None)
+    assert reproduce(older, stranger, set_folder).same_bytes
 
 
 CHANGES = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,9 @@ import pytest
 
 import auditor
 from auditor.audit import check
-from auditor.errors import ReferenceSetError, UsageError
+from auditor.errors import MalformedFile, ReferenceSetError, UsageError
+from auditor.lora.hashes import MAX_REFUSED
+from auditor.lora.inspect import inspect
 from auditor.reference import ReferenceSet
 from auditor.report import render, schema
 from auditor.report.json import render_json
@@ -319,6 +323,17 @@ def test_declared_metadata_are_cut(reference: ReferenceSet, tmp_path: Path) -> N
     assert {len(v) for v in declared.values()} == {4096}
 
 
+def test_no_more_declared_metadata_are_kept_than_anybody_writes(reference: ReferenceSet, tmp_path: Path) -> None:
+    suspects = []
+    for count in (1000, 20_000):
+        declared = {f"k{number}": "v" * 1000 for number in range(count)}
+        path = mini_set.save(tmp_path / "m.safetensors", writing.kohya(mini_set.lora(1, mini_set.FILES)), declared)
+        suspects.append(audited(path, reference).suspect)
+    assert [len(suspect.declared) for suspect in suspects] == [1000, 1000]
+    assert not any("left out" in warning for warning in suspects[0].warnings)
+    assert suspects[1].warnings[-1] == "19000 more entries of the metadata that the file declares were left out."
+
+
 # --- files that cannot be audited ----------------------------------------------------------------------------------
 
 
@@ -349,6 +364,21 @@ def test_what_is_not_audited_is_still_told_apart_by_its_bytes(reference: Referen
     (found,) = json.loads(render([document(audited(tmp_path / "x.safetensors", reference))], "sarif"))["runs"]
     assert found["artifacts"][0]["hashes"] == {"sha-256": suspect.sha256}
     assert out_of_scope(tmp_path / "nosuch.safetensors", reference).suspect.sha256 is None
+
+
+def test_large_files_that_are_no_lora_are_refused_without_being_hashed(reference: ReferenceSet, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"\xff" * 16)
+    try:
+        os.truncate(path, MAX_REFUSED + 1)
+    except OSError:
+        pytest.skip("the file system has no sparse files of this size")
+    started = time.monotonic()
+    suspect = out_of_scope(path, reference).suspect
+    with pytest.raises(MalformedFile, match="no safetensors file"):
+        inspect(path)
+    assert (suspect.sha256, suspect.bytes) == (None, None)
+    assert time.monotonic() - started < 2
 
 
 def test_a_missing_file_is_skipped(reference: ReferenceSet, tmp_path: Path) -> None:

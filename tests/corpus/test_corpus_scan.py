@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
-from auditor.corpus.head import digests, sha256_from, tensor_digest
+from auditor.corpus.head import read_head, sha256_from, tensor_digest
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
@@ -31,6 +31,7 @@ from auditor.corpus.scan import columns_for, parts_folder, scan
 from auditor.corpus.store import settings_of
 from auditor.errors import AuditorError, MalformedFile, UsageError
 from auditor.lora import read_artifact
+from auditor.lora.container import open_container
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -242,7 +243,18 @@ def test_rows_survive_the_journal_as_they_are():
 def test_the_tensor_digest_is_the_one_of_an_audit(world, name):
     artifact = read_artifact(world / name)
     assert tensor_digest(str(world / name)) == (artifact.size, artifact.tensor_sha256)
-    assert digests(str(world / name)) == (artifact.size, artifact.sha256, artifact.tensor_sha256)
+
+
+def test_one_file_with_other_scales_beside_it_is_another_content(tmp_path):
+    configs = {"none": None, "empty": "", "one": '{"lora_alpha": 4}', "two": '{"lora_alpha": 8}', "long": " " * 2**21}
+    keys = set()
+    for name, config in configs.items():
+        path = mini_set.save(tmp_path / name / "adapter_model.safetensors", writing.peft(mini_set.lora(1, 9)))
+        if config is not None:
+            path.with_name("adapter_config.json").write_text(config)
+        with open_container(path) as container:
+            keys.add(read_head(container).content(read_artifact(path).tensor_sha256))
+    assert len(keys) == len(configs)
 
 
 def test_a_file_that_shrinks_while_it_is_hashed_is_told(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from auditor.errors import MalformedFile, NotAuditable
 from auditor.lora import LoraModule, load_lora
+from auditor.lora.inspect import inspect
 
 NAME = "lora_unet_mid_block_resnets_0_conv1"
 
@@ -82,6 +83,22 @@ def test_lokr_with_a_core(tmp_path: Path) -> None:
     w2 = np.einsum("ijkl,ip,jr->prkl", t2, a, b)
     expected = np.kron(w1[:, :, None, None], w2).reshape(16, -1)
     np.testing.assert_allclose(dense(module), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(("out", "across"), [(12, 12), (12, 20), (20, 12)])
+def test_glora_in_both_orders(old: bool, out: int, across: int, tmp_path: Path) -> None:
+    rank = 3
+    b, a = (draw(out, rank), draw(rank, across)), (draw(across, rank, seed=1), draw(rank, across, seed=2))
+    stored = {f"{half}{n}.weight": side for half, pair in (("b", b), ("a", a))
+              for n, side in zip("21" if old else "12", pair, strict=True)}  # fmt: skip
+    path = tmp_path / "a.safetensors"
+    writing.save(path, {f"{NAME}.{role}": side for role, side in stored.items()} | {f"{NAME}.alpha": np.float32(6.0)})
+    read = load_lora(path, with_beside=True)
+    (module,), (half,) = read.modules.values(), read.beside.values()
+    np.testing.assert_allclose(dense(module), 2 * b[0] @ b[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dense(half), a[0] @ a[1], rtol=1e-5, atol=1e-5)
+    assert (module.file_rank, inspect(path)["rank"]["max"]) == (rank, rank)
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6), (6, 3, 3, 3)])

@@ -43,6 +43,13 @@ def test_plain_formats(dtype: str) -> None:
     assert decode(values.tobytes(), {"<f8": "F64", "<f4": "F32", "<f2": "F16"}[dtype]).tolist() == values.tolist()
 
 
+def test_without_a_header_one_digest_is_both(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(bytes(range(256)) * 3000)
+    expected = hashlib.sha256((tmp_path / "x.pt").read_bytes()).hexdigest()
+    found = hash_file(tmp_path / "x.pt")
+    assert (found.sha256, found.tensor_sha256) == (expected, expected)
+
+
 def test_hashes_survive_metadata_edits(tmp_path: Path) -> None:
     tensors = writing.kohya(writing.make(writing.mini_paths()))
     a = writing.save(tmp_path / "a.safetensors", tensors, {"title": "one"})

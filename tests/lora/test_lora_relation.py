@@ -162,7 +162,34 @@ def test_what_lies_beside_is_compared_when_nothing_else_is_there(tmp_path: Path)
     ]
     assert compare(made[0], made[1]).relation == "same_update"
     assert compare(made[0], made[2]).relation != "same_update"
-    assert compare(made[0], weights(tmp_path, writing.make(SHAPES))).relation in ("not_comparable", "no_effect")
+
+
+def test_a_lora_and_a_file_of_rotations_or_scalings_alone_have_nothing_of_one_kind(tmp_path: Path) -> None:
+    layer = "unet.mid_block.attentions.0.proj_out"
+    plain = {f"oft_{layer.replace('.', '_')}.oft_blocks": np.ones((2, 4, 4), np.float32)}
+    scaled = {f"base_model.model.{layer.removeprefix('unet.')}.ia3_l": np.full((96, 1), 2, np.float32)}
+    full = weights(tmp_path, writing.make(SHAPES))
+    for tensors, kind in ((plain, "rotation"), (scaled, "scaling")):
+        other = load_lora(writing.save(tmp_path / "o.safetensors", tensors), with_beside=True)
+        for pair, sides in (((full, other), "ab"), ((other, full), "ba")):
+            found = compare(*pair)
+            assert found.relation == "not_comparable"
+            assert found.reasons == (
+                f"{sides[0]} holds changes of weights and nothing beside them, {sides[1]} holds none and beside them "
+                f"{kind} alone: nothing in the two files is of one kind.",
+            )
+            assert found.figures[f"norm_{sides[0]}"] > 0
+
+
+def test_what_lies_beside_is_compared_where_both_have_some(tmp_path: Path) -> None:
+    name = "lora_unet_mid_block_attentions_0_proj_out"
+    extra = {f"{name}.diff_b": np.arange(1, 97, dtype=np.float32)}
+    made = [
+        load_lora(writing.save(tmp_path / "x.safetensors", tensors), with_beside=True)
+        for tensors in (writing.kohya(writing.make(SHAPES)) | extra, extra)
+    ]
+    assert (bool(made[0].modules), bool(made[1].modules)) == (True, False)
+    assert compare(*made).relation == "same_update"
 
 
 @pytest.mark.parametrize("rank", [8, 32, 64])

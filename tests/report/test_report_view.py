@@ -205,6 +205,14 @@ def test_every_sentence_is_used() -> None:
     assert [k for k in TEXTS if f'"{k}"' not in used and f"'{k}'" not in used and not k.startswith(by_name)] == []
 
 
+def test_the_configuration_beside_the_file_is_told_with_its_digest() -> None:
+    plain, told = audit().to_dict(), audit().to_dict()
+    told["suspect"] |= {"config_name": "adapter_config.json", "config_sha256": "ef" * 32}
+    for rows in ("suspect", "reproduce"):
+        extra = set(getattr(build(told), rows)) - set(getattr(build(plain), rows))
+        assert {row.value for row in extra} == {"adapter_config.json", "ef" * 32}
+
+
 def test_every_sentence_asked_for_exists() -> None:
     room = Path(auditor.report.__file__).parent
     files = [*room.glob("*.py"), *room.parent.glob("*.py"), *room.glob("templates/*.jinja")]
