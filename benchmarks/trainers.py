@@ -4,7 +4,8 @@ Ways of making a LoRA that no reference knows, one at a time and not optimised f
 difference of a fully trained model cut to rank 16, far too long, far too short, much dropout, rank 1 and 64, queries
 and values alone, random crops, two artists' pictures together, and the starts PiSSA and OLoRA, which an audit must
 refuse.
-Every file is audited as users audit it, by the whole set, which knows the works of its artists.  Resumes.
+Every file is audited as users audit it, by the whole set, which knows the works of its artists.  With --outside, IMAGES
+holds artists who are not in the set: two recipes each, on all kinds but the refused starts and two artists.  Resumes.
 """
 
 from __future__ import annotations
@@ -125,6 +126,18 @@ def jobs_of(images: Path) -> Iterator[Job]:
                 yield Job(tuple(artists), half, name, [*chain.from_iterable(some)], seed)
 
 
+def jobs_outside(images: Path) -> Iterator[Job]:
+    """Two recipes on every artist of a folder, one on each half of the works."""
+    works = split_works(read_pictures(images), 0)
+    names = [name for name, recipe in RECIPES.items() if not recipe.two and name not in ("pissa", "olora")]
+    for i, artist in enumerate(sorted(works)):
+        for k, half in enumerate("ab"):
+            seed = 100_000 + 2 * i + k
+            files = sorted(file for file, side in works[artist].items() if side == half)
+            some = sorted(np.random.default_rng([7, seed]).permutation(files)[:PICTURES].tolist())
+            yield Job((artist,), half, names[(2 * i + k) % len(names)], some, seed)
+
+
 def latents_of(recipe: Recipe, base: Path, images: Path, files: list[str], rng: np.random.Generator) -> torch.Tensor:
     """Latents of the pictures and of their mirror images."""
     vae = AutoencoderTiny.from_pretrained(base / "vae").float().eval()
@@ -216,7 +229,8 @@ def rows_of(jobs: list[Job], output: Path, reference: ReferenceSet) -> Table:
         outcome |= {"no match, own": own and audit.verdict.label == "NO_MATCH"}
         for row in (job.recipe, *(["all"] if audit.open_set else [])):
             found[row].append({name: float(value) for name, value in outcome.items()})
-    return [{"recipe": n} | {key: int(sum(o[key] for o in found[n])) for key in found[n][0]} for n in (*RECIPES, "all")]
+    names = [name for name in (*RECIPES, "all") if name in found]
+    return [{"recipe": n} | {key: int(sum(o[key] for o in found[n])) for key in found[n][0]} for n in names]
 
 
 def main() -> None:
@@ -225,11 +239,12 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--outside", action="store_true", help="no artist of IMAGES is in the set")
     parser.add_argument("--refs", help="set to audit by; the default one if left out")
     parser.add_argument("--card", type=Path, help="card.json to add the table to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    jobs = list(jobs_of(given.images))
+    jobs = list(jobs_outside(given.images) if given.outside else jobs_of(given.images))
     for job in jobs:
         path = given.output / job.path
         if not path.exists():
@@ -242,7 +257,8 @@ def main() -> None:
     print(printed(rows))
     if given.card:
         note = "One file at a time, other settings; audited by the whole set. Wrong: another artist is named."
-        add_to_card(given.card, "further trainers", "Files of further trainers", note, rows)
+        title = f"Files of further trainers{', artists of another collection' if given.outside else ''}"
+        add_to_card(given.card, title.lower(), title, note, rows)
 
 
 if __name__ == "__main__":
