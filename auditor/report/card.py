@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from auditor.report.figures import Scale, svg, tag, ticks
 from auditor.report.html import _environment
+from auditor.report.numbers import DASH, number
 from auditor.report.untrusted import show
-from auditor.report.view import DASH, number
 from auditor.texts import CARD_FIGURES, FIGURES, say
 
 Fields = Mapping[str, Any]

@@ -14,9 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from auditor.report.build import build
 from auditor.report.markdown import SIGNS
 from auditor.report.untrusted import show
-from auditor.report.view import View, build
+from auditor.report.view import View
 from auditor.texts import say
 
 STYLES = {

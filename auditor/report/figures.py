@@ -14,7 +14,8 @@ from itertools import count as counter
 
 from markupsafe import Markup, escape
 
-from auditor.report.view import ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow, number
+from auditor.report.numbers import number
+from auditor.report.view import ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow
 from auditor.texts import say
 
 WIDTH = 720

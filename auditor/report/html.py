@@ -18,8 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.report import figures
+from auditor.report.build import brief, build
+from auditor.report.numbers import number, probability
 from auditor.report.style import compact, stylesheet
-from auditor.report.view import TOP, MapView, brief, build, number, probability
+from auditor.report.view import TOP, MapView
 from auditor.texts import LANGUAGE, METHOD, WORDS, say
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from auditor.report.build import build
 from auditor.report.untrusted import show
-from auditor.report.view import View, build
+from auditor.report.view import View
 
 OUTCOMES = {
     "CONSISTENT": "failure",

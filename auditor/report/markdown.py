@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from auditor.report.view import TOP, Row, View, build
+from auditor.report.build import build
+from auditor.report.view import TOP, Row, View
 from auditor.texts import say
 
 SIGNS = {"CONSISTENT": "◉", "INCONCLUSIVE": "◐", "NO_MATCH": "○", "DERIVATIVE": "❐", "OUT_OF_SCOPE": "⊘"}

@@ -22,10 +22,11 @@ from typing import Any
 from auditor.errors import AuditorError
 from auditor.extras import absent
 from auditor.report import fonts
+from auditor.report.build import build
 from auditor.report.json import render_json
 from auditor.report.sections import Block, first_page, sections
 from auditor.report.style import figure_style, palette
-from auditor.report.view import View, build, mapped
+from auditor.report.view import View, mapped
 from auditor.texts import LANGUAGE, say
 
 PAPERS = {"a4": "a4", "letter": "us-letter"}

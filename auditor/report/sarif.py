@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from auditor.report.build import build
 from auditor.report.untrusted import show
-from auditor.report.view import View, build
+from auditor.report.view import View
 from auditor.texts import lines, say
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -12,8 +12,8 @@ import pytest
 from specimen import audit, skipped
 
 from auditor.report import figures
+from auditor.report.build import build
 from auditor.report.html import adjusted, render_html, render_index
-from auditor.report.view import build
 from auditor.texts import LISTS, TEXTS, WORDS
 
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]

@@ -24,9 +24,9 @@ pdfium = pytest.importorskip("pypdfium2")
 
 from auditor.errors import AuditorError  # noqa: E402
 from auditor.report import fonts, pdf, schema  # noqa: E402
+from auditor.report.build import build  # noqa: E402
 from auditor.report.fonts import OWN, printable  # noqa: E402
 from auditor.report.pdf import attachment, breakable, render_pdf  # noqa: E402
-from auditor.report.view import build  # noqa: E402
 from auditor.texts import TEXTS  # noqa: E402
 
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]

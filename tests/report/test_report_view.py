@@ -13,20 +13,10 @@ from specimen import audit, skipped
 import auditor.report
 from auditor.embedding.backend import DISCOUNT
 from auditor.policy import pretty
+from auditor.report.build import brief, build, threshold
+from auditor.report.numbers import date, number, percent, person, probability, ratio, size
+from auditor.report.provenance import command
 from auditor.report.untrusted import LIMIT, show
-from auditor.report.view import (
-    brief,
-    build,
-    command,
-    date,
-    number,
-    percent,
-    person,
-    probability,
-    ratio,
-    size,
-    threshold,
-)
 from auditor.texts import METHOD, TEXTS
 
 
