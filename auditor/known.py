@@ -1,7 +1,7 @@
 """Known files that a suspect is compared with, and the note of them by which an audit can be checked.
 
 In: files, by name.  Out: what stands under `options.known` of an audit: how many, their names and digests, one digest
-over all.  The files themselves are compared in `auditor.evidence`.
+over all.  The files themselves are compared in `auditor.evidence.copies`.
 """
 
 from __future__ import annotations

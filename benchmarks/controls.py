@@ -16,7 +16,7 @@ import numpy as np
 from study import Table, add_to_card, printed
 
 import auditor
-from auditor.evidence import fit_recipe
+from auditor.evidence.controls import fit_recipe
 from auditor.reference.set import ReferenceSet, View
 
 ALPHA, EVERY, TRIED = 0.05, 4, 15

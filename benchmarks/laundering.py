@@ -20,7 +20,7 @@ import numpy as np
 from study import FOLDS, Study, Suspect, Table, add_to_card, printed, shown
 
 from auditor.embedding.backend import cosines
-from auditor.evidence import strongest_left
+from auditor.evidence.mixtures import strongest_left
 from auditor.policy import LEAST_COVERAGE
 from auditor.reference.calibrate import VIEWS
 from auditor.reference.set import View

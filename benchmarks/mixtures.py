@@ -18,7 +18,7 @@ import numpy as np
 from study import Study, Table, add_to_card, printed
 
 from auditor.embedding.backend import cosines
-from auditor.evidence import mixture, strongest_left
+from auditor.evidence.mixtures import mixture, strongest_left
 
 WEIGHTS = ((1.0,), (0.5, 0.5), (0.7, 0.3), (0.9, 0.1), (1 / 3, 1 / 3, 1 / 3))
 ALPHA = 0.05

@@ -22,7 +22,7 @@ from loglog import draw
 from scipy.stats import permutation_test
 
 from auditor import ReferenceSet
-from auditor.evidence import p_interval
+from auditor.evidence.significance import p_interval
 
 
 def cost(work) -> tuple[float, float]:

@@ -134,7 +134,11 @@ def pieces() -> None:
     from auditor.embedding.features import factor_all, features
     from auditor.embedding.many import Rooted
     from auditor.embedding.sketches import fingerprint, rough_fingerprint
-    from auditor.evidence import artist_scores, control_scores, mixture, open_set, style_map
+    from auditor.evidence.artists import artist_scores
+    from auditor.evidence.controls import control_scores
+    from auditor.evidence.maps import style_map
+    from auditor.evidence.mixtures import mixture
+    from auditor.evidence.significance import open_set
     from auditor.scope import choose_view, in_scope
 
     reference = ReferenceSet.load()

@@ -197,7 +197,7 @@ def test_draws_that_differ_are_named_where_they_show(
     """With the exact limits of p out of the way: mostly they are wider, and then no draw shows in any figure."""
     from auditor.audit import check
 
-    monkeypatch.setattr("auditor.evidence.rate_limits", lambda hits, groups: (1.0, 0.0))
+    monkeypatch.setattr("auditor.evidence.significance.rate_limits", lambda hits, groups: (1.0, 0.0))
     audit = json.loads(render_json(check(stranger, set_folder, alpha=0.2, resamples=50).to_dict()))
     assert reproduce(audit, stranger, set_folder).same_bytes
     found = reproduce(changed(audit, where, 7), stranger, set_folder)

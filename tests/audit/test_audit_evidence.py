@@ -19,27 +19,14 @@ from auditor import check
 from auditor.embedding.backend import cosines, unit
 from auditor.embedding.features import factor_all
 from auditor.embedding.sketches import fingerprint
-from auditor.evidence import (
-    COPY,
-    KEPT,
-    copy_of,
-    exclusion_p,
-    fit_recipe,
-    kept,
-    lookalikes,
-    make_ready,
-    mixture,
-    nearest_references,
-    open_set,
-    p_interval,
-    per_artist_p,
-    score_spread,
-    scores_of,
-    stepwise,
-    strongest_left,
-    style_map,
-    threshold,
-)
+from auditor.evidence import make_ready
+from auditor.evidence.artists import exclusion_p, nearest_references, per_artist_p, score_spread, stepwise
+from auditor.evidence.controls import fit_recipe
+from auditor.evidence.copies import COPY, copy_of
+from auditor.evidence.kept import KEPT, kept
+from auditor.evidence.maps import style_map
+from auditor.evidence.mixtures import mixture, strongest_left
+from auditor.evidence.significance import lookalikes, open_set, p_interval, scores_of, threshold
 from auditor.lora import load_lora, read_artifact
 from auditor.reference import ReferenceSet
 from auditor.reference.calibrate import ratios_of

@@ -16,7 +16,7 @@ import auditor.audit
 import auditor.lora.algebra
 import auditor.lora.relation
 from auditor.audit import check
-from auditor.evidence import copy_of_known
+from auditor.evidence.copies import copy_of_known
 from auditor.known import KnownFiles
 from auditor.lora import load_lora, read_artifact
 from auditor.lora.relation import Known, compare_files

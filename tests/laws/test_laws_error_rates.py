@@ -10,7 +10,8 @@ from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
 from auditor.embedding.backend import centroids, cosines, fit, fit_normaliser, lead
-from auditor.evidence import exclusion_p, member_p, open_set, outsiders_no_match, per_artist_p, scores_of
+from auditor.evidence.artists import exclusion_p, per_artist_p
+from auditor.evidence.significance import member_p, open_set, outsiders_no_match, scores_of
 from auditor.reference.set import View
 from auditor.reference.trials import run_half_out_trials, run_trials, trial_cosines
 

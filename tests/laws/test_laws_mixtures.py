@@ -11,7 +11,8 @@ import pytest
 from worlds import World, references, view_of
 
 from auditor.embedding.backend import cosines
-from auditor.evidence import MOST_PARTS, mixture, open_set, strongest_left
+from auditor.evidence.mixtures import MOST_PARTS, mixture, strongest_left
+from auditor.evidence.significance import open_set
 from auditor.reference.set import View
 
 ARTISTS, FILES, ALPHA = 40, 6, 0.1

@@ -1,0 +1,39 @@
+"""Coordinates of a suspect → scores, p-values, likelihood ratios, controls, mixture, map: the evidence of an audit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auditor.evidence.artists import artist_scores
+from auditor.evidence.controls import control_scores, recipe_model
+from auditor.evidence.copies import copy_of, copy_of_known
+from auditor.evidence.maps import style_map
+from auditor.evidence.mixtures import mixture
+from auditor.evidence.significance import open_set
+from auditor.reference.set import ReferenceSet
+
+__all__ = [
+    "artist_scores",
+    "control_scores",
+    "copy_of",
+    "copy_of_known",
+    "make_ready",
+    "mixture",
+    "open_set",
+    "style_map",
+]
+
+
+def make_ready(reference: ReferenceSet, alpha: float) -> None:
+    """Work out now what every audit against the set at level alpha needs and no suspect changes (see `kept`).
+
+    A reference of each view is scored for that, as if all its modules gave alike.
+    """
+    _ = reference.directions, reference.numbers
+    for view in reference.views.values():
+        point = view.points[:1]
+        open_set(view, point, alpha, 1, 0)
+        artist_scores(reference, view, np.repeat(point, len(view.bases.paths), 0))
+        style_map(reference, view, point)
+        for name in reference.controls:
+            recipe_model(reference, view, name)
