@@ -68,22 +68,38 @@ def trial_cosines(
     """Cosines with the artists: of references left out with their artist (n, C), of suspects (m, C) with the whole set,
     and of suspects with their artist left out (m, C).  NaN for the artist that is left out.  Arguments as `run_trials`.
     """
-    n, m = len(reference_artist), len(suspect_artist)
-    artists = int(reference_artist.max()) + 1
     everyone = np.concatenate([reference_artist, suspect_artist])
-    references = np.arange(n + m) < n
-    grams = Grams(x, columns, everyone, everyone, references)
-    inside_fit = fit(grams, references, settings)
-    inside = unit(inside_fit.points[n:]) @ centroids(inside_fit.points, everyone, artists, references).T
-    null, without = np.full((n, artists), np.nan), np.full((m, artists), np.nan)
-    for a in range(artists):
-        kept = references & (everyone != a)
-        fitted = fit(grams, kept, settings)
-        scores = unit(fitted.points) @ centroids(fitted.points, everyone, artists, kept).T
-        null[reference_artist == a] = scores[:n][reference_artist == a]
-        without[suspect_artist == a] = scores[n:][suspect_artist == a]
+    corpus = Corpus(x, columns, everyone, len(reference_artist), everyone, settings)
+    inside = corpus.cosines(corpus.references)[corpus.n :]
+    null, without = corpus.artists_left_out()
     without[suspect_artist < 0] = inside[suspect_artist < 0]
     return null, inside, without
+
+
+class Corpus:
+    """References and suspects together, to be seen by sets that some references were left out of."""
+
+    def __init__(
+        self, x: Floats, columns: Sequence[slice], artist: Labels, n: int, groups: Labels, settings: Settings
+    ) -> None:
+        """x (n + m, D): the n references first; artist (n + m,); groups (n + m,): what will be left out together."""
+        self.n, self.artist, self.settings = n, artist, settings
+        self.artists = int(artist[:n].max()) + 1
+        self.references = np.arange(len(artist)) < n
+        self.grams = Grams(x, columns, artist, groups, self.references)
+
+    def cosines(self, kept: NDArray[np.bool_]) -> Floats:
+        """Of all files with the artists (n + m, C), by a set of the `kept` references."""
+        fitted = fit(self.grams, kept, self.settings)
+        return np.asarray(unit(fitted.points) @ centroids(fitted.points, self.artist, self.artists, kept).T)
+
+    def artists_left_out(self) -> tuple[Floats, Floats]:
+        """Of references (n, C) and suspects (m, C), each by the set without its artist; NaN for outsiders."""
+        found = np.full((len(self.artist), self.artists), np.nan)
+        for a in range(self.artists):
+            own = self.artist == a
+            found[own] = self.cosines(self.references & ~own)[own]
+        return found[: self.n], found[self.n :]
 
 
 def run_half_out_trials(
@@ -100,31 +116,17 @@ def run_half_out_trials(
     Parts are numbered across artists (a part belongs to one artist); other artists keep both halves, so that the fit
     has seen how LoRAs of one artist differ from half to half, only not for this artist.
     """
-    n, m = len(reference_artist), len(suspect_artist)
-    artists = int(reference_artist.max()) + 1
-    everyone = np.concatenate([reference_artist, suspect_artist])
+    n, everyone = len(reference_artist), np.concatenate([reference_artist, suspect_artist])
     parts = np.concatenate([reference_part, suspect_part])
-    references = np.arange(n + m) < n
-    grams = Grams(x, columns, everyone, np.where(references, parts, -1), references)
-
-    def scores(kept: NDArray[np.bool_]) -> Floats:
-        fitted = fit(grams, kept, settings)
-        return np.asarray(unit(fitted.points) @ centroids(fitted.points, everyone, artists, kept).T)
-
-    null, inside, without = np.full((n, artists), np.nan), np.zeros((m, artists)), np.full((m, artists), np.nan)
-    for a in range(artists):
-        left = scores(references & (everyone != a))
-        null[reference_artist == a], without[suspect_artist == a] = (
-            left[:n][reference_artist == a],
-            left[n:][suspect_artist == a],
-        )
-    for part in np.unique(suspect_part[suspect_artist >= 0]):
-        rows = (suspect_part == part) & (suspect_artist >= 0)
-        inside[rows] = scores(references & (parts != part))[n:][rows]
-    outside = suspect_artist < 0
+    groups = np.where(np.arange(len(parts)) < n, parts, -1)
+    corpus = Corpus(x, columns, everyone, n, groups, settings)
+    null, without = corpus.artists_left_out()
+    inside, outside = np.zeros_like(without), suspect_artist < 0
+    for part in np.unique(suspect_part[~outside]):
+        rows = (suspect_part == part) & ~outside
+        inside[rows] = corpus.cosines(corpus.references & (parts != part))[n:][rows]
     if outside.any():
-        inside[outside] = scores(references)[n:][outside]
-        without[outside] = inside[outside]
+        inside[outside] = without[outside] = corpus.cosines(corpus.references)[n:][outside]
     return judge(null, reference_artist, inside, without, suspect_artist)
 
 
