@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,7 +213,7 @@ def _single(path: Path) -> Mapping[str, Any]:
 
 def _is_folder(path: Path) -> bool:
     """Whether -o names a folder: one that exists, or a name without .json."""
-    return path.is_dir() or path.suffix != ".json"
+    return os.path.isdir(path) or path.suffix != ".json"
 
 
 def _tell_checks(document: Path, checks: list[Check], as_json: bool, failed: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.documents import write_text
+from auditor.cli.documents import require_place, write_text
 from auditor.cli.options import Quiet, Refs, Seed
 from auditor.cli.output import complain, remark
 from auditor.cli.suspects import followed, local
@@ -44,6 +44,7 @@ def style_map(
     """Draw the artists of a reference set, their genres and suspects in two dimensions, as one page or picture."""
     if not output.name.lower().endswith(ENDINGS):
         raise UsageError(f"-o {output} is neither HTML nor SVG.", advice="Name a file that ends in .html or .svg.")
+    require_place(output)
     from auditor.audit import Placed, check
     from auditor.corpus.map import style_map as place
     from auditor.corpus.map_page import render_page, render_svg

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.documents import require_place
 from auditor.cli.exit_codes import FailOn, code_of_labels
 from auditor.cli.options import Features, Quiet, Refs, Resamples, ResamplingSeed
 from auditor.cli.output import aside, emit_json, print_pairs, remark
@@ -86,6 +87,7 @@ def scan(
 
     if not 0 < alpha < 1:
         raise UsageError(f"alpha = {alpha:g}.", advice="Give 0 < alpha < 1.")
+    require_place(output)
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
     make_folder(output.parent, "Give another -o.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def import_folder(
     kinds = tuple(features_name.split("+")) if features_name else KINDS
     if unknown := set(kinds) - set(KNOWN):
         raise UsageError(f"Unknown features: {', '.join(sorted(unknown))}.", advice=f"Known: {', '.join(KNOWN)}.")
-    if not loras.is_dir():
+    if not os.path.isdir(loras):
         raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []

@@ -6,6 +6,7 @@ without them, so a set that grew by much should be imported afresh.  The validit
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     when nothing can be added, or when `folder` lacks the features of its references.
     """
     manifest, arrays = read_manifest(folder), load_features(folder)
-    if not loras.is_dir():
+    if not os.path.isdir(loras):
         raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
     bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     known = {entry["tensor_sha256"] for entry in manifest["references"]}

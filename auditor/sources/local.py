@@ -30,7 +30,7 @@ def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[Path]:
         if not there:
             raise UsageError(f"{shown(argument)} does not exist.", advice="Name a LoRA file, a folder of them, or '-'.")
         path = Path(argument)
-        if not path.is_dir():
+        if not os.path.isdir(argument):  # unlike Path.is_dir, it never raises: what cannot be looked at is no folder
             yield path
             continue
         found = _inside(path)
@@ -49,7 +49,7 @@ def _listed(lines: Iterable[str]) -> Iterator[Path]:
         if not name.strip():
             continue
         path = Path(name)
-        if "\0" not in name and path.is_dir():
+        if os.path.isdir(name):
             yield from _inside(path)
         else:
             yield path

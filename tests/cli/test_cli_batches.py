@@ -1,0 +1,60 @@
+"""Lists and odd arguments: a bad line is a row with its reason, a bad argument a clear error, the others go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auditor.cli.suspects import named
+from auditor.sources import Network
+from auditor.sources.local import expand
+
+LONG = "a" * 5000
+
+
+def audits(text: str) -> list[dict]:
+    """The audits of a JSON document of several."""
+    return json.loads(text)["audits"]
+
+
+def test_a_line_that_is_too_long_is_a_row(run, example):
+    done = run("check", "-", "--format", "json", stdin=f"{LONG}\n{example}\n")
+    rows = audits(done.stdout)
+    assert done.returncode in (3, 11)
+    assert "too long" in rows[0]["skipped"]["reason"]
+    assert rows[1]["skipped"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["check", LONG], 3),
+        (["check", "x.safetensors", "--refs", LONG], 1),
+        (["check", "x.safetensors", "-o", LONG], 2),
+        (["report", "x.json", "-o", LONG], 2),
+        (["refs", "verify", LONG], 1),
+        (["refs", "show", LONG], 1),
+        (["refs", "import", LONG, "-o", "out"], 1),
+        (["scan", ".", "-o", LONG], 2),
+        (["map", "-o", f"{LONG}.svg"], 2),
+    ],
+    ids=lambda value: value if isinstance(value, int) else " ".join(value)[:30],
+)
+def test_an_argument_that_is_too_long_is_a_clear_error(run, arguments, code):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert done.stderr.startswith("audit: ")
+    assert done.stderr.count("\n") == 1
+    assert "fault of audit" not in done.stderr
+
+
+def test_what_may_not_be_looked_at_is_no_folder(monkeypatch):
+    def forbidden(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    assert [str(path) for path in expand(["-"], ["shut/x.safetensors"])] == ["shut/x.safetensors"]
+    assert [source.name for source in named(["shut/x.safetensors"], Network())] == ["shut/x.safetensors"]
