@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +13,13 @@ from auditor.cli.documents import require_place, write_text
 from auditor.cli.options import Quiet, Refs, Seed
 from auditor.cli.output import complain, remark
 from auditor.cli.suspects import followed, local
-from auditor.errors import UsageError
+from auditor.errors import NotAuditable, UsageError
+from auditor.sources import Local, Unresolved
+
+if TYPE_CHECKING:
+    from auditor.audit import Placed
+    from auditor.reference import ReferenceSet
+    from auditor.result import Audit
 
 ENDINGS = (".html", ".svg")
 
@@ -45,21 +52,35 @@ def style_map(
     if not output.name.lower().endswith(ENDINGS):
         raise UsageError(f"-o {output} is neither HTML nor SVG.", advice="Name a file that ends in .html or .svg.")
     require_place(output)
-    from auditor.audit import Placed, check
     from auditor.corpus.map import style_map as place
     from auditor.corpus.map_page import render_page, render_svg
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(refs)
-    found = []
-    for suspect in followed(local(suspects) if suspects else [], quiet):
-        seen: list[Placed] = []
-        audit = check(suspect, reference, seed=seed, observe=seen.append)
-        if audit.skipped:
-            complain(f"Not placed: {audit.skipped.reason} {audit.skipped.advice}")
-        else:
-            found.append((str(suspect), seen[0], audit))
+    found = _placed(local(suspects) if suspects else [], reference, seed, quiet)
     view = place(reference, found, corpus, projection.value, seed)
     written = write_text(output, render_svg(view) if output.name.lower().endswith(".svg") else render_page(view))
     if not quiet:
         remark(f"Map: {written}")
+
+
+def _placed(
+    suspects: Sequence[Local | Unresolved], reference: ReferenceSet, seed: int, quiet: bool
+) -> list[tuple[str, Placed, Audit]]:
+    """Name, place and audit of each suspect that could be audited; the others are told on stderr."""
+    from auditor.audit import check
+
+    found = []
+    for suspect in followed(suspects, quiet, lambda source: source.name):
+        seen: list[Placed] = []
+        try:
+            with suspect.fetched() as path:
+                audit = check(path, reference, seed=seed, observe=seen.append)
+        except NotAuditable as problem:
+            complain(f"Not placed: {problem}")
+            continue
+        if audit.skipped:
+            complain(f"Not placed: {audit.skipped.reason} {audit.skipped.advice}")
+        else:
+            found.append((suspect.name, seen[0], audit))
+    return found

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.cli.output import aside, remark
-from auditor.errors import NotAuditable, UsageError
+from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.result import Audit
-from auditor.sources import Local, Network, Source, is_remote, resolve
+from auditor.sources import Local, Network, Source, Unresolved, is_remote, resolve
 
 Item = TypeVar("Item")
 
@@ -26,11 +26,11 @@ def named(arguments: Sequence[str], network: Network) -> list[Source]:
     return suspects
 
 
-def local(arguments: Sequence[str]) -> list[Path]:
+def local(arguments: Sequence[str]) -> list[Local | Unresolved]:
     """The suspects behind arguments that may name files of this machine only.  Raises UsageError."""
     if remote := [name for name in arguments if is_remote(name) and not _exists(name)]:
         raise UsageError(f"{remote[0]} is not on this machine.", advice="Download it first, then name the file.")
-    return [suspect.path for suspect in named(arguments, Network(offline=True)) if isinstance(suspect, Local)]
+    return [one for one in named(arguments, Network(offline=True)) if isinstance(one, Local | Unresolved)]
 
 
 def audited(
@@ -56,12 +56,20 @@ def _expanded(argument: str, network: Network) -> Iterator[Source]:
 
 
 def _one(name: str, network: Network, listed: bool) -> Iterator[Source]:
-    """The suspects behind one name; what exists under a name is a file, whatever else the name looks like."""
+    """The suspects behind one name; what exists under a name is a file, whatever else the name looks like.
+
+    A line of a list that cannot be meant is a row with its reason; an argument is wrong usage.
+    """
     from auditor.sources.local import expand
 
     there = _exists(name)
     if is_remote(name) and not there:
-        yield from resolve(name, network)
+        try:
+            yield from resolve(name, network)
+        except UsageError as error:
+            if not listed:
+                raise
+            yield Unresolved(name, SourceError(error.message, advice=error.advice))
     elif there and not listed:
         yield from map(Local, expand([name], ()))
     else:

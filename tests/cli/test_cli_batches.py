@@ -58,3 +58,22 @@ def test_what_may_not_be_looked_at_is_no_folder(monkeypatch):
     monkeypatch.setattr(Path, "stat", forbidden)
     assert [str(path) for path in expand(["-"], ["shut/x.safetensors"])] == ["shut/x.safetensors"]
     assert [source.name for source in named(["shut/x.safetensors"], Network())] == ["shut/x.safetensors"]
+
+
+def test_a_bad_remote_line_is_a_row(run, example):
+    names = ["http://x/y", "hf://", "civitai:", "hf://owner/repo/x.safetensors"]
+    done = run("check", "-", "--offline", "--format", "json", stdin="".join(f"{name}\n" for name in [*names, example]))
+    rows = audits(done.stdout)
+    assert done.returncode in (3, 11)
+    assert [row["suspect"]["path"] for row in rows] == [*names, str(example)]
+    assert {row["skipped"]["code"] for row in rows[:4]} == {"unreachable"}
+    assert rows[4]["skipped"] is None
+    online = run("check", "-", "--format", "json", stdin="http://x/y\nhf://\ncivitai:\n")
+    assert online.returncode == 3
+    assert "web addresses are not read" in audits(online.stdout)[0]["skipped"]["reason"]
+
+
+def test_the_map_goes_on_past_a_bad_remote_line(run, example, tmp_path):
+    done = run("map", "-", "-o", "m.svg", stdin=f"hf://owner/repo/x.safetensors\n{example}\n")
+    assert "Not placed: hf://owner/repo/x.safetensors lies on the network" in done.stderr
+    assert example.stem in (tmp_path / "m.svg").read_text(encoding="utf-8")
