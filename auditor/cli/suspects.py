@@ -18,7 +18,8 @@ Item = TypeVar("Item")
 
 def named(arguments: Sequence[str], network: Network) -> list[Source]:
     """All suspects in the order of the arguments; a missing file is kept, its audit says that it cannot be read."""
-    suspects = [suspect for argument in arguments for suspect in _expanded(argument, network)]
+    alone = len(arguments) == 1
+    suspects = [suspect for argument in arguments for suspect in _expanded(argument, network, alone)]
     if not suspects:
         raise UsageError(
             "No suspect is named.", advice="Name a LoRA file, a folder of them, or '-' for a list on stdin."
@@ -46,34 +47,33 @@ def audited(
         return not_audited(suspect.name, problem)
 
 
-def _expanded(argument: str, network: Network) -> Iterator[Source]:
-    """The suspects behind one argument."""
+def _expanded(argument: str, network: Network, alone: bool) -> Iterator[Source]:
+    """The suspects behind one argument; alone: there is no other."""
     if argument == "-":
         for line in sys.stdin:
-            yield from _one(line.rstrip("\r\n"), network, listed=True)
+            yield from _one(line.rstrip("\r\n"), network, listed=True, alone=False)
     else:
-        yield from _one(argument, network, listed=False)
+        yield from _one(argument, network, listed=False, alone=alone)
 
 
-def _one(name: str, network: Network, listed: bool) -> Iterator[Source]:
+def _one(name: str, network: Network, listed: bool, alone: bool) -> Iterator[Source]:
     """The suspects behind one name; what exists under a name is a file, whatever else the name looks like.
 
     A line of a list that cannot be meant is a row with its reason; an argument is wrong usage.
     """
-    from auditor.sources.local import expand
+    from auditor.sources.local import suspects
 
-    there = _exists(name)
-    if is_remote(name) and not there:
-        try:
-            yield from resolve(name, network)
-        except UsageError as error:
-            if not listed:
-                raise
-            yield Unresolved(name, SourceError(error.message, advice=error.advice))
-    elif there and not listed:
-        yield from map(Local, expand([name], ()))
-    else:
-        yield from map(Local, expand(["-"], [name]))
+    if not name.strip():
+        return
+    if not is_remote(name) or _exists(name):
+        yield from suspects(name, alone=alone)
+        return
+    try:
+        yield from resolve(name, network)
+    except UsageError as error:
+        if not listed:
+            raise
+        yield Unresolved(name, SourceError(error.message, advice=error.advice))
 
 
 def _exists(argument: str) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from auditor.cli.suspects import named
+from auditor.errors import NotAuditable
 from auditor.sources import Network
-from auditor.sources.local import expand
+from auditor.sources.local import expand, suspects
 
 LONG = "a" * 5000
 
@@ -77,3 +79,35 @@ def test_the_map_goes_on_past_a_bad_remote_line(run, example, tmp_path):
     done = run("map", "-", "-o", "m.svg", stdin=f"hf://owner/repo/x.safetensors\n{example}\n")
     assert "Not placed: hf://owner/repo/x.safetensors lies on the network" in done.stderr
     assert example.stem in (tmp_path / "m.svg").read_text(encoding="utf-8")
+
+
+def test_folders_without_files_are_rows_of_a_batch(run, example, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments, stdin in ((["-"], f"empty\n{example}\n"), (["empty", example], "")):
+        done = run("check", *arguments, "--format", "json", stdin=stdin)
+        rows = audits(done.stdout)
+        assert done.returncode in (3, 11)
+        assert [row["suspect"]["path"] for row in rows] == ["empty", str(example)]
+        assert "holds no file" in rows[0]["skipped"]["reason"]
+    assert run("check", "empty").returncode == 2
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path, monkeypatch):
+    for name in ("a/x.safetensors", "b/x.safetensors", "c/x.safetensors"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = suspects(str(tmp_path), alone=True)
+    assert [Path(one.name).relative_to(tmp_path).as_posix() for one in found] == [
+        "a/x.safetensors", "b", "c/x.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(NotAuditable, match="cannot be read: Permission denied"), found[1].fetched():
+        pass
+    assert [one.name for one in suspects(str(tmp_path / "b"), alone=True)] == [str(tmp_path / "b")]
