@@ -1,6 +1,7 @@
 """The scan of a corpus: names → rows → one Parquet file, resumable at any point.
 
-Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again.
+Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again; of a file
+that has, the new row takes the place of the old one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from auditor._version import __version__
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
+from auditor.corpus.newest import only_newest
 from auditor.corpus.rows import Options, Row, Scanner, failed
 from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
@@ -77,7 +79,7 @@ def scan(
             heard(row)
             fresh += 1
         journal.flush()
-        everything = [*sources, *journal.parts]
+        everything = only_newest([*sources, *journal.parts], parts_folder(out) / "newest.parquet", columns)
         groups: dict[str, int] = {}
         if options.duplicates:
             from auditor.corpus.duplicates import find

@@ -152,6 +152,36 @@ def test_scanning_again_reads_nothing_again_and_appends(world, set_folder, scann
     assert table(out)["new.safetensors"]["label"] == check(fresh, set_folder).verdict.label
 
 
+def test_a_changed_file_has_one_row_and_its_copies_keep_their_audit(set_folder, tmp_path):
+    files, out, options = tmp_path / "in", tmp_path / "o.parquet", Options(str(set_folder), duplicates=True)
+    matching, other = mini_set.save(files / "a.safetensors", writing.diffusers(mini_set.lora(0, 7))), files / "b.pt"
+    other.write_bytes(b"no weights")
+
+    def again(new: int) -> dict[str, dict]:
+        summary = scan(expand([str(files)], []), out, options, workers=1)
+        rows = table(out)
+        assert summary.new == new
+        assert summary.rows == len(pq.read_table(out)) == len(rows)
+        assert summary.tests == len({row["content"] for row in rows.values() if row["p"] is not None})
+        return rows
+
+    first = again(2)
+    os.utime(matching, ns=(1, 1))  # touched: the same content
+    assert again(1) == first | {"a.safetensors": first["a.safetensors"] | {"version": version(str(matching))}}
+    (files / "c.safetensors").write_bytes(matching.read_bytes())
+    mini_set.save(matching, writing.diffusers(mini_set.lora(1, 8)))  # the audited one of two copies is replaced
+    rows = again(2)
+    for name in ("a", "c"):
+        audit = check(files / f"{name}.safetensors", set_folder)
+        assert rows[f"{name}.safetensors"]["label"] == audit.verdict.label
+        assert rows[f"{name}.safetensors"]["p"] == audit.open_set.p
+    assert rows["c.safetensors"]["same_as"] is None
+    assert rows["c.safetensors"]["sketch"] == first["a.safetensors"]["sketch"]
+    assert again(0) == rows
+    matching.write_bytes(b"")
+    assert again(1)["a.safetensors"]["label"] == "OUT_OF_SCOPE"
+
+
 def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(AuditorError, match="pyarrow") as refused:
