@@ -121,7 +121,7 @@ def _tell(output: Path, found: Any, options: Any, as_json: bool) -> None:
         return
     print_pairs(shown)
     remark(
-        f"discoveries: files with q ≤ {options.alpha:g} (Benjamini–Hochberg over {found.tests} distinct files). "
+        f"discoveries: distinct files with q ≤ {options.alpha:g} (Benjamini–Hochberg over {found.tests} of them). "
         f"One file alone could not get below q = {found.least_q:.3g} here: the set's artists bound every p-value."
     )
 

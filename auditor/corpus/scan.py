@@ -21,7 +21,7 @@ from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.newest import only_newest
 from auditor.corpus.rows import Options, Row, Scanner, failed
-from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, parquet, read_rows, settings_of
+from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import UsageError
 from auditor.reference.set import ReferenceSet
@@ -45,7 +45,7 @@ class Summary:
     least_q: float
     """The least q that this batch can give one file alone: p_min · tests."""
     discoveries: int
-    """Rows with q ≤ alpha."""
+    """Distinct contents with q ≤ alpha."""
     groups: int
     """Groups of near-duplicates; 0 when they were not looked for."""
 
@@ -175,11 +175,11 @@ def summary(out: Path, alpha: float, fresh: int, reference: ReferenceSet) -> Sum
     """Figures of the finished file."""
     labels: Counter[str] = Counter()
     groups: set[int] = set()
-    tests = 0
-    for row in read_rows(out, ["label", "same_as", "p", "group"]):
+    tests = discoveries = 0
+    for row in read_rows(out, ["label", "same_as", "p", "q", "group"]):
         labels[row["label"]] += 1
         tests += row["p"] is not None and not row["same_as"]
+        discoveries += row["q"] is not None and row["q"] <= alpha and not row["same_as"]
         groups.add(row["group"])
     least_q = min(1.0, p_floor(len(reference.artists)) * tests)
-    discoveries = int(np.count_nonzero(number_column([out], "q") <= alpha))
     return Summary(labels.total(), dict(labels.most_common()), fresh, tests, least_q, discoveries, len(groups - {None}))

@@ -167,16 +167,6 @@ def settings_of(path: str | Path) -> dict[str, Any]:
     return dict(settings)
 
 
-def number_column(sources: Sequence[Path], name: str) -> NDArray[np.float64]:
-    """A column of all rows as float64, NaN where null."""
-    found = []
-    for source in sources:
-        with parquet().ParquetFile(source) as file:
-            column = file.read([name]).column(name)
-            found.append(column.to_numpy(zero_copy_only=False).astype(np.float64))
-    return np.concatenate(found) if found else np.zeros(0)
-
-
 def finish(
     sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]
 ) -> None:

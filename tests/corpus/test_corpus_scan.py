@@ -359,6 +359,32 @@ def test_exit_code_and_streams(world, set_folder, tmp_path):
     assert not (tmp_path / "p.parquet").exists()
 
 
+def test_copies_are_one_test_and_one_discovery(set_folder, tmp_path):
+    file = mini_set.save(tmp_path / "in" / "a.safetensors", writing.diffusers(mini_set.lora(0, 7)))
+    for name in ("b", "c"):
+        (tmp_path / "in" / f"{name}.safetensors").write_bytes(file.read_bytes())
+    command = (
+        tmp_path / "in",
+        "--refs",
+        set_folder,
+        "-o",
+        tmp_path / "o.parquet",
+        "--workers",
+        1,
+        "--alpha",
+        0.5,
+        "--json",
+    )
+    done = run(*command)
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["tests"], summary["discoveries"]) == (3, 1, 1)
+    assert done.returncode == 11
+    for path in (tmp_path / "in").iterdir():
+        path.write_bytes(b"")
+    done = run(*command)
+    assert (done.returncode, json.loads(done.stdout)["verdicts"]) == (3, {"OUT_OF_SCOPE": 3})
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
 def test_no_finished_row_is_lost_by_kill_9(set_folder, tmp_path):
     for number in range(40):
