@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.cli.documents import require_place, write_text
+from auditor.cli.exit_codes import NOT_AUDITABLE
 from auditor.cli.options import Quiet, Refs, Seed
 from auditor.cli.output import complain, remark
 from auditor.cli.suspects import followed, local
@@ -48,7 +49,10 @@ def style_map(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Draw the artists of a reference set, their genres and suspects in two dimensions, as one page or picture."""
+    """Draw the artists of a reference set, their genres and suspects in two dimensions, as one page or picture.
+
+    Exit codes: 0 drawn · 1 the tool failed · 2 wrong usage · 3 drawn, but a suspect could not be audited.
+    """
     if not output.name.lower().endswith(ENDINGS):
         raise UsageError(f"-o {output} is neither HTML nor SVG.", advice="Name a file that ends in .html or .svg.")
     require_place(output)
@@ -57,11 +61,14 @@ def style_map(
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(refs)
-    found = _placed(local(suspects) if suspects else [], reference, seed, quiet)
+    named = local(suspects) if suspects else []
+    found = _placed(named, reference, seed, quiet)
     view = place(reference, found, corpus, projection.value, seed)
     written = write_text(output, render_svg(view) if output.name.lower().endswith(".svg") else render_page(view))
     if not quiet:
         remark(f"Map: {written}")
+    if len(found) < len(named):
+        raise typer.Exit(NOT_AUDITABLE)
 
 
 def _placed(

@@ -77,8 +77,12 @@ def test_a_bad_remote_line_is_a_row(run, example):
 
 def test_the_map_goes_on_past_a_bad_remote_line(run, example, tmp_path):
     done = run("map", "-", "-o", "m.svg", stdin=f"hf://owner/repo/x.safetensors\n{example}\n")
+    assert done.returncode == 3
     assert "Not placed: hf://owner/repo/x.safetensors lies on the network" in done.stderr
     assert example.stem in (tmp_path / "m.svg").read_text(encoding="utf-8")
+    assert run("map", example, "-o", "m.svg").returncode == 0
+    assert run("map", "missing.safetensors", "-o", "n.svg").returncode == 3
+    assert (tmp_path / "n.svg").is_file()
 
 
 def test_folders_without_files_are_rows_of_a_batch(run, example, tmp_path):
