@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from auditor.cli.documents import safe_name, write_text
+from auditor.cli.exit_codes import NOT_AUDITABLE
 from auditor.cli.known import known_files
 from auditor.cli.options import AuditFile, Json, NoRemarks, Offline
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
@@ -58,10 +59,11 @@ def attest(
     ] = None,
     quiet: NoRemarks = False,
 ) -> None:
-    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it."""
-    from auditor.attestation import statement
-    from auditor.attestation.statement import written
+    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it.
 
+    Exit codes: 0 attested · 1 the tool failed · 2 wrong usage · 3 a file of several was not audited; the others are
+    attested.
+    """
     if key and sigstore:
         raise UsageError("--key and --sigstore are two ways to sign.", advice="Choose one.")
     audits = read(audit)
@@ -69,7 +71,7 @@ def attest(
         raise UsageError(
             f"{audit} holds {len(audits)} audits, and a statement is about one.", advice="Name a folder: -o DIR."
         )
-    made = [(one, written(statement(one))) for one in audits]
+    made = _statements(audits)
     documents = [(one, _signed(text, key, sigstore, trust_config)) for one, text in made]
     if output is None:
         emit(documents[0][1])
@@ -79,6 +81,24 @@ def attest(
         write_text(path, text)
         if not quiet:
             remark(f"Statement: {path}")
+    if len(made) < len(audits):
+        raise typer.Exit(NOT_AUDITABLE)
+
+
+def _statements(audits: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    """Each audit with its statement; of several, one of a file that was not audited is told on stderr and left out."""
+    from auditor.attestation import statement
+    from auditor.attestation.statement import written
+
+    made = []
+    for one in audits:
+        try:
+            made.append((one, written(statement(one))))
+        except UsageError as error:
+            if len(audits) == 1:
+                raise
+            complain(f"{one['suspect']['path']}: {error}")
+    return made
 
 
 def _signed(text: str, key: Path | None, sigstore: bool, trust: Path | None) -> str:

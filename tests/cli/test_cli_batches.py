@@ -115,3 +115,18 @@ def test_folders_that_cannot_be_read_are_told(tmp_path, monkeypatch):
     with pytest.raises(NotAuditable, match="cannot be read: Permission denied"), found[1].fetched():
         pass
     assert [one.name for one in suspects(str(tmp_path / "b"), alone=True)] == [str(tmp_path / "b")]
+
+
+def test_attest_leaves_out_what_was_not_audited(run, example, tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"")
+    (tmp_path / "audits.json").write_text(
+        run("check", "bad.safetensors", example, "--format", "json").stdout, encoding="utf-8"
+    )
+    done = run("attest", "audits.json", "-o", "statements")
+    assert done.returncode == 3
+    assert "bad.safetensors: This file was not audited" in done.stderr
+    (written,) = (tmp_path / "statements").iterdir()
+    assert written.name.startswith(example.stem)
+    one = {"schema_version": "1.0", **audits((tmp_path / "audits.json").read_text(encoding="utf-8"))[0]}
+    (tmp_path / "one.json").write_text(json.dumps(one), encoding="utf-8")
+    assert run("attest", "one.json").returncode == 2
