@@ -184,7 +184,8 @@ def reproduce(
 ) -> None:
     """Audit a file again as an audit says, and tell whether the same bytes come out; if not, which input differs.
 
-    Exit codes: 0 the same bytes, or the same conclusions with figures that differ by rounding · 1 something else.
+    Exit codes: 0 the same bytes, or the same conclusions with figures that differ by rounding · 1 something else ·
+    2 wrong usage · 3 the suspect cannot be read.
     """
     from auditor.attestation import reproduce as again
 
