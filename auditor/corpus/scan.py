@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from auditor._version import __version__
+from auditor.audit import now
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.newest import only_newest
@@ -68,6 +69,7 @@ def scan(
     reference = ReferenceSet.load(options.refs)
     reference.require_features(options.features)
     settings, columns = settings_for(reference, options), columns_for(reference)
+    now()  # a malformed SOURCE_DATE_EPOCH is told once, and not by every worker
     parquet()  # asked for before a folder is made that an environment without it could not fill
     sources = [out] if earlier(out, settings) else []
     limits = limits or Limits()
