@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,13 +55,21 @@ def report(
             remark(f"Report: {path}")
 
 
+def _finite(text: str) -> float:
+    """A number of JSON; NaN and infinity, which JSON has not, some formats would print and others not."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {text}")
+    return number
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The audits of a JSON file of either form; raises UsageError when it holds none."""
     advice = "Give the file that audit check --format json wrote."
     try:
         if path.stat().st_size > LARGEST:
             raise UsageError(f"{path} is larger than any audit.", advice=advice)
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), parse_float=_finite, parse_constant=_finite)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", advice=advice) from error
     except (ValueError, RecursionError) as error:

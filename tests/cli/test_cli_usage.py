@@ -194,3 +194,14 @@ def test_importing_the_command_is_light():
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("form", ["md", "junit", "sarif", "html", "json", "console"])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_report_refuses_numbers_that_json_has_not(tmp_path, form, number, capsys):
+    audit = tmp_path / "a.json"
+    audit.write_text(f'{{"schema_version": "1.0", "seed": {number}}}', encoding="utf-8")
+    assert main.guarded(["report", str(audit), "--format", form]) == 2
+    told = capsys.readouterr()
+    assert f"it holds {number}" in told.err
+    assert told.out == ""
