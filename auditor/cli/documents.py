@@ -83,15 +83,23 @@ class Destination:
 
 
 def destination(
-    formats: Sequence[Format], output: Path | None, default: Sequence[Format], paper: Paper = Paper.A4
+    formats: Sequence[Format],
+    output: Path | None,
+    default: Sequence[Format],
+    paper: Paper = Paper.A4,
+    *,
+    output_by_default: bool = False,
 ) -> Destination:
     """The destination.
 
+    output_by_default: nobody asked for `output` in this run, so it is left alone where there is no document for it.
     Raises UsageError when the documents could not be told apart or put there, AuditorError when the packages that a
     format needs are not installed.
     """
     chosen = tuple(dict.fromkeys(formats or default))
     found = Destination(chosen, output, paper)
+    if output_by_default and not found.documents:
+        return Destination(chosen, None, paper)
     if Format.PDF in chosen:
         from auditor.report import pdf
 

@@ -46,3 +46,9 @@ Features = Annotated[
     typer.Option("--features", envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
 ]
 PaperSize = Annotated[Paper, typer.Option("--paper", envvar="AUDIT_PAPER", help="Of PDFs.")]
+
+
+def from_environment(context: typer.Context, name: str) -> bool:
+    """Whether an option's value is a default that the environment gave, not one asked for in this run."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"

@@ -11,7 +11,7 @@ import typer
 
 from auditor.cli import documents
 from auditor.cli.documents import Format, Paper
-from auditor.cli.options import AuditFile, NoRemarks, PaperSize
+from auditor.cli.options import AuditFile, NoRemarks, PaperSize, from_environment
 from auditor.cli.output import aside, remark, screen
 from auditor.errors import UsageError
 
@@ -21,6 +21,7 @@ LARGEST = 512 * 1024 * 1024
 
 
 def report(
+    context: typer.Context,
     audit: AuditFile,
     formats: Annotated[
         list[Format] | None,
@@ -36,7 +37,8 @@ def report(
     quiet: NoRemarks = False,
 ) -> None:
     """Render an audit again; the same audit gives the same bytes."""
-    where = documents.destination(formats or [], output, (Format.HTML,), paper)
+    by_default = from_environment(context, "output")
+    where = documents.destination(formats or [], output, (Format.HTML,), paper, output_by_default=by_default)
     audits = read(audit)
     try:
         written = documents.write(audits, where)
