@@ -12,7 +12,7 @@ import typer
 from auditor.cli.documents import safe_name, write_text
 from auditor.cli.exit_codes import NOT_AUDITABLE
 from auditor.cli.known import known_files
-from auditor.cli.options import AuditFile, Json, NoRemarks, Offline
+from auditor.cli.options import AuditFile, Json, NoRemarks, Offline, local_path
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened
@@ -113,12 +113,16 @@ def _signed(text: str, key: Path | None, sigstore: bool, trust: Path | None) -> 
 
 
 def verify(
-    document: Annotated[Path, typer.Argument(metavar="STATEMENT.json", help="What audit attest wrote.")],
+    document: Annotated[
+        Path, typer.Argument(metavar="STATEMENT.json", parser=local_path, help="What audit attest wrote.")
+    ],
     suspect: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file that the statement is said to be about.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=local_path, help="The file that the statement is said to be about."),
     ] = None,
     audit: Annotated[
-        Path | None, typer.Option(metavar="AUDIT.json", help="The audit that the statement is said to be about.")
+        Path | None,
+        typer.Option(metavar="AUDIT.json", parser=local_path, help="The audit that the statement is said to be about."),
     ] = None,
     key: Annotated[
         Path | None,

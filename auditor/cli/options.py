@@ -8,9 +8,19 @@ from typing import Annotated
 import typer
 
 from auditor.cli.documents import Paper
+from auditor.sources import require_local
 
-LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
-AuditFile = Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")]
+
+def local_path(name: str) -> Path:
+    """A path of this machine, before an address has become one: a Path loses the second of two slashes."""
+    require_local(name)
+    return Path(name)
+
+
+LoraFile = Annotated[Path, typer.Argument(metavar="FILE", parser=local_path, help="A LoRA file.")]
+AuditFile = Annotated[
+    Path, typer.Argument(metavar="AUDIT.json", parser=local_path, help="What audit check --format json wrote.")
+]
 Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")]
 NoRemarks = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")]

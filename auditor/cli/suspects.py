@@ -11,7 +11,7 @@ from typing import TypeVar
 from auditor.cli.output import aside, remark
 from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.result import Audit
-from auditor.sources import Local, Network, Source, Unresolved, is_remote, resolve
+from auditor.sources import Local, Network, Source, Unresolved, is_remote, require_local, resolve
 
 Item = TypeVar("Item")
 
@@ -29,8 +29,8 @@ def named(arguments: Sequence[str], network: Network) -> list[Source]:
 
 def local(arguments: Sequence[str]) -> list[Local | Unresolved]:
     """The suspects behind arguments that may name files of this machine only.  Raises UsageError."""
-    if remote := [name for name in arguments if is_remote(name) and not _exists(name)]:
-        raise UsageError(f"{remote[0]} is not on this machine.", advice="Download it first, then name the file.")
+    for name in arguments:
+        require_local(name)
     return [one for one in named(arguments, Network(offline=True)) if isinstance(one, Local | Unresolved)]
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from lora_files import write_lora
 
 from auditor.cli.suspects import named
 from auditor.errors import NotAuditable
@@ -72,7 +73,25 @@ def test_a_bad_remote_line_is_a_row(run, example):
     assert rows[4]["skipped"] is None
     online = run("check", "-", "--format", "json", stdin="http://x/y\nhf://\ncivitai:\n")
     assert online.returncode == 3
-    assert "web addresses are not read" in audits(online.stdout)[0]["skipped"]["reason"]
+    assert "are not read here" in audits(online.stdout)[0]["skipped"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "words", ["inspect {}", "compare x {}", "report {}", "verify {}", "refs evaluate {}", "map {}", "check {}"]
+)
+def test_remote_names_that_are_not_read_are_told_whole(run, words):
+    for name in ("s3://foo/bar.safetensors", *(["hf://foo/bar"] if words != "check {}" else [])):
+        done = run(*words.format(name).split())
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert name in done.stderr
+        assert "not read here" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a folder of that name")
+def test_what_exists_is_a_file_whatever_its_name(run, tmp_path):
+    (tmp_path / "s3:").mkdir()
+    write_lora(tmp_path / "s3:" / "x.safetensors")
+    assert run("inspect", "s3://x.safetensors", "--header").returncode == 0
 
 
 def test_the_map_goes_on_past_a_bad_remote_line(run, example, tmp_path):
