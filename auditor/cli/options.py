@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.documents import Paper
+from auditor.cli.documents import Paper, require_place
 from auditor.sources import require_local
 
 
 def local_path(name: str) -> Path:
     """A path of this machine, before an address has become one: a Path loses the second of two slashes."""
     require_local(name)
+    return Path(name)
+
+
+def possible_place(name: str) -> Path:
+    """A path to write to that the system can look up.  Raises UsageError."""
+    require_place(Path(name))
     return Path(name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from lora_files import write_lora
+from processes import ROOT
 
 from auditor.cli.suspects import named
 from auditor.errors import NotAuditable
@@ -40,6 +41,8 @@ def test_a_line_that_is_too_long_is_a_row(run, example):
         (["refs", "verify", LONG], 1),
         (["refs", "show", LONG], 1),
         (["refs", "import", LONG, "-o", "out"], 1),
+        (["refs", "evaluate", str(ROOT / "reference_sets" / "default"), "--loras", LONG], 1),
+        (["refs", "export", str(ROOT / "reference_sets" / "default"), "-o", LONG], 2),
         (["scan", ".", "-o", LONG], 2),
         (["map", "-o", f"{LONG}.svg"], 2),
     ],
