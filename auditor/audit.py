@@ -23,6 +23,7 @@ from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.hashes import read_refused
 from auditor.lora.relation import Known
+from auditor.lora.text import shown
 from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
@@ -193,7 +194,13 @@ class Clock:
 
 
 def now() -> str:
-    """RFC 3339 time in UTC; SOURCE_DATE_EPOCH, when set, makes it reproducible."""
+    """RFC 3339 time in UTC; SOURCE_DATE_EPOCH, when set, makes it reproducible.  Raises UsageError where it is none."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is '{shown(epoch)}', which is no time.",
+            advice="Give whole seconds since 1970, as `date +%s` prints them, or unset it.",
+        ) from error
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

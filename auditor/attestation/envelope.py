@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auditor.errors import AttestationError
+from auditor.errors import AttestationError, MalformedFile
 from auditor.extras import need
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -75,13 +75,16 @@ def signed_by(envelope: Mapping[str, Any], key: Path) -> bool:
 
 
 def read_document(path: Path, largest: int = 64 * 1024 * 1024) -> dict[str, Any]:
-    """A JSON object from a file: a bare statement or an envelope.  Raises AttestationError."""
+    """A JSON object from a file: a bare statement or an envelope.
+
+    Raises MalformedFile where it cannot be read, AttestationError where it is none.
+    """
     try:
         if path.stat().st_size > largest:
             raise _malformed("it is larger than any statement")
         found = json.loads(path.read_bytes())
     except OSError as error:
-        raise AttestationError(
+        raise MalformedFile(
             f"{path} cannot be read: {error.strerror or error}.", advice="Check its name and permissions."
         ) from error
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.attestation.statement import audit_digest, canonical
-from auditor.errors import AttestationError
+from auditor.errors import AttestationError, MalformedFile
 from auditor.lora.text import shown
 from auditor.sources import is_remote
 
@@ -96,9 +96,12 @@ def reproduce(
 
     audit: the JSON object of one audit.  refs: the set to use; by default the one that the audit names.  known: the
     files that the audit compared with, if any.  policy: judged again where given, else the recorded outcome stands.
-    Raises AttestationError for an object that is no audit, ReferenceSetError where the set cannot be had.
+    Raises AttestationError for an object that is no audit, ReferenceSetError where the set cannot be had, MalformedFile
+    where the suspect cannot be read though the audit's could.
     """
     again = rerun(audit, suspect, refs, known, policy)
+    if audit["suspect"].get("sha256") and not again["suspect"]["sha256"]:
+        raise MalformedFile(again["skipped"]["reason"], advice=again["skipped"]["advice"])
     found = list(_differences(audit, again, ""))
     results = [d for d in found if d.field not in INPUTS and not d.field.startswith(KNOWN)]
     inputs = [d for d in found if d.field in INPUTS]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.options import Json, LoraFile, Offline
+from auditor.cli.options import Json, LoraFile, Offline, local_path
 from auditor.cli.output import emit_json, print_pairs
 from auditor.errors import UsageError
 
@@ -51,8 +51,8 @@ def inspect(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A LoRA file.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    a: Annotated[Path, typer.Argument(metavar="A", parser=local_path, help="A LoRA file.")],
+    b: Annotated[Path, typer.Argument(metavar="B", parser=local_path, help="Another one.")],
     as_json: Json = False,
 ) -> None:
     """Tell how two LoRA files are related: copies, re-saves, resizes, one run, a merge, or unrelated."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from auditor.cli.documents import safe_name, write_text
+from auditor.cli.exit_codes import NOT_AUDITABLE
 from auditor.cli.known import known_files
-from auditor.cli.options import AuditFile, Json, NoRemarks, Offline
+from auditor.cli.options import AuditFile, Json, NoRemarks, Offline, local_path
 from auditor.cli.output import complain, emit, emit_json, print_pairs, remark
 from auditor.cli.report import read
 from auditor.cli.sets import opened
@@ -57,10 +59,11 @@ def attest(
     ] = None,
     quiet: NoRemarks = False,
 ) -> None:
-    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it."""
-    from auditor.attestation import statement
-    from auditor.attestation.statement import written
+    """Make an in-toto statement of an audit: what was audited, with what, the verdict; --key or --sigstore sign it.
 
+    Exit codes: 0 attested · 1 the tool failed · 2 wrong usage · 3 a file of several was not audited; the others are
+    attested.
+    """
     if key and sigstore:
         raise UsageError("--key and --sigstore are two ways to sign.", advice="Choose one.")
     audits = read(audit)
@@ -68,7 +71,7 @@ def attest(
         raise UsageError(
             f"{audit} holds {len(audits)} audits, and a statement is about one.", advice="Name a folder: -o DIR."
         )
-    made = [(one, written(statement(one))) for one in audits]
+    made = _statements(audits)
     documents = [(one, _signed(text, key, sigstore, trust_config)) for one, text in made]
     if output is None:
         emit(documents[0][1])
@@ -78,6 +81,24 @@ def attest(
         write_text(path, text)
         if not quiet:
             remark(f"Statement: {path}")
+    if len(made) < len(audits):
+        raise typer.Exit(NOT_AUDITABLE)
+
+
+def _statements(audits: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    """Each audit with its statement; of several, one of a file that was not audited is told on stderr and left out."""
+    from auditor.attestation import statement
+    from auditor.attestation.statement import written
+
+    made = []
+    for one in audits:
+        try:
+            made.append((one, written(statement(one))))
+        except UsageError as error:
+            if len(audits) == 1:
+                raise
+            complain(f"{one['suspect']['path']}: {error}")
+    return made
 
 
 def _signed(text: str, key: Path | None, sigstore: bool, trust: Path | None) -> str:
@@ -92,12 +113,16 @@ def _signed(text: str, key: Path | None, sigstore: bool, trust: Path | None) -> 
 
 
 def verify(
-    document: Annotated[Path, typer.Argument(metavar="STATEMENT.json", help="What audit attest wrote.")],
+    document: Annotated[
+        Path, typer.Argument(metavar="STATEMENT.json", parser=local_path, help="What audit attest wrote.")
+    ],
     suspect: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file that the statement is said to be about.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=local_path, help="The file that the statement is said to be about."),
     ] = None,
     audit: Annotated[
-        Path | None, typer.Option(metavar="AUDIT.json", help="The audit that the statement is said to be about.")
+        Path | None,
+        typer.Option(metavar="AUDIT.json", parser=local_path, help="The audit that the statement is said to be about."),
     ] = None,
     key: Annotated[
         Path | None,
@@ -163,7 +188,8 @@ def reproduce(
 ) -> None:
     """Audit a file again as an audit says, and tell whether the same bytes come out; if not, which input differs.
 
-    Exit codes: 0 the same bytes, or the same conclusions with figures that differ by rounding · 1 something else.
+    Exit codes: 0 the same bytes, or the same conclusions with figures that differ by rounding · 1 something else ·
+    2 wrong usage · 3 the suspect cannot be read.
     """
     from auditor.attestation import reproduce as again
 
@@ -212,7 +238,7 @@ def _single(path: Path) -> Mapping[str, Any]:
 
 def _is_folder(path: Path) -> bool:
     """Whether -o names a folder: one that exists, or a name without .json."""
-    return path.is_dir() or path.suffix != ".json"
+    return os.path.isdir(path) or path.suffix != ".json"
 
 
 def _tell_checks(document: Path, checks: list[Check], as_json: bool, failed: bool) -> None:

@@ -13,7 +13,16 @@ from auditor.cli import documents
 from auditor.cli.documents import Destination, Format, Paper
 from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.known import known_files
-from auditor.cli.options import Alpha, Features, PaperSize, PolicyFile, Quiet, Resamples, ResamplingSeed
+from auditor.cli.options import (
+    Alpha,
+    Features,
+    PaperSize,
+    PolicyFile,
+    Quiet,
+    Resamples,
+    ResamplingSeed,
+    from_environment,
+)
 from auditor.cli.output import aside, complain, remark, screen
 from auditor.cli.suspects import audited, followed, named
 from auditor.errors import NotAuditable, UsageError
@@ -26,6 +35,7 @@ WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
 
 def check(
+    context: typer.Context,
     suspects: Annotated[
         list[str],
         typer.Argument(metavar="SUSPECT", help="LoRA files, folders, hf://…, civitai:…, or '-': a list on stdin."),
@@ -76,7 +86,9 @@ def check(
     Exit codes: 0 nothing found · 1 the tool failed · 2 wrong usage · 3 not auditable · 10 inconclusive, with
     --fail-on inconclusive · 11 consistent with an artist, or derived from a known file.
     """
-    where = documents.destination(formats or [], output, WITH_FOLDER if output else (Format.CONSOLE,), paper)
+    default = WITH_FOLDER if output else (Format.CONSOLE,)
+    by_default = from_environment(context, "output")
+    where = documents.destination(formats or [], output, default, paper, output_by_default=by_default)
     policy = load_policy(policy_file) if policy_file else None
     level = level_of(alpha, policy)
     blocking = _fail_on(fail_on, policy)

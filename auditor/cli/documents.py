@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from auditor.cli.output import emit
 from auditor.errors import UsageError
+from auditor.lora.text import shown
 from auditor.whole_file import write_whole
 
 AuditDict = Mapping[str, Any]
@@ -77,19 +79,27 @@ class Destination:
     def is_file(self) -> bool:
         """Whether -o names a file rather than a folder."""
         path = self.output
-        return path is not None and not path.is_dir() and path.name.endswith(tuple(ENDINGS.values()))
+        return path is not None and not os.path.isdir(path) and path.name.endswith(tuple(ENDINGS.values()))
 
 
 def destination(
-    formats: Sequence[Format], output: Path | None, default: Sequence[Format], paper: Paper = Paper.A4
+    formats: Sequence[Format],
+    output: Path | None,
+    default: Sequence[Format],
+    paper: Paper = Paper.A4,
+    *,
+    output_by_default: bool = False,
 ) -> Destination:
     """The destination.
 
+    output_by_default: nobody asked for `output` in this run, so it is left alone where there is no document for it.
     Raises UsageError when the documents could not be told apart or put there, AuditorError when the packages that a
     format needs are not installed.
     """
     chosen = tuple(dict.fromkeys(formats or default))
     found = Destination(chosen, output, paper)
+    if output_by_default and not found.documents:
+        return Destination(chosen, None, paper)
     if Format.PDF in chosen:
         from auditor.report import pdf
 
@@ -111,9 +121,21 @@ def destination(
             f"-o {output} cannot hold {' and '.join(found.documents)}.",
             advice="Name a folder, or a file of that format.",
         )
-    if output.exists() and not output.is_dir() and not found.is_file:
+    require_place(output)
+    if os.path.exists(output) and not os.path.isdir(output) and not found.is_file:
         raise UsageError(f"-o {output} is a file.", advice="Name a folder; it is made where it does not exist.")
     return found
+
+
+def require_place(output: Path) -> None:
+    """Refuse a name that the system cannot even look up: too long, or in a folder that may not be entered."""
+    try:
+        output.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # made, or refused with its reason, when the first document is written
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"-o {shown(output)} cannot be used: {reason}.", advice="Name another place.") from error
 
 
 def write(audits: Sequence[AuditDict], where: Destination) -> list[Path]:

@@ -6,6 +6,7 @@ Sub-commands import what they need when they run, so that `audit --help` stays q
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -107,7 +108,7 @@ def guarded(arguments: list[str]) -> int:
         complain(str(error))
         return error.exit_code
     except Exception as error:
-        return _tell_unexpected(error)
+        return _tell_full(error) if _is_full(error) else _tell_unexpected(error)
 
 
 def _tell_usage(fault: Any) -> int:
@@ -119,6 +120,22 @@ def _tell_usage(fault: Any) -> int:
     hint = f" See '{context.command_path} --help'." if context else ""
     complain(f"{fault.format_message().rstrip('.')}.{hint}")
     return 2
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the system could not take what was written: that is no fault of this program."""
+    full = (errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return isinstance(error, OSError) and error.errno in full
+
+
+def _tell_full(error: Exception) -> int:
+    """A stream or a temporary file that takes no more."""
+    if os.environ.get("AUDIT_DEBUG"):
+        traceback.print_exc()
+    place = getattr(error, "filename", None) or "Standard output or a temporary file"
+    reason = getattr(error, "strerror", None) or error
+    complain(f"{place} could not be written: {reason}. Make room, or send the output elsewhere.")
+    return AuditorError.exit_code
 
 
 def _tell_unexpected(error: Exception) -> int:

@@ -7,10 +7,26 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.documents import Paper
+from auditor.cli.documents import Paper, require_place
+from auditor.sources import require_local
 
-LoraFile = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file.")]
-AuditFile = Annotated[Path, typer.Argument(metavar="AUDIT.json", help="What audit check --format json wrote.")]
+
+def local_path(name: str) -> Path:
+    """A path of this machine, before an address has become one: a Path loses the second of two slashes."""
+    require_local(name)
+    return Path(name)
+
+
+def possible_place(name: str) -> Path:
+    """A path to write to that the system can look up.  Raises UsageError."""
+    require_place(Path(name))
+    return Path(name)
+
+
+LoraFile = Annotated[Path, typer.Argument(metavar="FILE", parser=local_path, help="A LoRA file.")]
+AuditFile = Annotated[
+    Path, typer.Argument(metavar="AUDIT.json", parser=local_path, help="What audit check --format json wrote.")
+]
 Json = Annotated[bool, typer.Option("--json", envvar="AUDIT_JSON", help="A JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No progress.")]
 NoRemarks = Annotated[bool, typer.Option("--quiet", "-q", envvar="AUDIT_QUIET", help="No remarks.")]
@@ -46,3 +62,9 @@ Features = Annotated[
     typer.Option("--features", envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
 ]
 PaperSize = Annotated[Paper, typer.Option("--paper", envvar="AUDIT_PAPER", help="Of PDFs.")]
+
+
+def from_environment(context: typer.Context, name: str) -> bool:
+    """Whether an option's value is a default that the environment gave, not one asked for in this run."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"

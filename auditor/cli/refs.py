@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.documents import write_text
-from auditor.cli.options import CacheOnly, Json, Offline, Quiet, Seed
+from auditor.cli.options import CacheOnly, Json, Offline, Quiet, Seed, local_path, possible_place
 from auditor.cli.output import complain, emit_json, print_pairs, remark
 from auditor.errors import ReferenceSetError, TrainingError, UsageError
 
@@ -20,9 +20,12 @@ refs = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME|DIR", help="An installed set's name, or a set's folder.")]
-SetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the reference set.")]
+SetFolder = Annotated[Path, typer.Argument(metavar="DIR", parser=local_path, help="Folder of the reference set.")]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", envvar="AUDIT_REFS_OUTPUT", metavar="DIR", help="Folder to write to.")
+    Path,
+    typer.Option(
+        "--output", "-o", envvar="AUDIT_REFS_OUTPUT", metavar="DIR", parser=possible_place, help="Folder to write to."
+    ),
 ]
 
 

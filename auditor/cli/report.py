@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from auditor.cli import documents
 from auditor.cli.documents import Format, Paper
-from auditor.cli.options import AuditFile, NoRemarks, PaperSize
+from auditor.cli.options import AuditFile, NoRemarks, PaperSize, from_environment
 from auditor.cli.output import aside, remark, screen
 from auditor.errors import UsageError
 
@@ -20,6 +21,7 @@ LARGEST = 512 * 1024 * 1024
 
 
 def report(
+    context: typer.Context,
     audit: AuditFile,
     formats: Annotated[
         list[Format] | None,
@@ -35,7 +37,8 @@ def report(
     quiet: NoRemarks = False,
 ) -> None:
     """Render an audit again; the same audit gives the same bytes."""
-    where = documents.destination(formats or [], output, (Format.HTML,), paper)
+    by_default = from_environment(context, "output")
+    where = documents.destination(formats or [], output, (Format.HTML,), paper, output_by_default=by_default)
     audits = read(audit)
     try:
         written = documents.write(audits, where)
@@ -54,13 +57,21 @@ def report(
             remark(f"Report: {path}")
 
 
+def _finite(text: str) -> float:
+    """A number of JSON; NaN and infinity, which JSON has not, some formats would print and others not."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {text}")
+    return number
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The audits of a JSON file of either form; raises UsageError when it holds none."""
     advice = "Give the file that audit check --format json wrote."
     try:
         if path.stat().st_size > LARGEST:
             raise UsageError(f"{path} is larger than any audit.", advice=advice)
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), parse_float=_finite, parse_constant=_finite)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", advice=advice) from error
     except (ValueError, RecursionError) as error:

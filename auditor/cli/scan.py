@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.documents import require_place
 from auditor.cli.exit_codes import FailOn, code_of_labels
 from auditor.cli.options import Features, Quiet, Refs, Resamples, ResamplingSeed
 from auditor.cli.output import aside, emit_json, print_pairs, remark
@@ -86,6 +87,7 @@ def scan(
 
     if not 0 < alpha < 1:
         raise UsageError(f"alpha = {alpha:g}.", advice="Give 0 < alpha < 1.")
+    require_place(output)
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
     make_folder(output.parent, "Give another -o.")
@@ -119,7 +121,7 @@ def _tell(output: Path, found: Any, options: Any, as_json: bool) -> None:
         return
     print_pairs(shown)
     remark(
-        f"discoveries: files with q ≤ {options.alpha:g} (Benjamini–Hochberg over {found.tests} distinct files). "
+        f"discoveries: distinct files with q ≤ {options.alpha:g} (Benjamini–Hochberg over {found.tests} of them). "
         f"One file alone could not get below q = {found.least_q:.3g} here: the set's artists bound every p-value."
     )
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.cli.output import aside, remark
-from auditor.errors import NotAuditable, UsageError
+from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.result import Audit
-from auditor.sources import Local, Network, Source, is_remote, resolve
+from auditor.sources import Local, Network, Source, Unresolved, is_remote, require_local, resolve
 
 Item = TypeVar("Item")
 
 
 def named(arguments: Sequence[str], network: Network) -> list[Source]:
     """All suspects in the order of the arguments; a missing file is kept, its audit says that it cannot be read."""
-    suspects = [suspect for argument in arguments for suspect in _expanded(argument, network)]
+    alone = len(arguments) == 1
+    suspects = [suspect for argument in arguments for suspect in _expanded(argument, network, alone)]
     if not suspects:
         raise UsageError(
             "No suspect is named.", advice="Name a LoRA file, a folder of them, or '-' for a list on stdin."
@@ -26,11 +27,11 @@ def named(arguments: Sequence[str], network: Network) -> list[Source]:
     return suspects
 
 
-def local(arguments: Sequence[str]) -> list[Path]:
+def local(arguments: Sequence[str]) -> list[Local | Unresolved]:
     """The suspects behind arguments that may name files of this machine only.  Raises UsageError."""
-    if remote := [name for name in arguments if is_remote(name) and not _exists(name)]:
-        raise UsageError(f"{remote[0]} is not on this machine.", advice="Download it first, then name the file.")
-    return [suspect.path for suspect in named(arguments, Network(offline=True)) if isinstance(suspect, Local)]
+    for name in arguments:
+        require_local(name)
+    return [one for one in named(arguments, Network(offline=True)) if isinstance(one, Local | Unresolved)]
 
 
 def audited(
@@ -46,26 +47,33 @@ def audited(
         return not_audited(suspect.name, problem)
 
 
-def _expanded(argument: str, network: Network) -> Iterator[Source]:
-    """The suspects behind one argument."""
+def _expanded(argument: str, network: Network, alone: bool) -> Iterator[Source]:
+    """The suspects behind one argument; alone: there is no other."""
     if argument == "-":
         for line in sys.stdin:
-            yield from _one(line.rstrip("\r\n"), network, listed=True)
+            yield from _one(line.rstrip("\r\n"), network, listed=True, alone=False)
     else:
-        yield from _one(argument, network, listed=False)
+        yield from _one(argument, network, listed=False, alone=alone)
 
 
-def _one(name: str, network: Network, listed: bool) -> Iterator[Source]:
-    """The suspects behind one name; what exists under a name is a file, whatever else the name looks like."""
-    from auditor.sources.local import expand
+def _one(name: str, network: Network, listed: bool, alone: bool) -> Iterator[Source]:
+    """The suspects behind one name; what exists under a name is a file, whatever else the name looks like.
 
-    there = _exists(name)
-    if is_remote(name) and not there:
+    A line of a list that cannot be meant is a row with its reason; an argument is wrong usage.
+    """
+    from auditor.sources.local import suspects
+
+    if not name.strip():
+        return
+    if not is_remote(name) or _exists(name):
+        yield from suspects(name, alone=alone)
+        return
+    try:
         yield from resolve(name, network)
-    elif there and not listed:
-        yield from map(Local, expand([name], ()))
-    else:
-        yield from map(Local, expand(["-"], [name]))
+    except UsageError as error:
+        if not listed:
+            raise
+        yield Unresolved(name, SourceError(error.message, advice=error.advice))
 
 
 def _exists(argument: str) -> bool:

@@ -108,7 +108,10 @@ def _listed(lines: Iterable[str]) -> Iterator[str]:
         if not name.strip():
             continue
         if is_address(name):
-            yield from beyond(name)
+            try:
+                yield from beyond(name)
+            except UsageError:  # of an argument it ends the scan, of a line its row will say why
+                yield name
         elif "\0" not in name and os.path.isdir(name):
             yield from below(name)
         else:

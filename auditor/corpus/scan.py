@@ -1,6 +1,7 @@
 """The scan of a corpus: names → rows → one Parquet file, resumable at any point.
 
-Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again.
+Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again; of a file
+that has, the new row takes the place of the old one.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from auditor._version import __version__
+from auditor.audit import now
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
+from auditor.corpus.newest import only_newest
 from auditor.corpus.rows import Options, Row, Scanner, failed
-from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, number_column, parquet, read_rows, settings_of
+from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import UsageError
 from auditor.reference.set import ReferenceSet
@@ -43,7 +46,7 @@ class Summary:
     least_q: float
     """The least q that this batch can give one file alone: p_min · tests."""
     discoveries: int
-    """Rows with q ≤ alpha."""
+    """Distinct contents with q ≤ alpha."""
     groups: int
     """Groups of near-duplicates; 0 when they were not looked for."""
 
@@ -66,6 +69,7 @@ def scan(
     reference = ReferenceSet.load(options.refs)
     reference.require_features(options.features)
     settings, columns = settings_for(reference, options), columns_for(reference)
+    now()  # a malformed SOURCE_DATE_EPOCH is told once, and not by every worker
     parquet()  # asked for before a folder is made that an environment without it could not fill
     sources = [out] if earlier(out, settings) else []
     limits = limits or Limits()
@@ -77,7 +81,7 @@ def scan(
             heard(row)
             fresh += 1
         journal.flush()
-        everything = [*sources, *journal.parts]
+        everything = only_newest([*sources, *journal.parts], parts_folder(out) / "newest.parquet", columns)
         groups: dict[str, int] = {}
         if options.duplicates:
             from auditor.corpus.duplicates import find
@@ -173,11 +177,11 @@ def summary(out: Path, alpha: float, fresh: int, reference: ReferenceSet) -> Sum
     """Figures of the finished file."""
     labels: Counter[str] = Counter()
     groups: set[int] = set()
-    tests = 0
-    for row in read_rows(out, ["label", "same_as", "p", "group"]):
+    tests = discoveries = 0
+    for row in read_rows(out, ["label", "same_as", "p", "q", "group"]):
         labels[row["label"]] += 1
         tests += row["p"] is not None and not row["same_as"]
+        discoveries += row["q"] is not None and row["q"] <= alpha and not row["same_as"]
         groups.add(row["group"])
     least_q = min(1.0, p_floor(len(reference.artists)) * tests)
-    discoveries = int(np.count_nonzero(number_column([out], "q") <= alpha))
     return Summary(labels.total(), dict(labels.most_common()), fresh, tests, least_q, discoveries, len(groups - {None}))

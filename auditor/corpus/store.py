@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,16 +167,6 @@ def settings_of(path: str | Path) -> dict[str, Any]:
     return dict(settings)
 
 
-def number_column(sources: Sequence[Path], name: str) -> NDArray[np.float64]:
-    """A column of all rows as float64, NaN where null."""
-    found = []
-    for source in sources:
-        with parquet().ParquetFile(source) as file:
-            column = file.read([name]).column(name)
-            found.append(column.to_numpy(zero_copy_only=False).astype(np.float64))
-    return np.concatenate(found) if found else np.zeros(0)
-
-
 def finish(
     sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]
 ) -> None:
@@ -188,20 +178,25 @@ def finish(
 
     def tables() -> Iterator[Any]:
         start = 0
-        for source in sources:
-            with parquet().ParquetFile(source) as file:
-                for number in range(file.num_row_groups):
-                    table = file.read_row_group(number)
-                    if "q" in table.column_names:
-                        table = table.drop_columns(["q", "group"])
-                    table = _fill(pa, table, shared, columns)
-                    end = start + table.num_rows
-                    q = pa.array(q_by_row[start:end], from_pandas=True)
-                    group = pa.array([groups.get(c) for c in table.column("content").to_pylist()], pa.int64())
-                    yield table.append_column("q", q).append_column("group", group).select(schema.names).cast(schema)
-                    start = end
+        for table in plain_groups(sources):
+            keys = table.column("same_as").to_pylist()
+            table = fill(pa, table, {i: shared.get(key, ORPHAN) for i, key in enumerate(keys) if key}, columns)
+            end = start + table.num_rows
+            q = pa.array(q_by_row[start:end], from_pandas=True)
+            group = pa.array([groups.get(c) for c in table.column("content").to_pylist()], pa.int64())
+            yield table.append_column("q", q).append_column("group", group).select(schema.names).cast(schema)
+            start = end
 
     write_tables(out, tables(), schema)
+
+
+def plain_groups(sources: Sequence[Path]) -> Iterator[Any]:
+    """The tables of all row groups, without the columns that need all rows."""
+    for source in sources:
+        with parquet().ParquetFile(source) as file:
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                yield table.drop_columns(["q", "group"]) if "q" in table.column_names else table
 
 
 def copied_verdicts(sources: Sequence[Path], columns: Columns) -> dict[str, Row]:
@@ -209,6 +204,11 @@ def copied_verdicts(sources: Sequence[Path], columns: Columns) -> dict[str, Row]
     wanted: set[str] = set()
     for source in sources:
         wanted |= {row["same_as"] for row in read_rows(source, ["same_as"]) if row["same_as"]}
+    return audited_rows(sources, wanted, columns)
+
+
+def audited_rows(sources: Sequence[Path], wanted: Set[str], columns: Columns) -> dict[str, Row]:
+    """Content key → the shared columns of its audited file, of these keys."""
     if not wanted:
         return {}
     found: dict[str, Row] = {}
@@ -220,17 +220,15 @@ def copied_verdicts(sources: Sequence[Path], columns: Columns) -> dict[str, Row]
     return found
 
 
-def _fill(pa: Any, table: Any, shared: Mapping[str, Row], columns: Columns) -> Any:
-    """`table` with the verdicts of its copies."""
-    keys = table.column("same_as").to_pylist()
-    waiting = [i for i, key in enumerate(keys) if key]
-    if not waiting:
+def fill(pa: Any, table: Any, given: Mapping[int, Row], columns: Columns) -> Any:
+    """`table` with what a file has in common with its copies, as `given` by number of the row."""
+    if not given:
         return table
     for name in (*COPIED, *columns.vectors):
         at = table.schema.get_field_index(name)
         values = table.column(name).to_pylist()
-        for i in waiting:
-            values[i] = shared.get(keys[i], ORPHAN).get(name)
+        for i, row in given.items():
+            values[i] = row.get(name)
         table = table.set_column(at, table.schema.field(name), pa.array(values, table.schema.field(name).type))
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,16 @@ class Read:
     base_family: str
 
 
+def require_folder(loras: Path) -> None:
+    """Refuse what is no folder of LoRAs, or cannot be looked at.  Raises ReferenceSetError."""
+    if not os.path.isdir(loras):  # Path.is_dir may raise
+        raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
+
+
 def read_plan(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     """Base digest and job by file stem from plan.json, where the trainer left one."""
     path = folder / "plan.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "", {}
     stored = json.loads(path.read_text(encoding="utf-8"))
     return str(stored.get("base", "")), {job["name"]: job for job in stored["jobs"]}
@@ -44,7 +51,7 @@ def read_plan(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
 def read_genres(folder: Path) -> dict[str, dict[str, Any]]:
     """Optional artists.json: {artist: {genre, died, …}}."""
     path = folder / "artists.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if os.path.isfile(path) else {}
 
 
 def denoiser(weights: LoraWeights) -> list[str]:
@@ -103,8 +110,7 @@ def import_folder(
     kinds = tuple(features_name.split("+")) if features_name else KINDS
     if unknown := set(kinds) - set(KNOWN):
         raise UsageError(f"Unknown features: {', '.join(sorted(unknown))}.", advice=f"Known: {', '.join(KNOWN)}.")
-    if not loras.is_dir():
-        raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
+    require_folder(loras)
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []
     for one in read_folder(loras, tag):

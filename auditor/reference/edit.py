@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auditor.embedding.backend import Settings
 from auditor.embedding.features import Bases
 from auditor.errors import ReferenceSetError
-from auditor.reference.build import Read, feature_rows, read_folder, read_genres
+from auditor.reference.build import Read, feature_rows, read_folder, read_genres, require_folder
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
 from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import CONTROL, read_manifest, write_manifest
@@ -32,8 +32,7 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     when nothing can be added, or when `folder` lacks the features of its references.
     """
     manifest, arrays = read_manifest(folder), load_features(folder)
-    if not loras.is_dir():
-        raise ReferenceSetError(f"{loras} is no folder.", advice="Give a folder with one folder of LoRAs per artist.")
+    require_folder(loras)
     bases = bases_of(arrays, FeaturesName.parse(manifest["features"]).kinds)
     known = {entry["tensor_sha256"] for entry in manifest["references"]}
     added: list[Read] = []

@@ -18,7 +18,7 @@ from auditor.embedding.backend import Floats, Labels, Settings
 from auditor.embedding.features import KINDS, Factored, factor, features, fit_bases
 from auditor.embedding.sketches import controls
 from auditor.lora.weights import LoraModule
-from auditor.reference.build import DIRECTIONS, Read, kinds_and_directions, read_folder
+from auditor.reference.build import DIRECTIONS, Read, kinds_and_directions, read_folder, require_folder
 from auditor.reference.calibrate import VIEWS, covers, view_modules
 from auditor.reference.set import SUBNETWORKS
 from auditor.reference.trials import Trials, run_half_out_trials, run_trials
@@ -238,7 +238,8 @@ def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
 
 
 def read_corpus(loras: Path) -> list[Read]:
-    """Every readable LoRA below the folder."""
+    """Every readable LoRA below the folder.  Raises ReferenceSetError where there is no such folder."""
+    require_folder(loras)
     return [one for one in read_folder(loras, None) if isinstance(one, Read)]
 
 

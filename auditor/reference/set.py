@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -34,6 +35,7 @@ from auditor.embedding.backend import (
 )
 from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
+from auditor.lora.text import shown
 from auditor.reference.features_name import FeaturesName
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.whole_file import whole_file, writable, write_whole
@@ -458,13 +460,13 @@ def installed() -> list[tuple[str, Path]]:
 def locate(name: str | Path | None) -> Path:
     """Folder of a set given by path or installed name; None is the default set."""
     wanted = DEFAULT if name is None else str(name)
-    if name is not None and (Path(name) / "manifest.json").is_file():
+    if name is not None and os.path.isfile(os.path.join(name, "manifest.json")):  # Path.is_file may raise
         return Path(name)
     known = dict(installed())
     if wanted in known:
         return known[wanted]
     raise ReferenceSetError(
-        f"There is no reference set {wanted!r}.",
+        f"There is no reference set '{shown(wanted)}'.",
         advice=f"Give a folder with a manifest.json, or one of: {', '.join(known) or 'none installed'}.",
     )
 

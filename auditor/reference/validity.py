@@ -19,6 +19,7 @@ from auditor.embedding.backend import Settings
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_genres
 from auditor.reference.calibrate import SETTINGS
+from auditor.reference.features_name import FeaturesName
 from auditor.reference.measures import (
     ALPHA,
     STRICT,
@@ -75,6 +76,7 @@ def evaluate(
     manifest = read_manifest(place)
     if loras is None:
         return evaluate_held_out(place, seed)
+    FeaturesName.parse(manifest["features"]).require_fitted()
     corpus = read_corpus(Path(loras))
     artists = sorted({r.entry["artist"] for r in corpus if is_reference(r)})
     require_enough(artists, {r.entry["part"] for r in corpus if is_reference(r)})

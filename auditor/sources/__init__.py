@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from auditor.errors import NotAuditable, UsageError
 from auditor.sources.interface import Local, Network, Remote, Source, Unresolved
 
-__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_remote", "resolve"]
+__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_remote", "require_local", "resolve"]
 
-SCHEMES = ("hf://", "civitai:", "http://", "https://")
+CIVITAI = "civitai:"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+"""Beginning of an address; of two letters at least, for one alone is a drive."""
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is one of the network."""
-    return name.lower().startswith(SCHEMES)
+    """Whether a name is one of the network, of whatever kind."""
+    return name.lower().startswith(CIVITAI) or ADDRESS.match(name) is not None
+
+
+def require_local(name: str) -> None:
+    """Refuse a name of the network where only files of this machine are read.  Raises UsageError.
+
+    What exists under a name is a file, whatever else the name looks like.
+    """
+    from auditor.lora.text import shown
+
+    if is_remote(name) and not os.path.lexists(name):
+        raise UsageError(
+            f"{shown(name)} is not on this machine, and remote names are not read here.",
+            advice="Download it first, then name the file.",
+        )
 
 
 def resolve(name: str, network: Network) -> list[Source]:
@@ -32,10 +51,13 @@ def resolve(name: str, network: Network) -> list[Source]:
             from auditor.sources import hub
 
             return list(hub.resolve(name))
-        if name.lower().startswith("civitai:"):
+        if name.lower().startswith(CIVITAI):
             from auditor.sources import civitai
 
             return list(civitai.resolve(name, network))
     except NotAuditable as problem:
         return [Unresolved(name, problem)]
-    raise UsageError(f"{shown(name)}: web addresses are not read.", advice="Download the file and name the local copy.")
+    raise UsageError(
+        f"{shown(name)}: remote names other than hf://… and civitai:… are not read here.",
+        advice="Download the file and name the local copy.",
+    )

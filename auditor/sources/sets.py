@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,7 +58,7 @@ def _remote(name: str, offline: bool) -> bool:
 
 def _copy(source: Path, place: Path) -> dict[str, Any]:
     """The set's files, copied; nothing else of its folder."""
-    files = [name for name in SET_FILES if (source / name).is_file()]
+    files = [name for name in SET_FILES if os.path.isfile(source / name)]
     if not {"manifest.json", "arrays.npz"} <= set(files):
         raise ReferenceSetError(
             f"{source} is no calibrated reference set.", advice="Give a folder with manifest.json and arrays.npz."

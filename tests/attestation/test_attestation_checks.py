@@ -333,3 +333,14 @@ def test_reproduce_as_a_command(
     (tmp_path / "bad.safetensors").write_bytes(b"garbage")
     done = processes.audit(tmp_path, "reproduce", audit_file, "bad.safetensors", "--refs", set_folder)
     assert done.returncode == 1
+    done = processes.audit(tmp_path, "reproduce", audit_file, "missing.safetensors", "--refs", set_folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert "missing.safetensors cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.json", "folder"])
+def test_a_statement_that_cannot_be_read_is_3(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    done = processes.audit(tmp_path, "verify", name)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot be read" in done.stderr

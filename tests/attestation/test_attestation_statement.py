@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from auditor.attestation import PREDICATE_TYPE, opened, sign, signed_by, statement, verify
 from auditor.attestation.envelope import PASSPHRASE, PAYLOAD_TYPE, pae, read_document
 from auditor.attestation.statement import PREDICATE_FIELDS, audit_digest, canonical, written
-from auditor.errors import AttestationError, UsageError
+from auditor.errors import AttestationError, MalformedFile, UsageError
 
 STATEMENT_SCHEMA = {  # from the words of the in-toto Attestation Framework, spec/v1/statement.md
     "type": "object",
@@ -255,7 +255,7 @@ def test_files_that_are_no_documents(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.json").write_text(text, encoding="latin-1")
     with pytest.raises(AttestationError):
         read_document(tmp_path / "s.json")
-    with pytest.raises(AttestationError):
+    with pytest.raises(MalformedFile):
         read_document(tmp_path / "nosuch.json")
 
 

@@ -163,3 +163,15 @@ def test_refs_on_the_shipped_set(run, shipped_set):
     assert run("refs", "verify", shipped_set).returncode == 0
     assert json.loads(run("refs", "show", shipped_set, "--json").stdout)["artists"]
     assert "default" in run("refs", "list").stdout
+
+
+def test_a_folder_from_the_environment_is_no_error_without_documents(run, example, tmp_path):
+    folder = {"AUDIT_OUTPUT": "reports"}
+    done = run("check", example, "--format", "console", "--fail-on", "never", env=folder)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "reports").exists()
+    assert run("check", example, "--format", "console", "-o", "out", env=folder).returncode == 2
+    assert run("check", example, "--format", "json", "--fail-on", "never", env=folder).returncode == 0
+    (written,) = (tmp_path / "reports").iterdir()
+    assert run("report", written, "--format", "console", env={"AUDIT_OUTPUT": "more"}).returncode == 0
+    assert not (tmp_path / "more").exists()

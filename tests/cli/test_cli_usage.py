@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lora_files import write_lora
+from processes import environment
 
 from auditor._version import __version__
 from auditor.cli import main
@@ -76,6 +77,31 @@ def test_wrong_environment_default_is_wrong_usage(run):
     done = run("check", "x.safetensors", env={"AUDIT_ALPHA": "often"})
     assert done.returncode == 2
     assert "AUDIT_ALPHA" in done.stderr
+
+
+@pytest.mark.parametrize("epoch", ["abc", "1700000000.5", "99999999999999", "9" * 5000])
+def test_a_malformed_epoch_is_wrong_usage(run, tmp_path, epoch):
+    file = write_lora(tmp_path / "x.safetensors")
+    for arguments in (["check", file, "--format", "json"], ["scan", file, "-o", "out.parquet"]):
+        done = run(*arguments, env={"SOURCE_DATE_EPOCH": epoch})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "SOURCE_DATE_EPOCH" in done.stderr
+        assert not (tmp_path / "out.parquet.parts").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_output_is_told_and_1(tmp_path, more):
+    file = write_lora(tmp_path / "x.safetensors")
+    command = [sys.executable, "-m", "auditor.cli", "inspect", file, *more]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment(), encoding="utf-8", timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+    assert "report" not in done.stderr
 
 
 def test_unknown_set_is_a_failure_of_the_tool(run, tmp_path):
@@ -168,3 +194,14 @@ def test_importing_the_command_is_light():
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("form", ["md", "junit", "sarif", "html", "json", "console"])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_report_refuses_numbers_that_json_has_not(tmp_path, form, number, capsys):
+    audit = tmp_path / "a.json"
+    audit.write_text(f'{{"schema_version": "1.0", "seed": {number}}}', encoding="utf-8")
+    assert main.guarded(["report", str(audit), "--format", form]) == 2
+    told = capsys.readouterr()
+    assert f"it holds {number}" in told.err
+    assert told.out == ""

@@ -153,6 +153,36 @@ def test_scanning_again_reads_nothing_again_and_appends(world, set_folder, scann
     assert table(out)["new.safetensors"]["label"] == check(fresh, set_folder).verdict.label
 
 
+def test_a_changed_file_has_one_row_and_its_copies_keep_their_audit(set_folder, tmp_path):
+    files, out, options = tmp_path / "in", tmp_path / "o.parquet", Options(str(set_folder), duplicates=True)
+    matching, other = mini_set.save(files / "a.safetensors", writing.diffusers(mini_set.lora(0, 7))), files / "b.pt"
+    other.write_bytes(b"no weights")
+
+    def again(new: int) -> dict[str, dict]:
+        summary = scan(expand([str(files)], []), out, options, workers=1)
+        rows = table(out)
+        assert summary.new == new
+        assert summary.rows == len(pq.read_table(out)) == len(rows)
+        assert summary.tests == len({row["content"] for row in rows.values() if row["p"] is not None})
+        return rows
+
+    first = again(2)
+    os.utime(matching, ns=(1, 1))  # touched: the same content
+    assert again(1) == first | {"a.safetensors": first["a.safetensors"] | {"version": version(str(matching))}}
+    (files / "c.safetensors").write_bytes(matching.read_bytes())
+    mini_set.save(matching, writing.diffusers(mini_set.lora(1, 8)))  # the audited one of two copies is replaced
+    rows = again(2)
+    for name in ("a", "c"):
+        audit = check(files / f"{name}.safetensors", set_folder)
+        assert rows[f"{name}.safetensors"]["label"] == audit.verdict.label
+        assert rows[f"{name}.safetensors"]["p"] == audit.open_set.p
+    assert rows["c.safetensors"]["same_as"] is None
+    assert rows["c.safetensors"]["sketch"] == first["a.safetensors"]["sketch"]
+    assert again(0) == rows
+    matching.write_bytes(b"")
+    assert again(1)["a.safetensors"]["label"] == "OUT_OF_SCOPE"
+
+
 def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(AuditorError, match="pyarrow") as refused:
@@ -272,10 +302,10 @@ def test_names_of_files_folders_lists_and_stdin(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     listed = tmp_path / "names.txt"
-    listed.write_text(f"{tmp_path / 'b'}\n\nnosuch.bin\ns3://bucket/x.safetensors\n", encoding="utf-8")
+    listed.write_text(f"{tmp_path / 'b'}\n\nnosuch.bin\nhf://\ns3://bucket/x.safetensors\n", encoding="utf-8")
     found = [n.replace(str(tmp_path), "T") for n in expand([str(tmp_path), str(listed), "-"], ["in.pt\n"])]
     inside = [f"T{os.sep}a{os.sep}1.pt", f"T{os.sep}b{os.sep}2.safetensors"]
-    assert found == [*inside, inside[1], "nosuch.bin", "s3://bucket/x.safetensors", "in.pt"]
+    assert found == [*inside, inside[1], "nosuch.bin", "hf://", "s3://bucket/x.safetensors", "in.pt"]
     with pytest.raises(UsageError, match="does not exist"):
         list(expand(["nosuch"], []))
 
@@ -339,6 +369,32 @@ def test_exit_code_and_streams(world, set_folder, tmp_path):
     assert "11 files" in done.stderr
     assert run("nosuch", "-o", tmp_path / "p.parquet").returncode == 2
     assert not (tmp_path / "p.parquet").exists()
+
+
+def test_copies_are_one_test_and_one_discovery(set_folder, tmp_path):
+    file = mini_set.save(tmp_path / "in" / "a.safetensors", writing.diffusers(mini_set.lora(0, 7)))
+    for name in ("b", "c"):
+        (tmp_path / "in" / f"{name}.safetensors").write_bytes(file.read_bytes())
+    command = (
+        tmp_path / "in",
+        "--refs",
+        set_folder,
+        "-o",
+        tmp_path / "o.parquet",
+        "--workers",
+        1,
+        "--alpha",
+        0.5,
+        "--json",
+    )
+    done = run(*command)
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["tests"], summary["discoveries"]) == (3, 1, 1)
+    assert done.returncode == 11
+    for path in (tmp_path / "in").iterdir():
+        path.write_bytes(b"")
+    done = run(*command)
+    assert (done.returncode, json.loads(done.stdout)["verdicts"]) == (3, {"OUT_OF_SCOPE": 3})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")

@@ -13,7 +13,7 @@ import pytest
 from auditor.audit import check
 from auditor.embedding.features import sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
-from auditor.reference import ReferenceSet, export_set, export_sketch, verify
+from auditor.reference import ReferenceSet, evaluate, export_set, export_sketch, verify
 from auditor.reference.set import pack_view, unpack_view
 
 FRESH = mini_set.FILES
@@ -125,3 +125,14 @@ def test_what_cannot_be_exported_is_said(set_folder: Path, lora_folder: Path, tm
         export_sketch(set_folder, lora_folder, tmp_path / "full")
     manifest = json.loads((set_folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["references"][0]["tensor_sha256"]
+
+
+def test_a_sketch_is_not_evaluated_on_files_and_says_so_before_it_reads_them(
+    sketch: Path, lora_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reads(_: Path) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr("auditor.reference.validity.read_corpus", reads)
+    with pytest.raises(ReferenceSetError, match="is a sketch"):
+        evaluate(sketch, lora_folder)
