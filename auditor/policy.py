@@ -158,7 +158,7 @@ def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
         plain("verdict.no_match", share=share(open_set.p_member)),
         [
             plain("why.member.rejects", **figures),
-            plain("why.outsiders", share=about(open_set.outsiders_no_match)),
+            plain("why.outsiders", share=share(open_set.outsiders_no_match)),
             plain("why.open_set.nearest", artists=len(artists), artist=pretty(artists[0].artist), **figures),
         ],
         list(lines("change.no_match")),
@@ -174,7 +174,7 @@ def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
         return plain("why.not.member", share=share(open_set.p_member), p=p)
     if coverage.fraction < WHOLE_ENOUGH:
         return plain("why.not.whole", **layers(coverage), p=p, half=f"{WHOLE_ENOUGH:.0%}")
-    return plain("why.not.telling", share=about(open_set.outsiders_no_match), p=p)
+    return plain("why.not.telling", share=share(open_set.outsiders_no_match), p=p)
 
 
 def layers(coverage: Coverage) -> dict[str, str]:
@@ -221,10 +221,10 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 
 
 def share(p: float) -> str:
-    """'2 in 100': p rounded up.  An estimate, rounded against the claim; its range stands beside it in every report."""
-    return plain("in100", n=max(1, math.ceil(100 * p - 1e-9)))
+    """'about 2 in 100': an estimate; its range stands beside it in every report."""
+    return plain("in100", n=of_hundred(p)) if of_hundred(p) else plain("in100.few")
 
 
-def about(part: float) -> str:
-    """'7 in 100': a share that is a description, not a bound."""
-    return plain("in100", n=round(100 * part))
+def of_hundred(p: float) -> int:
+    """How many of a hundred, to the nearest whole number; 0 where that is none."""
+    return math.floor(100 * p + 0.5)

@@ -16,11 +16,11 @@ LANGUAGE: Final = "en"
 
 TEXTS: Final[dict[str, str]] = {
     # the verdict, as the audit has it
-    "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: about {share} LoRAs by artists "
+    "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: {share} LoRAs by artists "
     "outside the set point as clearly to anyone in it.",
-    "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but about {share} LoRAs by "
+    "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but {share} LoRAs by "
     "artists outside the set point as clearly to someone in it.",
-    "verdict.no_match": "This LoRA resembles no artist of the set: about {share} LoRAs by the set’s own artists stay "
+    "verdict.no_match": "This LoRA resembles no artist of the set: {share} LoRAs by the set’s own artists stay "
     "as far from everyone in it.",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
@@ -36,7 +36,8 @@ TEXTS: Final[dict[str, str]] = {
     "verdict.not_audited.no_lora": "Not audited: the file is no LoRA of an image model. {problem}",
     "verdict.not_audited.elsewhere": "Not audited: the file is outside what this audit can speak about. {problem}",
     "warning.declared": "{n} more entries of the metadata that the file declares were left out.",
-    "in100": "{n} in 100",
+    "in100": "about {n} in 100",
+    "in100.few": "fewer than 1 in 100",
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
@@ -49,16 +50,16 @@ TEXTS: Final[dict[str, str]] = {
     "why.possible": "{n} of {of} artists cannot be excluded: {names}.",
     "why.possible.more": "{n} of {of} artists cannot be excluded: {names} and {more} more.",
     "why.member.rejects": "Test of “by an artist of the set”: p = {p_member}, claimed error rate {alpha}.",
-    "why.outsiders": "Of LoRAs by artists outside the set, about {share} come out like this.",
+    "why.outsiders": "Of LoRAs by artists outside the set, {share} come out like this.",
     "why.not.split": "Nor can it be shown to be by nobody of the set: which works the references were made from is "
     "not known, and so not how far a file on other works of their artists may lie.",
-    "why.not.member": "Nor is it shown to be by nobody of the set: about {share} LoRAs by the set’s own artists come "
+    "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come "
     "no closer to anyone (p = {p}).",
     "why.not.whole": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it changes only "
     "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
     "them, so “no match” is never said of less than {half}.",
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
-    "only {share} of LoRAs by outside artists score as low, too few to conclude.",
+    "only {share} LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}; unrelated files stay below 0.3.",
     # what a policy makes of it
     "gate.not_audited": "The file was not audited; the policy says nothing about it.",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from auditor.policy import of_hundred
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
     command,
@@ -209,11 +210,6 @@ def _sure_of_none(opened: Fields) -> Sure:
         pips=say("h.pips.member"),
         range=between(*opened["p_interval"]),
     )
-
-
-def of_hundred(p: float) -> int:
-    """How many of a hundred, rounded up as a verdict's sentence does; 0 where it is clearly fewer than one."""
-    return math.ceil(100 * p - 1e-9) if p >= 0.005 else 0
 
 
 def _facts(audit: Fields) -> tuple[Row, ...]:

@@ -139,11 +139,13 @@ def test_a_smaller_level_never_turns_doubt_into_an_accusation() -> None:
     assert labels == ["INCONCLUSIVE", "INCONCLUSIVE", "CONSISTENT", "CONSISTENT", "CONSISTENT"]
 
 
-@pytest.mark.parametrize("p", [1 / 7, 1 / 41, 1 / 61, 0.05, 0.0123])
-def test_the_sentence_claims_no_more_than_p(p: float) -> None:
-    """'At most k in 100' must hold for the measured p."""
-    claimed = re.search(r"(?:fewer than|at most) (\d+) in 100", verdict(p_open=p, p=p, alpha=0.2).sentence)
-    assert claimed is None or p <= int(claimed[1]) / 100
+@pytest.mark.parametrize("p", [1 / 7, 1 / 41, 1 / 61, 0.05, 0.0123, 0.0602, 0.0051])
+def test_the_sentence_says_p_to_the_nearest_hundredth_and_that_it_is_an_estimate(p: float) -> None:
+    for found in (verdict(p_open=p, p=p, alpha=0.2), verdict(p_open=p, p=p, alpha=0.001)):
+        claimed = re.search(r"about (\d+) in 100", found.sentence)
+        assert claimed is not None
+        assert abs(p - int(claimed[1]) / 100) <= 0.005
+    assert "fewer than 1 in 100" in verdict(p_open=0.0049, p=0.0049, alpha=0.2).sentence
 
 
 def test_sentences_name_the_figures() -> None:
@@ -162,7 +164,7 @@ def test_who_would_be_mistaken_for_the_artist_named_is_said() -> None:
     one = artist("ada-alder", 1, 0.02, 0.6)
     for opened, words in (
         (tested, "none was taken for Ada Alder"),
-        (alike, "Ben Birch (50 in 100), Cy Elm (7 in 100)"),
+        (alike, "Ben Birch (about 50 in 100), Cy Elm (about 6 in 100)"),
     ):
         found = decide(opened, [one], Coverage(10, 10, 10, 1.0), {}, None)
         assert found.label == "CONSISTENT"
