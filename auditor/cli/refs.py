@@ -249,7 +249,10 @@ def train(
         int, typer.Option(min=1, envvar="AUDIT_REPEATS", help="LoRAs per artist, half and recipe; each its own seed.")
     ] = 1,
     parts: Annotated[
-        Part, typer.Option(envvar="AUDIT_PARTS", help="References from two halves of the works, or from all of them.")
+        Part,
+        typer.Option(
+            envvar="AUDIT_PARTS", help="References from two halves of the works; from all, the set rules nobody out."
+        ),
     ] = Part.HALVES,
     caption: Annotated[
         str,
