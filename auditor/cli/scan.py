@@ -94,7 +94,7 @@ def scan(
     options = Options(refs, alpha, seed, resamples, features, duplicates)
     with progress(quiet) as heard:
         found = run(
-            expand(sources, sys.stdin), output, options, workers=workers, limits=Limits(timeout, memory),
+            expand(sources, sys.stdin, remark), output, options, workers=workers, limits=Limits(timeout, memory),
             engine=engine.value, heard=heard,
         )  # fmt: skip
     if not found.rows:

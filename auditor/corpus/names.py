@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ LISTS = (".txt", ".lst", ".list")
 HUB = "hf://"
 LARGEST_COPY = 16 * 2**30
 """Bytes of a remote file that is copied."""
+Told = Callable[[str], None]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -34,20 +35,21 @@ def is_address(name: str) -> bool:
     return _ADDRESS.match(name) is not None
 
 
-def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+def expand(arguments: Sequence[str], stdin: Iterable[str], told: Told = lambda sentence: None) -> Iterator[str]:
     """Names in the order of the arguments: files, folders (any depth, sorted), lists, '-' for a list on `stdin`.
 
     Raises UsageError for an argument that does not exist.  A name from a list need not exist: its row will say so.
+    told: is given a sentence for each folder that gives no file, or cannot be read.
     """
     for argument in arguments:
         if argument == "-":
-            yield from _listed(stdin)
+            yield from _listed(stdin, told)
         elif is_address(argument):
             yield from beyond(argument)
         elif os.path.isdir(argument):
-            yield from below(argument)
+            yield from below(argument, told)
         elif argument.lower().endswith(LISTS):
-            yield from _listed_file(argument)
+            yield from _listed_file(argument, told)
         elif os.path.lexists(argument):
             yield argument
         else:
@@ -57,13 +59,24 @@ def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             )
 
 
-def below(folder: str) -> Iterator[str]:
-    """Weight files below `folder`, folder by folder in sorted order; links to folders are not followed."""
-    for base, folders, names in os.walk(folder):
+def below(folder: str, told: Told = lambda sentence: None) -> Iterator[str]:
+    """Weight files below `folder`, folder by folder in sorted order; links to folders are not followed.
+
+    told: as for `expand`.  Such a folder is no row: rows stay, and a folder may be filled or opened until next time.
+    """
+
+    def shut(error: OSError) -> None:
+        told(f"Passed over: the folder {shown(error.filename)} cannot be read: {error.strerror}.")
+
+    found = False
+    for base, folders, names in os.walk(folder, onerror=shut):
         folders.sort()
         for name in sorted(names):
             if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                found = True
                 yield os.path.join(base, name)
+    if not found:
+        told(f"The folder {shown(folder)} gave no file that ends in {', '.join(ENDINGS)}.")
 
 
 def beyond(address: str) -> Iterator[str]:
@@ -92,16 +105,16 @@ def beyond(address: str) -> Iterator[str]:
     yield from found or [address]
 
 
-def _listed_file(path: str) -> Iterator[str]:
+def _listed_file(path: str, told: Told) -> Iterator[str]:
     """The names in a list file."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-            yield from _listed(lines)
+            yield from _listed(lines, told)
     except OSError as error:
         raise UsageError(f"{shown(path)} cannot be read: {error.strerror}.", advice="Give a readable list.") from error
 
 
-def _listed(lines: Iterable[str]) -> Iterator[str]:
+def _listed(lines: Iterable[str], told: Told) -> Iterator[str]:
     """One name a line; empty lines are skipped, folders expanded."""
     for line in lines:
         name = line.rstrip("\r\n")
@@ -113,7 +126,7 @@ def _listed(lines: Iterable[str]) -> Iterator[str]:
             except UsageError:  # of an argument it ends the scan, of a line its row will say why
                 yield name
         elif "\0" not in name and os.path.isdir(name):
-            yield from below(name)
+            yield from below(name, told)
         else:
             yield name
 

@@ -310,6 +310,26 @@ def test_names_of_files_folders_lists_and_stdin(tmp_path):
         list(expand(["nosuch"], []))
 
 
+def test_folders_that_give_nothing_are_told(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "shut" / "in").mkdir(parents=True)
+    (tmp_path / "shut" / "1.pt").write_bytes(b"")
+    scandir = os.scandir
+
+    def forbidding(path):  # tests may run as root, whom no permission stops
+        if str(path).endswith("in"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    told: list[str] = []
+    found = list(expand([str(tmp_path / "shut"), "-"], [f"{tmp_path / 'empty'}\n"], told.append))
+    assert found == [str(tmp_path / "shut" / "1.pt")]
+    assert len(told) == 2
+    assert "in cannot be read: Permission denied" in told[0]
+    assert "empty gave no file" in told[1]
+
+
 def test_an_address_of_a_folder_stands_for_the_weight_files_below_it(tmp_path):
     pytest.importorskip("fsspec")
     for name in ("b/2.safetensors", "a/1.pt", "a/readme.md"):
