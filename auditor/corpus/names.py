@@ -18,6 +18,7 @@ from pathlib import Path
 
 from auditor.errors import MalformedFile, NotAuditable, UsageError
 from auditor.extras import need
+from auditor.lora.config import SIDECAR
 from auditor.lora.text import shown
 from auditor.sources.local import ENDINGS
 
@@ -132,15 +133,25 @@ def _listed(lines: Iterable[str], told: Told) -> Iterator[str]:
 
 
 def version(name: str) -> str:
-    """128-bit hex key of a name and, for a local file, its size and time of change: what a resumed scan goes by."""
+    """128-bit hex key of a name and, for a local file, its size and time of change: what a resumed scan goes by.
+
+    A configuration beside the file may give its scales, and counts as a part of it.
+    """
     state = b""
     if not is_address(name):
-        try:
-            found = os.stat(name)
-            state = f"{found.st_size}|{found.st_mtime_ns}".encode()
-        except (OSError, ValueError):
-            state = b"missing"
+        state = _state(name) or b"missing"
+        beside = _state(os.path.join(os.path.dirname(name), SIDECAR))
+        state += b"|" + beside if beside else b""
     return hashlib.blake2b(os.fsencode(name) + b"\0" + state, digest_size=16).hexdigest()
+
+
+def _state(path: str) -> bytes:
+    """Size and time of change of a file; nothing where it cannot be looked up."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return b""
+    return f"{found.st_size}|{found.st_mtime_ns}".encode()
 
 
 @contextmanager

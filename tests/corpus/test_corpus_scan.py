@@ -350,6 +350,12 @@ def test_a_changed_file_is_another_version(tmp_path):
         versions.add(version(str(path)))
     assert len(versions) == 3
     assert version(str(path)) in versions
+    for alpha in (4, 16):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": alpha}), encoding="utf-8")
+        versions.add(version(str(path)))
+    assert len(versions) == 5
+    (tmp_path / "adapter_config.json").unlink()
+    assert version(str(path)) in versions
 
 
 @pytest.mark.parametrize(
