@@ -222,7 +222,8 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 
 def share(p: float) -> str:
     """'about 2 in 100': an estimate; its range stands beside it in every report."""
-    return plain("in100", n=of_hundred(p)) if of_hundred(p) else plain("in100.few")
+    n = of_hundred(p)
+    return plain("in100.few") if n == 0 else plain("in100.all") if n == 100 else plain("in100", n=n)
 
 
 def of_hundred(p: float) -> int:

@@ -17,7 +17,7 @@ LANGUAGE: Final = "en"
 TEXTS: Final[dict[str, str]] = {
     # the verdict, as the audit has it
     "verdict.consistent": "This LoRA resembles LoRAs trained on works by {artist}: {share} LoRAs by artists "
-    "outside the set point as clearly to anyone in it.",
+    "outside the set point as clearly to someone in it.",
     "verdict.undecided": "The evidence does not decide. The nearest artist is {artist}, but {share} LoRAs by "
     "artists outside the set point as clearly to someone in it.",
     "verdict.no_match": "This LoRA resembles no artist of the set: {share} LoRAs by the set’s own artists stay "
@@ -38,6 +38,7 @@ TEXTS: Final[dict[str, str]] = {
     "warning.declared": "{n} more entries of the metadata that the file declares were left out.",
     "in100": "about {n} in 100",
     "in100.few": "fewer than 1 in 100",
+    "in100.all": "nearly all",
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
@@ -134,9 +135,10 @@ TEXTS: Final[dict[str, str]] = {
     "fact.coverage": "coverage",
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
-    "fact.lr.note": "likelihood ratio {lr}, where this set allows {bound} at most; it counts files on the references’ "
-    "very works and on others alike",
-    "fact.lr.other": ". For other works alone it is {lr}",
+    "fact.lr.note": "likelihood ratio {lr} (this set allows {bound} at most)",
+    "fact.lr.other": ", if nobody knows which works it was made from; {lr} if from others than the references",
+    "fact.lr.unknown": ". It rests on held-out files that may be on the very works of the others; on other works it "
+    "would be smaller, nobody knows by how much",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -163,12 +165,12 @@ TEXTS: Final[dict[str, str]] = {
     "col.score": "Score",
     "col.interval": "90 % range",
     "col.p": "p",
-    "col.p.long": "p: of the first artist the larger of the open-set test’s and of the chance of so high a score with "
-    "this artist for a LoRA by others; of the artists behind it the latter by Holm’s rule, which no lone file can make "
-    "small",
+    "col.p.long": "p: of the first artist the larger of the p-value above and of how often a LoRA by others scores so "
+    "high with this artist; of all others the latter, corrected for looking at all artists, which with many artists is "
+    "always near 1 and decides nothing",
     "col.exclusion": "p excl.",
     "col.exclusion.long": "p of exclusion: how often LoRAs by the set’s artists, all taken together, score so low with "
-    "their own artist; for one whose works differ much it can be far more often",
+    "their own artist; LoRAs of an artist whose works differ much may do so far more often",
     "col.evidence": "Evidence",
     "col.genre": "Genre",
     "col.lr": "LR",
@@ -260,9 +262,9 @@ TEXTS: Final[dict[str, str]] = {
     "control.norm_only.note": "how large each module’s update is",
     "control.spectrum_only.note": "the singular values, without directions",
     "col.control": "Control",
-    "col.names": "Nearest artist",
+    "col.names": "Nearest by recipe",
     "col.reading": "Reading",
-    "control.quiet": "names nobody",
+    "control.quiet": "singles out nobody",
     "control.loud": "▲ attributes",
     # coverage
     "h.coverage": "Coverage",
@@ -381,7 +383,8 @@ TEXTS: Final[dict[str, str]] = {
     "card.certified": "Nothing here speaks against using this set at α = {alpha}: {hits} of {of} LoRAs by artists who "
     "were left out were attributed, so that the true rate may lie between {low} and {high}.",
     "card.refused": "Not certified at α = {alpha}.",
-    "card.reach": "At best it can reach p = {p} and a likelihood ratio of {lr} (log10 {log10}).",
+    "card.reach": "By its number of artists alone it could reach p = {p} and a likelihood ratio of {lr} (log10 "
+    "{log10}); what its trials bear out is less (below).",
     "card.headline": "Headline: {of}",
     "card.kinds": "Kinds of suspect",
     "card.recipes": "Other works, by the suspect’s recipe",
@@ -522,7 +525,8 @@ METHOD: Final[tuple[str, ...]] = (
     "out, by the lead of its score over the mean of the next three. Artists count, not files.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, against the files of all "
     "other artists, is at or below the level as well.",
-    "Controls: the same test on rank, norms and spectra alone, which know nothing of style.",
+    "Controls: whether ranks, norms or spectra alone, which know nothing of style, fit one artist’s recipes clearly "
+    "better than any other’s, tested as above; where they do not, no test is made (–).",
 )
 
 SHAPES: Final = ("●", "■", "▲", "◆", "▼", "✚", "✖", "⬢")
@@ -547,9 +551,9 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "Likelihood ratio",
-        "how many times better so much standing out fits a LoRA made from the first artist’s works (in equal parts the "
-        "very works of the references and others) than one by an artist outside the set. Below 1 it speaks for an "
-        "artist outside the set. Of the set’s other artists it says nothing. It cannot exceed what the size and the "
+        "how many times better so much standing out fits a LoRA made from the first artist’s works (as often as not "
+        "the very works of the references) than one by an artist outside the set. Below 1 it speaks for an artist "
+        "outside the set. Of the set’s other artists it says nothing. It cannot exceed what the size and the "
         "trials of the set support.",
     ),
     ("Coverage", "how much of what the set compares is present in the suspect."),

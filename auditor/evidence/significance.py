@@ -61,7 +61,7 @@ def open_set(
         member = float(member_p(view, scores.max())[0])
         unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
-    alike = lookalikes(view, int(np.argmax(scores)), limit) if names else {}
+    alike = lookalikes(view, int(np.argmax(scores)), alpha) if names else {}
     taken = [{"artist": names[a], "share": share} for a, share in alike.items()]
     return OpenSet(*figures, limit, list(names), owners, works_split, taken)
 
@@ -83,13 +83,14 @@ def outsiders_no_match(view: View, alpha: float) -> float:
     return float(artist_weights(view.artist, np.ones(len(told), bool)) @ told)
 
 
-def lookalikes(view: View, artist: int, limit: float | None) -> dict[int, float]:
-    """Whose references, their own artist left out of the set, are taken for `artist`: index → share of them, 0…1.
+def lookalikes(view: View, artist: int, alpha: float) -> dict[int, float]:
+    """Whose references would be taken for `artist` by the set without these references' own artist: index → share of
+    them, 0…1, most first; artists with none are left out.
 
-    Taken for: `artist` comes first and the statistic is above `limit` (see `threshold`).  No test: it tells readers
-    for whom the average error rate is far too low.  Most first; artists with none are left out.
+    No test: it tells readers for whom the average error rate is far too low.  The mean over all pairs is the error
+    rate of held-out references.
     """
-    taken = (view.null_statistic > (np.inf if limit is None else limit)) & (view.null_first == artist)
+    taken = (view.left_out_p <= alpha) & (view.null_first == artist)
     shares = np.bincount(view.artist, taken, len(view.centres)) / np.maximum(np.bincount(view.artist), 1)
     return {int(a): float(shares[a]) for a in np.argsort(-shares, kind="stable") if shares[a] > 0}
 

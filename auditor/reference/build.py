@@ -18,7 +18,7 @@ from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, write_arrays, write_manifest
+from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, works_told, write_arrays, write_manifest
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -79,12 +79,12 @@ def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) ->
 def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[str, str]]:
     """Every LoRA below `folder`/<artist>/ in sorted order, or (file, reason) where it cannot be used.
 
-    tag: where plan.json knows a file, only jobs whose name holds '--tag-' are read.
+    tag: where plan.json names files with '--tag-', as the trainer's does, only these are read.
     """
     _, jobs = read_plan(folder)
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
         files = sorted(p for p in place.iterdir() if p.suffix in SUFFIXES)
-        if tag is not None and jobs:
+        if any(f"--{tag}-" in name for name in jobs):
             files = [p for p in files if f"--{tag}-" in p.stem]
         for number, path in enumerate(files):
             try:
@@ -146,7 +146,8 @@ def import_folder(
     if "paper" in kinds:
         manifest["raw_rank"] = read[0].entry["rank"]
     write_features(output, manifest, [r.factored for r in read], k, seed, kinds)
-    return {"artists": len(artists) - len(few), "references": len(read), "skipped": manifest["skipped"]}
+    told = {"artists": len(artists) - len(few), "references": len(read), "works": works_told(manifest)}
+    return told | {"skipped": manifest["skipped"]}
 
 
 def require_one_shape(read: list[Read]) -> None:

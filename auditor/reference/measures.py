@@ -218,15 +218,6 @@ def drift(view: View) -> dict[str, Any]:
         "strangers_cosine_spread": {"fitted": float(np.nanstd(others)), "held_out": float(np.nanstd(view.null))},
         "false_attribution": {
             "uncalibrated": float(even(view.artist) @ attributed),
-            "calibrated": float(even(view.artist) @ (view_p(view) <= ALPHA)),
+            "calibrated": float(even(view.artist) @ (view.left_out_p <= ALPHA)),
         },
     }
-
-
-def view_p(view: View) -> Floats:
-    """p (n,) of every reference against the null of all other artists."""
-    p = np.ones(len(view.artist))
-    for a in np.unique(view.artist):
-        mine = view.artist == a
-        p[mine] = conformal_p(view.null_statistic[mine], view.null_statistic[~mine], view.artist[~mine])
-    return p

@@ -28,6 +28,7 @@ from auditor.embedding.backend import (
     Normaliser,
     Projection,
     centroids,
+    distinct,
     fit_normaliser,
     impostor_scores,
     lead,
@@ -37,6 +38,7 @@ from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora.text import shown
 from auditor.reference.features_name import FeaturesName
+from auditor.statistics.conformal import conformal_p
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.whole_file import whole_file, writable, write_whole
 
@@ -113,6 +115,15 @@ class View:
         return np.asarray(np.nanmax(self.null_scores, axis=1))
 
     @cached_property
+    def left_out_p(self) -> Floats:
+        """Open-set p-value (n,) of each reference by the set without its artist, who is in no null then."""
+        p = np.ones(len(self.artist))
+        for a in distinct(self.artist):
+            mine = self.artist == a
+            p[mine] = conformal_p(self.null_statistic[mine], self.null_statistic[~mine], self.artist[~mine])
+        return p
+
+    @cached_property
     def null_first(self) -> Labels:
         """The artist (n,) that comes first for each reference when its own is left out."""
         return np.asarray(np.nanargmax(self.null_scores, axis=1), dtype=np.intp)
@@ -139,6 +150,15 @@ def works_split(manifest: Mapping[str, Any]) -> bool:
     for entry in manifest["references"]:
         parts.setdefault(entry["artist"], set()).add(str(entry["part"]))
     return all(len(own) > 1 and not any(p.startswith(UNKNOWN_PART) for p in own) for own in parts.values())
+
+
+def works_told(manifest: Mapping[str, Any]) -> str:
+    """What is known of the works behind the references, for people."""
+    unknown = sum(str(entry["part"]).startswith(UNKNOWN_PART) for entry in manifest["references"])
+    if works_split(manifest):
+        return "of two parts or more of every artist's"
+    which = f"not known of {unknown} of {len(manifest['references'])} references" if unknown else "not split in parts"
+    return f"{which}: the set rules nobody out"
 
 
 class Views(Mapping[str, View]):
@@ -494,4 +514,5 @@ def describe(folder: str | Path | None) -> dict[str, Any]:
     shown = {k: v for k, v in loaded.manifest.items() if k not in ("references", "views", "artists")}
     shown["artists"] = [a | {"references": int(n)} for a, n in zip(loaded.manifest["artists"], counts, strict=True)]
     shown["views"] = {name: len(loaded.views.modules(name)) for name in loaded.views}
+    shown["works"] = works_told(loaded.manifest)
     return shown | {"folder": str(loaded.folder), "validity": loaded.validity()}

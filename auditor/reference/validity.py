@@ -29,7 +29,6 @@ from auditor.reference.measures import (
     hard_negatives,
     likelihood,
     structure,
-    view_p,
 )
 from auditor.reference.protocol import (
     RANDOM,
@@ -95,6 +94,10 @@ def evaluate(
 HELD_OUT = "held-out half of the works, reference recipe"
 HELD_OUT_FILES = "held-out files, on works unknown, reference recipe"
 """What the same is where nobody said which works the references were trained on."""
+WORKS_UNKNOWN = (
+    "Which works the references were made from is not known (no plan.json says so), and so not how far files on other "
+    "works may lie: such a set is never certified."
+)
 NOT_MEASURED = (
     "False attribution was not measured: held-out references of one set keep to α among themselves whatever they are. "
     "`audit refs evaluate SET --loras DIR`, with the folder that `audit refs train` wrote, measures it."
@@ -106,7 +109,7 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
     reference = ReferenceSet.load(place)
     artists, manifest = reference.artists, reference.manifest
     require_enough(artists)
-    tried = HELD_OUT if reference.works_split else HELD_OUT_FILES
+    tried, against = (HELD_OUT, [NOT_MEASURED]) if reference.works_split else (HELD_OUT_FILES, [WORKS_UNKNOWN])
     rng = np.random.default_rng(seed)
     view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
     pooled = held_out(reference, view)
@@ -132,7 +135,7 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
         "curves": curves(pooled),
         "p_floor": p_floor(len(artists)),
         "log10_lr_bound": float(np.log10(len(artists))),
-        "certificate": certificate(len(artists), counts[tried], measured, [NOT_MEASURED]),
+        "certificate": certificate(len(artists), counts[tried], measured, against),
     } | structure(reference, rng)
     known = place / "card.json"
     if not known.is_file() or "ablations" not in json.loads(known.read_text(encoding="utf-8")):
@@ -151,7 +154,7 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
         named=np.nanargmax(scores, 1),
         p_genuine=conformal_p(statistic, view.null_statistic, view.artist),
         impostor=view.null_statistic,
-        p_impostor=view_p(view),
+        p_impostor=view.left_out_p,
         own_score=own,
         other_scores=view.null_scores,
         own_rank=1 + (scores > own[:, None]).sum(1),
@@ -164,13 +167,19 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
 
 def require_enough(artists: Sequence[str], halves: Set[str] = frozenset("ab")) -> None:
     """Refuse what cannot be measured, and say what it could reach at best.  Raises ReferenceSetError."""
-    if len(artists) >= LEAST_ARTISTS and halves >= {"a", "b"}:
-        return
     best = f"no p-value below {p_floor(len(artists)):.3f} and no likelihood ratio above {max(1, len(artists))}"
-    raise ReferenceSetError(
-        f"{len(artists)} artists with parts {sorted(halves)} are too few to certify a set; at best it reaches {best}.",
-        advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
-    )
+    if len(artists) < LEAST_ARTISTS:
+        raise ReferenceSetError(
+            f"{len(artists)} artists are too few to certify a set; at best it reaches {best}.",
+            advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
+        )
+    if not halves >= {"a", "b"}:
+        raise ReferenceSetError(
+            f"{WORKS_UNKNOWN} (The references are of {', '.join(sorted(halves))}, not of two halves a and b; at best "
+            f"the set reaches {best}.)",
+            advice="Name each file's half in a plan.json beside the artists' folders, as `audit refs train` does. "
+            "Without --loras the set's held-out references are tried.",
+        )
 
 
 def write_card(place: Path, card: dict[str, Any]) -> None:

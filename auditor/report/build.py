@@ -242,6 +242,8 @@ def _strength(named: Fields, audit: Fields) -> Row:
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names)
     if (other := named.get("log10_lr_other_works")) is not None:
         note += say("fact.lr.other", lr=ratio(other))
+    if audit["open_set"] and not audit["open_set"].get("works_split", True):
+        note += say("fact.lr.unknown")
     note += _cost_of_lr(audit)
     return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
 

@@ -114,6 +114,7 @@ def test_bad_files_are_listed_and_the_set_is_built(loras: Path, tmp_path: Path) 
     mini_set.save(place / "pissa.safetensors", writing.diffusers_ab(mini_set.lora(2, 40)), started)
     told = import_folder(loras, tmp_path / "set", k=4)
     assert (told["artists"], told["references"]) == (mini_set.COUNT, mini_set.TOTAL)
+    assert told["works"] == f"not known of {mini_set.TOTAL} of {mini_set.TOTAL} references: the set rules nobody out"
     listed = {row["file"]: row["reason"] for row in told["skipped"]}
     assert set(listed) == {f"{place.name}/{n}.safetensors" for n in ("empty", "torn", "checkpoint", "pissa")}
     assert all(listed.values())
@@ -252,6 +253,22 @@ def test_the_trainers_plan_names_halves_recipes_and_which_files_are_references(l
     assert [r["part"] for r in found["references"][:3]] == ["a", "b", "a"]
     assert {(r["recipe"], r["images"]) for r in found["references"]} == {("plain", 3)}
     assert import_folder(loras, tmp_path / "whole", k=4, tag=None)["references"] == mini_set.TOTAL
+
+
+def test_a_plan_of_ones_own_needs_no_tags(loras: Path, tmp_path: Path) -> None:
+    """As docs/sets.md says: names and halves are enough."""
+    jobs = []
+    for name in mini_set.ARTISTS:
+        for number in range(4):
+            (loras / name / f"{number}.safetensors").rename(loras / name / f"{name}-{number}.safetensors")
+            jobs.append({"name": f"{name}-{number}", "half": "ab"[number % 2], "recipe": "plain", "pictures": []})
+    (loras / "plan.json").write_text(json.dumps({"base": "", "jobs": jobs}))
+    told = import_folder(loras, tmp_path / "set", k=4)
+    assert told["references"] == mini_set.TOTAL
+    assert told["works"] == "of two parts or more of every artist's"
+    assert {r["part"] for r in manifest(tmp_path / "set")["references"]} == {"a", "b"}
+    (loras / "plan.json").write_text(json.dumps({"base": "", "jobs": jobs[:-1]}))
+    assert f"not known of 1 of {mini_set.TOTAL}" in import_folder(loras, tmp_path / "other", k=4)["works"]
 
 
 # --- the paper's features ------------------------------------------------------------------------------------------
