@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from auditor.evidence.artists import artist_scores
-from auditor.evidence.controls import control_scores, recipe_model
+from auditor.evidence.controls import control_scores, recipe_test
 from auditor.evidence.copies import copy_of, copy_of_known
 from auditor.evidence.maps import style_map
 from auditor.evidence.mixtures import mixture
@@ -36,4 +36,4 @@ def make_ready(reference: ReferenceSet, alpha: float) -> None:
         artist_scores(reference, view, np.repeat(point, len(view.bases.paths), 0))
         style_map(reference, view, point)
         for name in reference.controls:
-            recipe_model(reference, view, name)
+            recipe_test(reference, view, name)

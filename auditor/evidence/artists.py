@@ -7,15 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import (
-    Floats,
-    centroids,
-    cosines,
-    distinct,
-    lead,
-    t_norm,
-    unit,
-)
+from auditor.embedding.backend import Floats, centroids, cosines, distinct, lead, t_norm, unit
 from auditor.evidence.kept import kept
 from auditor.evidence.significance import null_of, scores_of
 from auditor.reference.set import ReferenceSet, View, sub_modules

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import (
-    Floats,
-    artist_weights,
-)
+from auditor.embedding.backend import Floats, artist_weights
 from auditor.embedding.features import Factored
 from auditor.embedding.sketches import controls
 from auditor.evidence.kept import kept
@@ -37,7 +34,7 @@ def control_scores(reference: ReferenceSet, factored: dict[str, Factored], view:
     seen = controls(factored, reference.modules)
     result = {}
     for name in reference.controls:
-        first, p = recipe_model(reference, view, name).test(seen[name][columns])
+        first, p = recipe_test(reference, view, name).test(seen[name][columns])
         result[name] = {"top_artist": reference.artists[first], "p": p}
     return result
 
@@ -94,7 +91,7 @@ def lead_over_next(fits: Floats) -> Floats:
     return np.asarray(first[:, -1] - first[:, -2])
 
 
-def recipe_model(reference: ReferenceSet, view: View, name: str) -> RecipeTest:
+def recipe_test(reference: ReferenceSet, view: View, name: str) -> RecipeTest:
     """The control `name` of a view; made once for a set, since no suspect changes it."""
     columns = [reference.modules.index(p) for p in view.bases.paths]
     return kept(view, ("recipe", name), lambda: fit_recipe(reference.controls[name][view.rows][:, columns], view))

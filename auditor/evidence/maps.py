@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.embedding.backend import (
-    Axes,
-    Floats,
-    principal,
-    unit,
-)
+from auditor.embedding.backend import Axes, Floats, principal, unit
 from auditor.evidence.kept import kept
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import StyleMap

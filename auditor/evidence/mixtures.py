@@ -6,16 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import (
-    Floats,
-    Labels,
-    Normaliser,
-    cosines,
-    fit_normaliser,
-    impostor_scores,
-    lead,
-    unit,
-)
+from auditor.embedding.backend import Floats, Labels, Normaliser, cosines, fit_normaliser, impostor_scores, lead, unit
 from auditor.evidence.kept import kept
 from auditor.evidence.significance import null_of
 from auditor.reference.set import ReferenceSet, View

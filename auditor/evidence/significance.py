@@ -8,12 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from auditor.embedding.backend import (
-    Floats,
-    artist_weights,
-    cosines,
-    lead,
-)
+from auditor.embedding.backend import Floats, artist_weights, cosines, lead
 from auditor.evidence.kept import kept
 from auditor.reference.set import View
 from auditor.result import OpenSet
