@@ -256,9 +256,12 @@ def test_a_killed_process_is_replaced(set_folder: Path, style: bytes, tmp_path: 
     assert left_behind(service) == []
 
 
-def test_an_audit_that_takes_too_long_is_ended(set_folder: Path, style: bytes, tmp_path: Path) -> None:
-    with serving(tmp_path, "--refs", set_folder, "--workers", "1", "--audit-timeout", "0.01") as service:
-        statuses = [service.post(style)[0] for _ in range(3)]
+def test_an_audit_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """A file of rank 32 against the default set: ten times the limit where nothing else runs."""
+    made = writing.kohya(writing.make(writing.mini_paths(), rank=32))
+    large = writing.save(tmp_path / "large.safetensors", made).read_bytes()
+    with serving(tmp_path, "--workers", "1", "--audit-timeout", "0.01") as service:
+        statuses = [service.post(large)[0] for _ in range(3)]
         assert 504 in statuses
         assert set(statuses) <= {200, 504}
         assert service.metrics()['audit_refused_total{reason="timeout"}'] >= 1
