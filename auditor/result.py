@@ -101,6 +101,8 @@ class OpenSet:
     lookalikes: list[dict[str, Any]] = field(default_factory=list)
     """{artist, share}: whose references, their own artist left out of the set, are taken for the suspect's first artist
     at α, and how many of them, 0…1.  For such an artist outside the set the error rate is far above the average."""
+    p_member_interval: tuple[float, float] = (0.0, 1.0)
+    """95 % range of the chance that p_member estimates, over the artists that the set happens to have."""
 
 
 @dataclass(frozen=True)

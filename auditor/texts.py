@@ -129,7 +129,7 @@ TEXTS: Final[dict[str, str]] = {
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
     "fact.of": "of {of}",
     "fact.member": "p, by an artist of the set",
-    "fact.member.note": "chance of so little resemblance to anyone for an artist in the set",
+    "fact.member.note": "chance of so little resemblance to anyone for an artist in the set; 95 % range {range}",
     "fact.floor": "smallest p this set can give",
     "fact.floor.note": "1 / ({artists} artists + 1)",
     "fact.coverage": "coverage",

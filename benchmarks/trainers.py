@@ -3,7 +3,8 @@
 Ways of making a LoRA that no reference knows, one at a time and not optimised for this base: other optimisers, a
 difference of a fully trained model cut to rank 16, far too long, far too short, much dropout, rank 1 and 64, queries
 and values alone, random crops, two artists' pictures together, and the starts PiSSA and OLoRA, which an audit must
-refuse.
+refuse.  With --built, adapters of other structure: Kronecker products of three shapes, Hadamard products, feed-forward
+layers or up blocks alone, an A that is never trained, pictures of 128 pixels.
 Every file is audited as users audit it, by the whole set, which knows the works of its artists.  With --outside, IMAGES
 holds artists who are not in the set: two recipes each, on all kinds but the refused starts and two artists.  Resumes.
 """
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDPMScheduler, UNet2DConditionModel
 from foreign import LINEAR, pixels
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from study import Table, add_to_card, printed
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -57,9 +58,9 @@ class Lion(torch.optim.Optimizer):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a trainer does.  adapter: arguments of PEFT's LoraConfig; None trains the whole model."""
+    """What a trainer does.  adapter: arguments of PEFT's LoraConfig, or a configuration; None: the whole model."""
 
-    adapter: dict[str, object] | None
+    adapter: dict[str, object] | Callable[[], PeftConfig] | None
     steps: int
     batch: int
     rate: float
@@ -67,6 +68,9 @@ class Recipe:
     decay: float = 0.01
     crops: bool = False
     two: bool = False
+    side: int = 64
+    fixed: str = ""
+    """Part of the names of weights that are not trained."""
 
 
 def lora(rank: int, alpha: int, **more: object) -> dict[str, object]:
@@ -87,6 +91,19 @@ RECIPES = {
     "qv": Recipe(lora(8, 8, target_modules=["to_q", "to_v"]), 250, 4, 1e-3),
     "crop": Recipe(lora(8, 8), 250, 4, 1e-3, crops=True),
     "duo": Recipe(lora(16, 16), 300, 4, 1e-3, two=True),
+}
+UP = r".*up_blocks.*\.(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2)"
+BUILT = {
+    "lokr4": Recipe(lambda: LoKrConfig(r=16, alpha=16, decompose_factor=4, target_modules=LINEAR), 250, 4, 2e-3),
+    "lokr16": Recipe(lambda: LoKrConfig(r=512, alpha=512, decompose_factor=16, target_modules=LINEAR), 250, 4, 1e-3),
+    "lokrboth": Recipe(
+        lambda: LoKrConfig(r=2, alpha=2, decompose_both=True, decompose_factor=-1, target_modules=LINEAR), 300, 4, 3e-3
+    ),
+    "loha2": Recipe(lambda: LoHaConfig(r=2, alpha=2, target_modules=LINEAR), 250, 4, 3e-3),
+    "ff": Recipe(lora(8, 8, target_modules=["ff.net.0.proj", "ff.net.2"]), 250, 4, 1e-3),
+    "up": Recipe(lora(8, 8, target_modules=UP), 250, 4, 1e-3),
+    "fixedA": Recipe(lora(16, 16), 250, 4, 2e-3, fixed="lora_A"),
+    "128px": Recipe(lora(16, 16), 150, 2, 5e-4, side=128),
 }
 EXTRACTED_RANK = 16
 
@@ -138,15 +155,30 @@ def jobs_outside(images: Path) -> Iterator[Job]:
             yield Job((artist,), half, names[(2 * i + k) % len(names)], some, seed)
 
 
+def jobs_built(images: Path) -> Iterator[Job]:
+    """Every recipe of other structure on four artists of the set, the artists in turn, and on three outsiders."""
+    works = split_works(read_pictures(images), 0)
+    inside = [artist for artist in sorted(works) if artist not in OUTSIDERS]
+    for turn in range(ROUNDS - 1):
+        half = "ba"[turn % 2]
+        for i, name in enumerate(BUILT):
+            outsider = [OUTSIDERS[(turn + i) % len(OUTSIDERS)]] if turn else []
+            for k, artist in enumerate([inside[(turn * len(BUILT) + 3 * i + 2) % len(inside)], *outsider]):
+                seed = 200_000 + 2 * (turn * len(BUILT) + i) + k
+                files = sorted(file for file, side in works[artist].items() if side == half)
+                some = sorted(np.random.default_rng([7, seed]).permutation(files)[:PICTURES].tolist())
+                yield Job((artist,), half, name, some, seed)
+
+
 def latents_of(recipe: Recipe, base: Path, images: Path, files: list[str], rng: np.random.Generator) -> torch.Tensor:
     """Latents of the pictures and of their mirror images."""
     vae = AutoencoderTiny.from_pretrained(base / "vae").float().eval()
     seen = []
     for file in files:
-        wide = pixels(images / file, WIDE if recipe.crops else SIDE)
+        wide = pixels(images / file, WIDE if recipe.crops else recipe.side)
         for _ in range(CROPS if recipe.crops else 1):
             top, left = rng.integers(0, WIDE - SIDE + 1, 2) if recipe.crops else (0, 0)
-            seen.append(wide[:, top : top + SIDE, left : left + SIDE])
+            seen.append(wide[:, top : top + recipe.side, left : left + recipe.side])
     with torch.no_grad():
         stack = torch.stack(seen)
         found = torch.cat([vae.encode(stack).latents, vae.encode(stack.flip(3)).latents])
@@ -165,18 +197,22 @@ def optimiser_of(recipe: Recipe, trained: list[torch.nn.Parameter]) -> torch.opt
 
 def train(base: Path, images: Path, job: Job) -> tuple[Tensors, dict[str, str]]:
     """Tensors and metadata of one file."""
-    recipe, rng = RECIPES[job.recipe], np.random.default_rng(job.seed)
+    recipe, rng = (RECIPES | BUILT)[job.recipe], np.random.default_rng(job.seed)
     torch.manual_seed(job.seed)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     writer = CLIPTextModel.from_pretrained(base / "text_encoder").float()
     unet = UNet2DConditionModel.from_pretrained(base / "unet").float()
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     if recipe.adapter is not None:
-        unet = get_peft_model(unet, LoraConfig(**recipe.adapter))
+        made = LoraConfig(**recipe.adapter) if isinstance(recipe.adapter, dict) else recipe.adapter()
+        unet = get_peft_model(unet, made)
     scheduler = DDPMScheduler.from_pretrained(base / "scheduler")
     latents = latents_of(recipe, base, images, job.pictures, rng)
     ids = tokenizer(["a painting in sks style"], padding="max_length", truncation=True, return_tensors="pt").input_ids
     text = writer(ids)[0].detach().expand(recipe.batch, -1, -1)
+    for name, weight in unet.named_parameters():
+        if recipe.fixed and recipe.fixed in name:
+            weight.requires_grad_(False)
     trained = [p for p in unet.parameters() if p.requires_grad]
     optimiser = optimiser_of(recipe, trained)
     unet.train()
@@ -196,7 +232,9 @@ def adapted(unet: torch.nn.Module, recipe: Recipe) -> tuple[Tensors, dict[str, s
     """An adapter in diffusers' names, with the configuration that diffusers puts into the header."""
     state = get_peft_model_state_dict(unet)
     tensors = {f"unet.{key.removeprefix('base_model.model.')}": v.detach().contiguous() for key, v in state.items()}
-    config = {f"unet.{key}": value for key, value in (recipe.adapter or {}).items()}
+    if not isinstance(recipe.adapter, dict):
+        return tensors, {"format": "pt"}
+    config = {f"unet.{key}": value for key, value in recipe.adapter.items()}
     return tensors, {"format": "pt", "lora_adapter_metadata": json.dumps(config)}
 
 
@@ -229,7 +267,7 @@ def rows_of(jobs: list[Job], output: Path, reference: ReferenceSet) -> Table:
         outcome |= {"no match, own": own and audit.verdict.label == "NO_MATCH"}
         for row in (job.recipe, *(["all"] if audit.open_set else [])):
             found[row].append({name: float(value) for name, value in outcome.items()})
-    names = [name for name in (*RECIPES, "all") if name in found]
+    names = [name for name in (*RECIPES, *BUILT, "all") if name in found]
     return [{"recipe": n} | {key: int(sum(o[key] for o in found[n])) for key in found[n][0]} for n in names]
 
 
@@ -240,11 +278,13 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--outside", action="store_true", help="no artist of IMAGES is in the set")
+    parser.add_argument("--built", action="store_true", help="adapters of other structure")
     parser.add_argument("--refs", help="set to audit by; the default one if left out")
     parser.add_argument("--card", type=Path, help="card.json to add the table to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    jobs = list(jobs_outside(given.images) if given.outside else jobs_of(given.images))
+    chosen = jobs_outside if given.outside else jobs_built if given.built else jobs_of
+    jobs = list(chosen(given.images))
     for job in jobs:
         path = given.output / job.path
         if not path.exists():
@@ -257,7 +297,8 @@ def main() -> None:
     print(printed(rows))
     if given.card:
         note = "One file at a time, other settings; audited by the whole set. Wrong: another artist is named."
-        title = f"Files of further trainers{', artists of another collection' if given.outside else ''}"
+        kind = ", artists of another collection" if given.outside else ", adapters of other structure" * given.built
+        title = f"Files of further trainers{kind}"
         add_to_card(given.card, title.lower(), title, note, rows)
 
 

@@ -46,7 +46,7 @@ INPUTS = {
 }
 """Fields that are inputs, and what to call them."""
 TRACES = (
-    (("open_set.p_interval",), "seed or resamples"),
+    (("open_set.p_interval", "open_set.p_member_interval"), "seed or resamples"),
     (("open_set.alpha",), "alpha"),
     (("options.refs", "reference_set.name"), "name of the reference set"),
 )

@@ -1,9 +1,14 @@
 """Features → calibrated coordinates → scores per artist: the back end of speaker verification, in Gram space.
 
-Centre, PCA, within-artist covariance normalisation with shrinkage, length normalisation, cosine with each artist's
-mean direction, normalisation of scores.  With N references and D ≫ N features everything is done on the N×N Gram
-matrix, so that leaving an artist out is an exact refit at the price of one N×N eigenproblem, and a left-out file's
-coordinates are out-of-sample coordinates, just as a suspect's are (the cure of projection drift, METHOD.md §3).
+Each block without the direction of the references' mean, PCA, within-artist covariance normalisation with shrinkage,
+length normalisation, cosine with each artist's mean direction, normalisation of scores.  With N references and D ≫ N
+features everything is done on the N×N Gram matrix, so that leaving an artist out is an exact refit at the price of one
+N×N eigenproblem, and a left-out file's coordinates are out-of-sample coordinates, just as a suspect's are (the cure of
+projection drift, METHOD.md §3).
+
+Why the direction and not the mean itself: a trainer that leaves less of everything in a block (a Kronecker product, a
+layer that was not adapted, noise) has less of the mean too, and what it lacks of it, the same for all its files, would
+outweigh the artist (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from auditor.errors import ReferenceSetError
 Floats = NDArray[np.float64]
 Labels = NDArray[np.intp]
 LEAST_SIGNAL = 0.1  # blocks with less than this share of the best block's signal-to-noise are dropped
+NOTHING = 1e-9  # blocks of which less than this share lies across the mean are the same in all files
+NO_MEAN = 1e-6  # a mean with less than this share of the files' squared length has no direction to speak of
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Fit:
     """A fitted projection: coordinates of all N files, and what maps features to them.
 
     points: (N, d), not yet of unit length, fitted and left-out files alike; coefficients: (N, d), zero for left-out
-    files, so that matrix = w · Xᵀ coefficients; weight: (N,), mean = weight @ X; blocks: (K,), w of each block.
+    files; weight: (N,), mean = weight @ X; blocks: (K,), w of each block.
     """
 
     points: Floats
@@ -47,21 +54,36 @@ class Fit:
     weight: Floats
     blocks: Floats
 
+    def matrix(self, x: Floats, columns: Sequence[slice]) -> Floats:
+        """(D, d) with points = (X - mean) @ matrix, of the features (N, D) and blocks that were fitted.
+
+        In every block it is orthogonal to the mean: points = X @ matrix as well.
+        """
+        found, mean, square = x.T @ self.coefficients, self.weight @ x, self.weight @ x**2
+        for block, w in zip(columns, self.blocks, strict=True):
+            there = mean[block] @ mean[block] > NO_MEAN * square[block].sum()
+            direction = unit(mean[block]) * there
+            found[block] = w * (found[block] - np.outer(direction, direction @ found[block]))
+        return np.asarray(found)
+
 
 class Grams:
     """Gram matrices of N files' features, one for each of K blocks (a module's features of one kind).
 
-    Features are centred on the artist-weighted mean of the files that may ever be fitted, so that blocks can be
-    compared; every fit centres again on its own files.  Files are left out in whole groups, so sums over pairs of
-    groups are enough to learn the blocks' weights without going through the K·N² products again.
+    Each block lies in two parts, along the artist-weighted mean of the files that may ever be fitted and across it, so
+    that every fit can take out the direction of its own files' mean exactly.  Files are left out in whole groups, so
+    sums over pairs of groups are enough to learn the blocks' weights without going through the K·N² products again.
     """
 
     def __init__(
         self, x: Floats, columns: Sequence[slice], artist: Labels, groups: Labels, fitted: NDArray[np.bool_]
     ) -> None:
         """x (N, D) features; columns: K blocks; groups (N,): what is left out together; fitted (N,): references."""
-        centred = x - artist_weights(artist, fitted) @ x
-        self.stack = np.stack([(centred[:, c] @ centred[:, c].T).astype(np.float32) for c in columns])
+        mean = artist_weights(artist, fitted) @ x
+        directions = [unit(mean[c]) for c in columns]
+        self.along = np.stack([x[:, c] @ d for c, d in zip(columns, directions, strict=True)])
+        across = (x[:, c] - np.outer(a, d) for c, a, d in zip(columns, self.along, directions, strict=True))
+        self.stack = np.stack([(rest @ rest.T).astype(np.float32) for rest in across])
         self.artist, self.groups, self.fitted = artist, groups, fitted
         names = np.unique(groups[fitted])
         member = (groups[:, None] == names) & fitted[:, None]
@@ -71,16 +93,26 @@ class Grams:
         self.sums = np.stack([hot.T @ g @ hot for g in self.stack]).astype(np.float64)
         self.squares = np.stack([hot.T @ (g * g) @ hot for g in self.stack]).astype(np.float64)
         self.diagonal = np.einsum("kii,ig->kg", self.stack, hot).astype(np.float64)
+        self.length = np.einsum("kii->ki", self.stack) + self.along**2
+        self.differ = self.diagonal.sum(1) > NOTHING * self.length[:, fitted].sum(1)
 
     def combined(self, kept: NDArray[np.bool_], weigh: bool) -> tuple[Floats, Floats]:
-        """Σ w_k G_k (N, N) and w (K,), learned from the kept files only."""
+        """Σ w_k G_k (N, N) and w (K,), learned from the kept files only; G_k without the direction of their mean.
+
+        With g = G a the products of all files with the mean of the kept, a their weights: G - g gᵀ / aᵀg.
+        """
         inside = np.isin(self.names, np.unique(self.groups[kept & self.fitted]))
-        even = 1.0 / np.maximum(self.diagonal[:, inside].sum(1), 1e-12)
+        even = self.differ / np.maximum(self.diagonal[:, inside].sum(1), 1e-12)
         weights = self.learned(inside) if weigh else even
         if not weights.any():  # nothing separates these artists; the scores will say so
             weights = even
         used = np.flatnonzero(weights)
-        return np.tensordot(weights[used].astype(np.float32), self.stack[used], 1).astype(np.float64), weights
+        w, along, share = weights[used, None], self.along[used], artist_weights(self.artist, kept)
+        with_mean = (self.stack @ share.astype(np.float32))[used] + (along @ share)[:, None] * along
+        length, least = with_mean @ share, NO_MEAN * (self.length[used] @ share)
+        taken = np.where(length > least, 1.0 / np.maximum(length, least + 1e-300), 0.0)[:, None]
+        gram = np.tensordot(weights[used].astype(np.float32), self.stack[used], 1).astype(np.float64)
+        return gram + along.T @ (w * along) - with_mean.T @ (w * taken * with_mean), weights
 
     def learned(self, inside: NDArray[np.bool_]) -> Floats:
         """(K,) weight of each block: signal / noise², from the groups `inside`; 0 where there is (nearly) no signal.
@@ -98,7 +130,8 @@ class Grams:
         noise = squares[:, ~same].sum(1) / pairs[~same].sum() - mean**2
         signal = np.maximum(alike - mean, 0.0)
         share = signal / np.sqrt(np.maximum(noise, 1e-300))
-        weights = np.where(share >= LEAST_SIGNAL * share.max(), signal / np.maximum(noise, 1e-300), 0.0)
+        told = (share >= LEAST_SIGNAL * share.max()) & self.differ
+        weights = np.where(told, signal / np.maximum(noise, 1e-300), 0.0)
         return np.asarray(weights / max(weights.max(), 1e-300))
 
 
@@ -177,20 +210,19 @@ def fit(grams: Grams, kept: NDArray[np.bool_], settings: Settings) -> Fit:
         raise indistinguishable()
     gram, blocks = grams.combined(kept, settings.weigh)
     weight = artist_weights(artist, kept)
-    row = gram @ weight
-    centred = gram - row[:, None] - row[None, :] + weight @ row
+    row = gram @ weight  # zero but for single precision, which would be an axis of its own
+    gram = gram - row[:, None] - row[None, :] + weight @ row
     root = np.sqrt(weight[kept])
-    values, vectors = np.linalg.eigh(centred[np.ix_(kept, kept)] * root[:, None] * root[None, :])
+    values, vectors = np.linalg.eigh(gram[np.ix_(kept, kept)] * root[:, None] * root[None, :])
     if not values[-1] > 1e-12 * float(weight @ np.diag(gram)):
         raise indistinguishable()
     top = np.argsort(values)[::-1][: settings.components]
     top = top[values[top] > 1e-9 * values[top[0]]]
     axes = np.zeros((len(gram), len(top)))
     axes[kept] = root[:, None] * vectors[:, top] / np.sqrt(values[top])
-    y = centred @ axes
+    y = gram @ axes
     turn = within_whitening(y[kept], artist[kept], settings)
-    coefficients = axes @ turn
-    return Fit(y @ turn, coefficients - weight[:, None] * coefficients.sum(0), weight, blocks)
+    return Fit(y @ turn, axes @ turn, weight, blocks)
 
 
 def indistinguishable() -> ReferenceSetError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from auditor.embedding.backend import Floats, artist_weights, cosines, lead
 from auditor.evidence.kept import kept
@@ -48,17 +48,18 @@ def open_set(
     p = float(null_of(view)(observed)[0])
     groups = null_of(view).groups
     null = [round(float(v), 5) for v in view.null_statistic]
-    interval = p_interval(view, observed, resamples, seed)
+    interval = p_interval(view.null_statistic >= observed, view, resamples, seed)
     limit = kept(view, ("limit", alpha), partial(threshold, view, alpha))
     owners = [int(a) for a in view.artist] if names else []
-    member, unmatched = 1.0, 0.0
+    member, unmatched, within = 1.0, 0.0, (0.0, 1.0)
     if works_split:
         member = float(member_p(view, scores.max())[0])
+        within = p_interval(view.member_best <= scores.max(), view, resamples, seed)
         unmatched = kept(view, ("unmatched", alpha), partial(outsiders_no_match, view, alpha))
     figures = p, p_floor(groups), groups, observed, null, alpha, interval, member, unmatched
     alike = lookalikes(view, int(np.argmax(scores)), alpha) if names else {}
     taken = [{"artist": names[a], "share": share} for a, share in alike.items()]
-    return OpenSet(*figures, limit, list(names), owners, works_split, taken)
+    return OpenSet(*figures, limit, list(names), owners, works_split, taken, within)
 
 
 def member_p(view: View, best: ArrayLike) -> Floats:
@@ -97,19 +98,19 @@ def threshold(view: View, alpha: float) -> float | None:
     return float(beyond[0]) if len(beyond) else None
 
 
-def p_interval(view: View, observed: float, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % range of the chance that p estimates: how often outsiders' files stand out as far as `observed`, 0…1.
+def p_interval(reached: NDArray[np.bool_], view: View, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % range of the chance that a p-value estimates: how often files come as far as the suspect, 0…1.
 
-    The wider, on either side, of two: the null's artists drawn again (seeded), which sees how unlike they are, and the
-    exact limits for so many of so many artists, which still say something where none or all of them reach `observed`.
+    reached: which of the view's references do (n,).  The wider, on either side, of two: their artists drawn again
+    (seeded), which sees how unlike they are, and the exact limits for so many of so many artists, which still say
+    something where none or all of them do.
     """
-    names, member = np.unique(view.artist, return_inverse=True)
-    reached = np.bincount(member, view.null_statistic >= observed) / np.bincount(member)
+    share = np.bincount(view.artist, reached) / np.bincount(view.artist)
     rng, sums = np.random.default_rng(seed), np.empty(resamples)
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
-        sums[start : start + size] = reached[rng.integers(0, len(names), (size, len(names)))].sum(1)
-    low, high = np.percentile((1 + sums) / (len(names) + 1), (2.5, 97.5))
-    hits = float(reached.sum())
-    least, most = kept(view, ("limits", hits), partial(rate_limits, hits, len(names)))
+        sums[start : start + size] = share[rng.integers(0, len(share), (size, len(share)))].sum(1)
+    low, high = np.percentile((1 + sums) / (len(share) + 1), (2.5, 97.5))
+    hits = float(share.sum())
+    least, most = kept(view, ("limits", hits), partial(rate_limits, hits, len(share)))
     return min(float(low), least), max(float(high), most)

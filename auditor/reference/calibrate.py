@@ -153,13 +153,11 @@ def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Fl
 def used_part(bases: Bases, x: Floats, fitted: Fit) -> tuple[Bases, Floats, Floats]:
     """Bases, features and projection matrix without the modules whose blocks all have weight 0."""
     weights = dict.fromkeys(bases.paths, 0.0)
-    scale = np.zeros(x.shape[1])
-    for (path, _, block), weight in zip(bases.blocks(), fitted.blocks, strict=True):
+    for (path, _, _), weight in zip(bases.blocks(), fitted.blocks, strict=True):
         weights[path] += float(weight)
-        scale[block] = weight
     kept = [path for path, weight in weights.items() if weight > 0]
     columns = bases.columns(kept)
-    matrix = scale[:, None] * (x.T @ fitted.coefficients)
+    matrix = fitted.matrix(x, [block for _, _, block in bases.blocks()])
     largest = np.abs(matrix).max() / STEPS  # cosines do not mind a common factor, half precision does
     return bases.only(kept), x[:, columns], matrix[columns] / largest
 

@@ -225,7 +225,8 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
         if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
-            facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=say("fact.member.note")))
+            note = say("fact.member.note", range=between(*opened.get("p_member_interval", (0.0, 1.0))))
+            facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=note))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
         facts.append(_strength(named, audit))

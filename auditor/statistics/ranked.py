@@ -12,6 +12,7 @@ or less on average.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,20 +44,34 @@ SILENT = LogisticCalibration(0.0, 0.0, 0.0)
 """Says nothing about anybody."""
 
 
-def fit_ranked(trials: RankedTrials, sources: int) -> LogisticCalibration:
-    """Calibration on all trials, sources weighing equally, bounded by log10(sources) and by ELUB on these trials.
+FOLDS = 5
 
-    Where the own artist never came first, nothing can be said: every LR is 1.
+
+def fit_ranked(trials: RankedTrials, sources: int) -> LogisticCalibration:
+    """Calibration on all trials, sources weighing equally, bounded by log10(sources) and by ELUB.
+
+    What bounds it are ratios of the trials' sources (artists) by calibrations that never saw them: a curve fitted to
+    the very trials that bound it would promise more than a new artist's files bear out.  Where the own artist never
+    came first, or where there is one source only, nothing can be said: every LR is 1.
     """
+    fitted = unbounded(trials, sources)
+    same, different = apart(trials, unbounded)
+    if fitted == SILENT or not np.isfinite(same).all():
+        return SILENT
+    weight = even(trials.source)
+    low, high = elub(same, different, sources, weight, weight)
+    return replace(fitted, lowest=low, highest=high)
+
+
+def unbounded(trials: RankedTrials, sources: int) -> LogisticCalibration:
+    """`fit_ranked` without the empirical bound."""
     weight = even(trials.source)
     share = float(weight @ trials.first)
     if share == 0:
         return SILENT
     mine = trials.first
     fitted = fit_logistic(trials.inside[mine], trials.outside, sources, weight[mine], weight)
-    calibration = replace(fitted, intercept=fitted.intercept + float(np.log10(share)))
-    low, high = elub(*ratios(calibration, trials), sources, weight, weight)
-    return replace(calibration, lowest=low, highest=high)
+    return replace(fitted, intercept=fitted.intercept + float(np.log10(share)))
 
 
 def ratios(calibration: LogisticCalibration, trials: RankedTrials) -> tuple[Floats, Floats]:
@@ -65,19 +80,26 @@ def ratios(calibration: LogisticCalibration, trials: RankedTrials) -> tuple[Floa
     return same, calibration.log10_lr(trials.outside)
 
 
-def disjoint_ratios(trials: RankedTrials, folds: int = 5) -> tuple[Floats, Floats]:
-    """log10 LRs of trials, as `ratios`, by calibrations that never saw the trial's source (artist).
+def disjoint_ratios(trials: RankedTrials) -> tuple[Floats, Floats]:
+    """log10 LRs of trials, as `ratios`, by calibrations that never saw the trial's source (artist), bounds included."""
+    return apart(trials, fit_ranked)
 
-    Artists are dealt to folds in sorted order; each fold is judged by a calibration of all others, with the bounds
-    that these others support.  NaN where nobody else is left to calibrate on.
+
+def apart(
+    trials: RankedTrials, calibrated: Callable[[RankedTrials, int], LogisticCalibration]
+) -> tuple[Floats, Floats]:
+    """log10 LRs of trials (m,), each by what `calibrated` makes of other sources' trials and their number.
+
+    Sources are dealt to folds in sorted order; each fold is judged by a calibration of all others.  NaN where nobody
+    else is left to calibrate on.
     """
     names = np.unique(trials.source)
     same, different = np.full(trials.first.size, np.nan), np.full(trials.first.size, np.nan)
-    for k in range(min(folds, names.size)):
-        judged = np.isin(trials.source, names[k::folds])
+    for k in range(min(FOLDS, names.size)):
+        judged = np.isin(trials.source, names[k::FOLDS])
         if judged.all():
             continue
         known = trials.rows(~judged)
-        model = fit_ranked(known, int(np.unique(known.source).size))
+        model = calibrated(known, int(np.unique(known.source).size))
         same[judged], different[judged] = ratios(model, trials.rows(judged))
     return same, different

@@ -154,6 +154,10 @@ def test_nobody_is_ruled_out_where_works_are_unknown(set_folder: Path, tmp_path:
     assert known.open_set is not None
     assert other.open_set is not None
     assert known.open_set.p_member <= 0.2 < other.open_set.p_member == 1
+    assert other.open_set.p_member_interval == (0.0, 1.0)
+    low, high = known.open_set.p_member_interval
+    exact = rate_limits((mini_set.COUNT + 1) * known.open_set.p_member - 1, mini_set.COUNT)
+    assert low <= exact[0] <= known.open_set.p_member <= exact[1] <= high < 1
     assert known.verdict.label == "NO_MATCH"
     assert other.verdict.label == "INCONCLUSIVE"
     assert any("which works the references were made from is not known" in r for r in other.verdict.reasons)
@@ -208,13 +212,14 @@ def test_what_is_left_does_not_depend_on_who_was_found_first(reference: Referenc
 def test_range_of_p_lies_around_p(reference: ReferenceSet, observed: float) -> None:
     view = reference.views["all"]
     p = conformal_p(observed, view.null_statistic, view.artist)[0]
-    low, high = p_interval(view, observed, 2000, 0)
+    reached = view.null_statistic >= observed
+    low, high = p_interval(reached, view, 2000, 0)
     assert 0 <= low <= p <= high <= 1
-    assert p_interval(view, observed, 2000, 0) == (low, high)
+    assert p_interval(reached, view, 2000, 0) == (low, high)
     exact = rate_limits(13 * p - 1, 12)  # what the artists reached, of twelve
     assert low <= exact[0]
     assert high >= exact[1]
-    assert p_interval(view, observed, 1, 0)[1] >= exact[1]
+    assert p_interval(reached, view, 1, 0)[1] >= exact[1]
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
@@ -228,7 +233,7 @@ def test_the_range_of_p_covers_the_rate_of_outsiders(rate: float, clumped: float
         own = np.clip(rng.normal(rate, 0.01, 56), 0, 1) if clumped == 0 else np.where(near, clumped, 0.3 * rate)
         truth = rate if clumped == 0 else rate * clumped + (1 - rate) * 0.3 * rate
         beyond = rng.random(len(artist)) < own[artist]
-        low, high = p_interval(SimpleNamespace(artist=artist, null_statistic=beyond.astype(float)), 1.0, 200, 0)
+        low, high = p_interval(beyond, SimpleNamespace(artist=artist), 200, 0)
         covered += low <= truth <= high
     assert covered >= 200 * 0.93
 

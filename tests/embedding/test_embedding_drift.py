@@ -32,7 +32,8 @@ class Measured:
         everything = np.ones(len(x), bool)
         grams = grams_of(x, artist)
         fitted = fit(grams, everything, SETTINGS)
-        projection = Projection(fitted.weight @ x, np.repeat(fitted.blocks[:1], x.shape[1]), x.T @ fitted.coefficients)
+        matrix = fitted.matrix(x, [slice(0, x.shape[1])])
+        projection = Projection(fitted.weight @ x, np.ones(x.shape[1]), matrix)
         centres = centroids(fitted.points, artist, ARTISTS, everything)
         strangers, again = projection(world.files(world.artists(ARTISTS))), projection(world.files(styles))
 

@@ -17,6 +17,7 @@ from auditor.reference.trials import run_half_out_trials, run_trials, trial_cosi
 
 ALPHA = 0.05
 ARTISTS, FILES = 40, 6
+COLUMNS = columns_of(World(np.random.default_rng()).width)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,24 @@ def test_files_of_the_sets_artists_are_found_and_named(judged: Judged) -> None:
     named = np.array([scores_of(judged.view, point).argmax() for point in points[:, None]])
     assert np.mean(named == truth) > 0.9
     assert np.mean(judged.p(x) <= ALPHA) > 0.5
+
+
+def less_of_everything(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features of trainers that leave a third of what others leave, or a block not at all."""
+    share = rng.uniform(0.1, 0.5, (len(x), len(COLUMNS))) * (rng.uniform(size=(len(x), len(COLUMNS))) < 0.8)
+    return np.concatenate([x[:, c] * share[:, [k]] for k, c in enumerate(COLUMNS)], axis=1)
+
+
+def test_files_that_show_less_of_everything_are_found_and_strangers_are_not(judged: Judged) -> None:
+    """What they lack of all files' mean is the same for all of them, and is nobody's style."""
+    world, rng = judged.world, np.random.default_rng(3)
+    truth = np.repeat(np.arange(ARTISTS), 3)
+    points = judged.view.projection(x := less_of_everything(world.files(judged.styles[truth]), rng))
+    named = np.array([scores_of(judged.view, point).argmax() for point in points[:, None]])
+    assert np.mean(named == truth) > 0.8
+    assert np.mean(judged.p(x) <= ALPHA) > 0.4
+    strangers = less_of_everything(world.files(world.artists(300)), rng)
+    assert np.sum(judged.p(strangers) <= ALPHA) <= most_false(300)
 
 
 def test_the_true_artist_is_rarely_excluded_and_others_often_are(judged: Judged) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.statistics.likelihood import cllr
-from auditor.statistics.ranked import SILENT, RankedTrials, disjoint_ratios, fit_ranked, ratios
+from auditor.statistics.likelihood import cllr, elub, even
+from auditor.statistics.ranked import SILENT, RankedTrials, disjoint_ratios, fit_ranked, ratios, unbounded
 
 ARTISTS = 40
 
@@ -65,6 +65,27 @@ def test_no_ratio_beyond_the_number_of_sources(sources: int) -> None:
     assert (np.diff(ratio) >= 0).all()
     assert ratio[-1] > 0.3
     assert np.abs(ratio).max() <= np.log10(sources)
+
+
+def test_what_bounds_ratios_has_not_seen_the_artists_it_bounds_them_by() -> None:
+    """One artist's files lead by far, whether the artist is there or not: they may not raise the curve for themselves.
+
+    By artists judged apart the bound is never higher than by the trials that the curve was fitted on, give or take.
+    """
+    higher = []
+    for seed in range(20):
+        trials = world(2.5, seed, artists=15, files=8)
+        line = unbounded(trials, 10**6)
+        weight = even(trials.source)
+        seen = elub(*ratios(line, trials), 15, weight, weight)
+        fitted = fit_ranked(trials, 15)
+        higher.append(fitted.highest - min(seen[1], np.log10(15)))
+        assert fitted.lowest <= 0 <= fitted.highest
+        assert fitted.log10_lr([-99.0, 99.0]).tolist() == [fitted.lowest, fitted.highest]
+    assert np.mean(higher) < 0
+    assert max(higher) < 0.2
+    alone = world(3.0, 0, files=9)
+    assert fit_ranked(alone.rows(alone.source == 0), 1) == SILENT
 
 
 def test_an_artist_behind_another_is_passed_over_in_silence() -> None:
