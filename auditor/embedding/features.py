@@ -10,15 +10,17 @@ Per module, in the set's own bases P (out, k) and Q (in, k) of the directions th
 * ``paper``: a 64-number sketch of the raw A and B, after *A LoRA is Worth a Thousand Pictures*: the only kind that
   depends on the gauge.  It needs one rank and, to say anything, one shared initial A; for research.
 
-Each block is divided by its norm before projection, so neither strength, alpha nor rank is rewarded.  Nothing here
-depends on the factors (B, A) other than through ΔW.  Cost: O(r (r + k) (out + in)) per module.
+Each block is divided by its norm before projection, so neither strength, alpha nor rank is rewarded.  Of the first two
+kinds the multiple of Pᵀ P is taken out: what noise does, which goes everywhere alike, so that the amount of noise, a
+matter of rank, batch and trainer, is not taken for style (docs/decisions/0032).  Nothing here depends on the factors
+(B, A) other than through ΔW.  Cost: O(r (r + k) (out + in)) per module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ __all__ = [
 ]  # fmt: skip
 KINDS = ("root-gram", "delta")
 KNOWN = ("root-gram", "gram", "delta", "paper")
+COVARIANCES = ("root-gram", "gram")
 RAW_SKETCH = 64
 
 
@@ -78,6 +81,12 @@ class Bases:
         wanted = set(paths)
         chosen = np.array([path in wanted for path in self.paths], bool)
         return np.repeat(chosen, [self.width(path) for path in self.paths])
+
+    @cached_property
+    def everywhere(self) -> dict[tuple[str, str], Floats]:
+        """By path and kind, of covariances only: the features of what goes everywhere alike, of unit length."""
+        covariances = [kind for kind in self.kinds if kind in COVARIANCES]
+        return {(path, kind): unit_triangle(p.T @ p) for path, p in self.out.items() for kind in covariances}
 
     def only(self, paths: Sequence[str]) -> Bases:
         """The bases of some modules."""
@@ -129,7 +138,10 @@ def half(matrix: Floats) -> Floats:
 
 
 def module_features(f: Factored, out: Floats, into: Floats, kinds: tuple[str, ...]) -> Floats:
-    """Features of one module; see the docstring of this file.  Raises ValueError on an unknown kind."""
+    """Features of one module, with what goes everywhere alike; see the docstring of this file.
+
+    Raises ValueError on an unknown kind.
+    """
     seen = f.left_by(out.T)
     strength = np.linalg.norm(f.singular)
     parts = []
@@ -154,6 +166,12 @@ def raw_sketch(module: LoraModule) -> Floats:
     cell, sign = rng.integers(0, RAW_SKETCH, flat.size), rng.integers(0, 2, flat.size) * 2.0 - 1.0
     sketch = np.bincount(cell, sign * flat, RAW_SKETCH)
     return np.asarray(sketch / max(float(np.linalg.norm(flat)), 1e-300))
+
+
+def unit_triangle(symmetric: Floats) -> Floats:
+    """`triangle`, of unit length."""
+    row = triangle(symmetric)
+    return np.asarray(row / np.linalg.norm(row))
 
 
 def triangle(symmetric: Floats) -> Floats:
@@ -186,7 +204,11 @@ def features(factored: dict[str, Factored], bases: Bases) -> tuple[Floats, NDArr
     for members in alike.values():
         for number, row in zip(members, stacked(factored, bases, [paths[n] for n in members]), strict=True):
             blocks[number] = row
-    return np.concatenate(blocks), np.array([path in factored for path in paths])
+    vector = np.concatenate(blocks)
+    for path, kind, columns in bases.blocks():
+        if (same := bases.everywhere.get((path, kind))) is not None:
+            vector[columns] -= same @ vector[columns] * same
+    return vector, np.array([path in factored for path in paths])
 
 
 def stacked(factored: dict[str, Factored], bases: Bases, paths: list[str]) -> Floats:

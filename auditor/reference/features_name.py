@@ -1,7 +1,7 @@
 """The name of a set's features: everything that changes one of their numbers, as it stands in manifest and audit.
 
-root-gram+delta/k32/seed0/v1       kinds, directions a side fitted on the references, seed of the fit
-root-gram/sketch24/seed0/v1        as many random directions instead, drawn from the seed
+root-gram+delta/k32/seed0/v2       kinds, directions a side fitted on the references, seed of the fit
+root-gram/sketch24/seed0/v2        as many random directions instead, drawn from the seed
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from auditor.errors import ReferenceSetError
 
 FORM = re.compile(
-    r"(?P<kinds>[a-z-]+(?:\+[a-z-]+)*)/(?P<way>k|sketch)(?P<directions>[0-9]{1,9})/seed(?P<seed>[0-9]{1,19})/v1"
+    r"(?P<kinds>[a-z-]+(?:\+[a-z-]+)*)/(?P<way>k|sketch)(?P<directions>[0-9]{1,9})/seed(?P<seed>[0-9]{1,19})/v2"
 )
 
 
@@ -41,7 +41,7 @@ class FeaturesName:
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.family}/{'sketch' if self.sketch else 'k'}{self.directions}/seed{self.seed}/v1"
+        return f"{self.family}/{'sketch' if self.sketch else 'k'}{self.directions}/seed{self.seed}/v2"
 
     @property
     def family(self) -> str:

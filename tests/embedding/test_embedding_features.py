@@ -19,6 +19,7 @@ from auditor.embedding.features import (
     factor_all,
     features,
     fit_bases,
+    sketch_bases,
 )
 from auditor.embedding.sketches import FINGERPRINT, controls, fingerprint
 from auditor.lora.weights import LoraModule, LoraWeights
@@ -163,6 +164,12 @@ COMPARED = {"delta": lambda w: w, "gram": lambda w: w @ w.T, "root-gram": lambda
 """What each kind of features is a view of."""
 
 
+def compared(kind: str, dense_update: np.ndarray) -> np.ndarray:
+    """The same at norm 1, of covariances what is left without the multiple of the identity."""
+    found = COMPARED[kind](dense_update) / np.linalg.norm(COMPARED[kind](dense_update))
+    return found if kind == "delta" else found - np.trace(found) / len(found) * np.eye(len(found))
+
+
 @settings(max_examples=25)
 @given(SEEDS, SEEDS, st.sampled_from(sorted(COMPARED)))
 def test_in_complete_bases_inner_products_are_sums_of_cosines(a: int, b: int, kind: str) -> None:
@@ -170,10 +177,30 @@ def test_in_complete_bases_inner_products_are_sums_of_cosines(a: int, b: int, ki
     one, two, whole = lora(a), lora(b, 4), complete((kind,))
     expected = 0.0
     for path in SHAPES:
-        x, y = (COMPARED[kind](dense(w.modules[path])) for w in (one, two))
-        expected += np.sum(x * y) / np.linalg.norm(x) / np.linalg.norm(y)
+        x, y = (compared(kind, dense(w.modules[path])) for w in (one, two))
+        expected += np.sum(x * y)
     assert embed(one, whole) @ embed(two, whole) == pytest.approx(expected, abs=1e-5)
-    assert embed(one, whole) @ embed(one, whole) == pytest.approx(len(SHAPES), abs=1e-5)
+    alone = sum(np.sum(compared(kind, dense(one.modules[path])) ** 2) for path in SHAPES)
+    assert embed(one, whole) @ embed(one, whole) == pytest.approx(alone, abs=1e-5)
+
+
+def test_what_goes_everywhere_alike_is_no_feature(bases: Bases) -> None:
+    """An update that is all noise, a multiple of a turn, has no output covariance to speak of; in drawn bases too."""
+    rng = np.random.default_rng(2)
+    turns = {path: np.linalg.qr(rng.standard_normal((max(shape),) * 2))[0][: shape[0], : shape[1]]
+             for path, shape in SHAPES.items()}  # fmt: skip
+    square = {path: turn for path, turn in turns.items() if turn.shape[0] <= turn.shape[1]}
+    assert square
+    for whole in (complete(("root-gram", "gram")), sketch_bases(SHAPES, 6, 0), replace(bases, kinds=("root-gram",))):
+        made = {path: LoraModule(path, turn.astype(np.float32), np.eye(len(turn.T), dtype=np.float32), 3.0)
+                for path, turn in square.items()}  # fmt: skip
+        vector = features({path: factor(m) for path, m in made.items()}, whole)[0]
+        np.testing.assert_allclose(vector, 0, atol=1e-6)
+    for path, kind, block in bases.blocks():
+        if kind == "root-gram":
+            seen = embed(lora(4), bases)[block]
+            assert np.linalg.norm(seen) > 0.05
+            assert seen @ bases.everywhere[path, kind] == pytest.approx(0, abs=1e-12)
 
 
 def test_kinds_stand_side_by_side() -> None:

@@ -232,12 +232,12 @@ def test_a_features_name_is_read_as_it_is_written(kinds: list[str], k: int, seed
 
 
 def test_features_names_in_use() -> None:
-    assert FeaturesName.parse("root-gram+delta/k32/seed0/v1") == FeaturesName(("root-gram", "delta"), 32, 0)
-    assert FeaturesName.parse("root-gram/sketch24/seed7/v1") == FeaturesName(("root-gram",), 24, 7, sketch=True)
+    assert FeaturesName.parse("root-gram+delta/k32/seed0/v2") == FeaturesName(("root-gram", "delta"), 32, 0)
+    assert FeaturesName.parse("root-gram/sketch24/seed7/v2") == FeaturesName(("root-gram",), 24, 7, sketch=True)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "root-gram", "root-gram/k32", "root-gram/k32/seed0/v2", "/k1/seed0/v1", "a/kk/b/c"]
+    "name", ["", "root-gram", "root-gram/k32", "root-gram/k32/seed0/v1", "/k1/seed0/v1", "a/kk/b/c"]
 )
 def test_what_is_no_features_name_is_refused(name: str) -> None:
     with pytest.raises(ReferenceSetError, match="does not know"):
