@@ -19,7 +19,7 @@ OPTIONS: dict[str, Any] = {"seed": 3, "alpha": 0.2, "resamples": 40}
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suspect of nobody in the set: the range of its p depends on the seed."""
-    made = writing.kohya(mini_set.lora(mini_set.STRANGER + 2, mini_set.FILES), 2.0)
+    made = writing.kohya(mini_set.lora(mini_set.STRANGER + 1, mini_set.FILES), 2.0)
     return mini_set.save(tmp_path_factory.mktemp("suspect") / "stranger.safetensors", made, {"ss_note": "first"})
 
 
