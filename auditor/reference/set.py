@@ -241,6 +241,7 @@ class ReferenceSet:
             raise ReferenceSetError(
                 f"The reference set in {folder} is not calibrated.", advice="Run `audit refs calibrate` on it."
             )
+        FeaturesName.parse(str(manifest.get("features", "")))  # of another version: its numbers are not ours
         with readable(folder):
             arrays = Arrays(folder / "arrays.npz")
             views = Views(manifest["views"], arrays, folder)

@@ -244,6 +244,16 @@ def test_what_is_no_features_name_is_refused(name: str) -> None:
         FeaturesName.parse(name)
 
 
+def test_a_set_of_another_versions_features_is_refused(copy: Path) -> None:
+    """Its projection is for other numbers: what it said of a suspect would be of no meaning."""
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["features"] = manifest["features"].replace("/v2", "/v1")
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ReferenceSetError, match="/v1") as told:
+        ReferenceSet.load(copy)
+    assert "refs import" in told.value.advice
+
+
 def test_a_calibration_that_finds_no_room_leaves_the_set_as_it_was(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
