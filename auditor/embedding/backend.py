@@ -59,7 +59,8 @@ class Fit:
 
         In every block it is orthogonal to the mean: points = X @ matrix as well.
         """
-        found, mean, square = x.T @ self.coefficients, self.weight @ x, self.weight @ x**2
+        found, mean = x.T @ self.coefficients, self.weight @ x
+        square = np.einsum("n,nd,nd->d", self.weight, x, x)
         for block, w in zip(columns, self.blocks, strict=True):
             there = mean[block] @ mean[block] > NO_MEAN * square[block].sum()
             direction = unit(mean[block]) * there

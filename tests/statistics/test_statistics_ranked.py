@@ -68,10 +68,7 @@ def test_no_ratio_beyond_the_number_of_sources(sources: int) -> None:
 
 
 def test_what_bounds_ratios_has_not_seen_the_artists_it_bounds_them_by() -> None:
-    """One artist's files lead by far, whether the artist is there or not: they may not raise the curve for themselves.
-
-    By artists judged apart the bound is never higher than by the trials that the curve was fitted on, give or take.
-    """
+    """By artists judged apart the bound is lower, on average, than by the trials that the curve was fitted on."""
     higher = []
     for seed in range(20):
         trials = world(2.5, seed, artists=15, files=8)
