@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -55,16 +55,20 @@ def check(
     observe: Callable[[Placed], None] | None = None,
     known: KnownFiles | None = None,
     thresholds: Thresholds = DEFAULTS,
+    artists: Sequence[str] = (),
+    independent: bool = False,
 ) -> Audit:
     """Audit one LoRA file against a reference set (None: the default set) and, for copies, against `known` files.
 
+    artists: who is asked about; none: everybody in the set.  independent: they were chosen independently of how the
+    file or its pictures look, so that nobody else's likeness has to be reckoned with (`evidence.significance`).
     A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set, and without size and digests where it
     cannot be read or is large (`auditor.lora.hashes.MAX_REFUSED`): files are hashed after their weights were found fit.
     Raises UsageError for options out of range and ReferenceSetError for a set that cannot be used.  `artifact`: the
     file's hashes where they are known already; `observe` is given what was found on the way, before the verdict.  Same
     inputs and seed give the same result, timing aside.
     """
-    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)
+    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known, artists, independent)
     weights: LoraWeights | None = None
     try:
         with frame.timed("read"):
@@ -84,16 +88,17 @@ def check(
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
-        coverage = cover(weights, view, present)
-        split = reference.works_split
-        tested = open_set(view, point, alpha, resamples, seed, reference.artists, works_split=split)
-        artists = artist_scores(reference, view, given)
+        coverage, asked = cover(weights, view, present), reference.numbers_of(artists)
+        about: dict[str, Any] = {"genres": reference.genres, "works_split": reference.works_split}
+        about |= {"asked": asked, "independent": independent}
+        tested = open_set(view, point, alpha, resamples, seed, reference.artists, **about)
+        ranked = artist_scores(reference, view, given, asked if independent else ())
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None
         copied = copied or copy_of(reference, factored, artifact)
         carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
-        verdict = decide(tested, artists, coverage, controls, copied, thresholds)
-    parts = {"coverage": coverage, "open_set": tested, "artists": artists, "controls": controls, "derivative": copied}
+        verdict = decide(tested, ranked, coverage, controls, copied, thresholds)
+    parts = {"coverage": coverage, "open_set": tested, "artists": ranked, "controls": controls, "derivative": copied}
     parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
 
@@ -123,9 +128,11 @@ def not_audited(
     features_name: str | None = None,
     thresholds: Thresholds = DEFAULTS,
     known: KnownFiles | None = None,
+    artists: Sequence[str] = (),
+    independent: bool = False,
 ) -> Audit:
     """The audit of a suspect that could not even be had as a file: OUT_OF_SCOPE, with the problem as its reason."""
-    frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known)[1]
+    frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known, artists, independent)[1]
     return frame.audit(skipped(name, problem))
 
 
@@ -137,14 +144,20 @@ def prepared(
     features_name: str | None,
     thresholds: Thresholds,
     known: KnownFiles | None = None,
+    artists: Sequence[str] = (),
+    independent: bool = False,
 ) -> tuple[ReferenceSet, Frame]:
     """The set, and the frame of an audit with these options.  Raises UsageError, ReferenceSetError."""
     if not 0 < alpha < 1 or resamples < 1:
         raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
     reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
     reference.require_features(features_name)
+    asked = [reference.artists[a] for a in reference.numbers_of(artists)]
     options: dict[str, Any] = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples}
-    options |= {"features": features_name}
+    if independent and not asked:
+        raise UsageError("Nobody was asked about.", advice="Name whom with --artist (artists=), but not everybody.")
+    options |= {"features": features_name} | ({"artists": asked} if asked else {})
+    options |= {"independent": True} if independent else {}
     options |= {"thresholds": asdict(thresholds)} if thresholds != DEFAULTS else {}
     options |= {"known": known.note()} if known else {}
     return reference, Frame(seed, options, reference)
@@ -164,6 +177,7 @@ class Frame:
 
     def audit(self, parts: dict[str, Any]) -> Audit:
         """Put the parts together; parts that were not computed are None or empty."""
+        tested = len(self.options["artists"]) if "independent" in self.options else 0
         nothing: dict[str, Any] = {"coverage": None, "open_set": None, "artists": [], "mixture": [], "derivative": None}
         nothing |= {"controls": {}, "map": None, "skipped": None}
         return Audit(
@@ -171,7 +185,7 @@ class Frame:
             created_at=now(),
             seed=self.seed,
             options=self.options,
-            reference_set=reference_info(self.reference),
+            reference_set=reference_info(self.reference, tested),
             timing_s={key: round(value, 4) for key, value in self.timing.items()},
             **(nothing | parts),
         )

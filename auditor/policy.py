@@ -4,6 +4,8 @@ CONSISTENT needs two rejections: "comes from an artist outside the set" (open-se
 (the artist's p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
 "comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`tells`), for a
 file that has half of the layers (`WHOLE_ENOUGH`).
+Where some artists are asked about, only they can be named, and only if nobody else of the set stands nearer; NO_MATCH
+then says that "comes from one of them" is rejected.
 All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`); which verdicts stop an upload is not decided
 here but in `auditor.gate`.
 """
@@ -66,15 +68,15 @@ def decide(
     derivative: Mapping[str, Any] | None,
     thresholds: Thresholds = DEFAULTS,
 ) -> Verdict:
-    """The verdict for an audited file."""
-    best = artists[0]
+    """The verdict for an audited file; artists: closest first."""
+    best = next(a for a in artists if a.artist in (open_set.asked or (a.artist,)))
     if derivative is not None:
         return derived(derivative)
     if coverage.fraction < thresholds.min_coverage:
         return inconclusive("verdict.partial", **layers(coverage), least=f"{thresholds.min_coverage:.0%}")
     alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
-    if open_set.p > open_set.alpha:
-        return outside(open_set, artists, coverage)
+    if open_set.p > open_set.alpha or best is not artists[0]:
+        return outside(open_set, best, artists, coverage)
     if best.p > open_set.alpha:
         return inconclusive("verdict.nobody", artist=pretty(best.artist), p=f"{best.p:.3f}")
     if alarm:
@@ -91,15 +93,44 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
     return Verdict(
         "CONSISTENT",
         best.artist,
-        plain("verdict.consistent", artist=name, share=share(open_set.p)),
+        said("verdict.consistent", open_set, artist=name, share=share(open_set.p)),
         [
-            plain("why.open_set.rejects", **figures),
+            said("why.open_set.rejects", open_set, **figures),
+            *beforehand(open_set),
             plain("why.artist", artist=name, p=f"{best.p:.3f}"),
             taken_for(name, open_set),
             plain("why.controls"),
         ],
         list(lines("change.consistent", statistic=f"{open_set.statistic:.2f}")),
     )
+
+
+def said(key: str, open_set: OpenSet, **values: object) -> str:
+    """A sentence of the catalogue on the test of resemblance; where some artists were tested for, its variant."""
+    return about(key, open_set, **values) if open_set.independent else plain(key, **values)
+
+
+def about(key: str, open_set: OpenSet, **values: object) -> str:
+    """A sentence of the catalogue; where some artists were asked about, its variant that names them."""
+    return plain(f"{key}.asked", whom=whom(open_set.asked), **values) if open_set.asked else plain(key, **values)
+
+
+def whom(asked: Sequence[str]) -> str:
+    """'Anders Zorn', 'any of the 3 artists asked about'; '' of nobody."""
+    return "" if not asked else pretty(asked[0]) if len(asked) == 1 else plain("whom.several", n=len(asked))
+
+
+def beforehand(open_set: OpenSet) -> list[str]:
+    """On what the test of resemblance rests where some artists were asked about, and how others of the genre do."""
+    if open_set.p_if_independent is not None:
+        return [about("why.chosen", open_set, p=f"{open_set.p_if_independent:.3f}")]
+    if not open_set.independent:
+        return []
+    reasons = [about("why.beforehand", open_set)]
+    if (alike := open_set.same_genre) is not None:
+        figures = {"n": alike["artists"], "genre": alike["genre"], "share": share(alike["share"])}
+        reasons.append(about("why.genre", open_set, **figures))
+    return reasons
 
 
 def taken_for(name: str, open_set: OpenSet) -> str:
@@ -115,18 +146,27 @@ def figures_of(open_set: OpenSet) -> dict[str, str]:
     return {"p": f"{open_set.p:.3f}", "p_min": f"{open_set.p_min:.3f}", "alpha": f"{open_set.alpha:g}"}
 
 
-def outside(open_set: OpenSet, artists: Sequence[ArtistScore], coverage: Coverage) -> Verdict:
-    """The open-set test does not reject: no match if "from an artist of the set" is rejected, else inconclusive."""
-    far = open_set.p_member <= open_set.alpha
+def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore], coverage: Coverage) -> Verdict:
+    """The open-set test does not reject, or for somebody who was not asked about.
+
+    No match if "from an artist of the set" (or "from one asked about") is rejected, else inconclusive.  best: the
+    nearest of those asked about.
+    """
+    far = open_set.p_member <= open_set.alpha and not stands_out(open_set)
     if far and tells(open_set) and coverage.fraction >= WHOLE_ENOUGH:
-        return no_match(open_set, artists)
-    best = artists[0]
+        return no_match(open_set, best, artists)
+    if best is not artists[0] and open_set.p <= open_set.alpha:
+        return not_first(open_set, best, artists[0], coverage)
+    about_some = "verdict.undecided.some" if open_set.asked and not open_set.independent else "verdict.undecided"
+    values = {"artist": pretty(artists[0].artist), "share": share(open_set.p), "someone": whom(open_set.asked)}
     return Verdict(
         "INCONCLUSIVE",
         None,
-        plain("verdict.undecided", artist=pretty(best.artist), share=share(open_set.p)),
+        said(about_some, open_set, **values),
         [
-            plain("why.open_set.not", **figures_of(open_set)),
+            said("why.open_set.not", open_set, **figures_of(open_set)),
+            *beforehand(open_set),
+            *(() if best is artists[0] else (behind(best, artists[0]),)),
             *still_possible(artists, open_set),
             why_not_no_match(open_set, coverage),
         ],
@@ -134,10 +174,23 @@ def outside(open_set: OpenSet, artists: Sequence[ArtistScore], coverage: Coverag
     )
 
 
+def behind(best: ArtistScore, nearer: ArtistScore) -> str:
+    """Who stands nearer than the nearest of those asked about."""
+    return plain("why.nearer", artist=pretty(best.artist), nearer=pretty(nearer.artist), rank=best.rank)
+
+
+def not_first(open_set: OpenSet, best: ArtistScore, nearer: ArtistScore, coverage: Coverage) -> Verdict:
+    """The test of resemblance rejects, but somebody who was not asked about stands nearest."""
+    sentence = plain("verdict.nearer", artist=pretty(best.artist), nearer=pretty(nearer.artist))
+    tested = said("why.open_set.rejects", open_set, **figures_of(open_set))
+    reasons = [behind(best, nearer), tested, *beforehand(open_set), why_not_no_match(open_set, coverage)]
+    return Verdict("INCONCLUSIVE", None, sentence, reasons, list(lines("change.nearer")))
+
+
 def still_possible(artists: Sequence[ArtistScore], open_set: OpenSet) -> list[str]:
     """Who cannot be excluded, as a reason; nothing where everybody can, or where this set can exclude nobody."""
     possible = [a for a in artists if a.p_exclusion > open_set.alpha]
-    if not possible or not open_set.works_split or open_set.alpha < open_set.p_min:
+    if open_set.asked or not possible or not open_set.works_split or open_set.alpha < open_set.p_min:
         return []
     names = ", ".join(pretty(a.artist) for a in possible[:3])
     key = "why.possible.more" if len(possible) > 3 else "why.possible"
@@ -149,19 +202,26 @@ def tells(open_set: OpenSet) -> bool:
     return open_set.works_split and open_set.outsiders_no_match >= LEAST_GAIN * open_set.alpha
 
 
-def no_match(open_set: OpenSet, artists: Sequence[ArtistScore]) -> Verdict:
-    """Too far from everybody for an artist of the set."""
+def stands_out(open_set: OpenSet) -> bool:
+    """Whether those asked about stand out, asked about alone: in a mixture they may, however low they score."""
+    alone = open_set.p if open_set.independent else open_set.p_if_independent
+    return alone is not None and alone <= open_set.alpha
+
+
+def no_match(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]) -> Verdict:
+    """Too far from everybody (who was asked about) for an artist of the set (for one of them)."""
     figures = figures_of(open_set) | {"p_member": f"{open_set.p_member:.3f}"}
+    nearest = {"artists": len(artists), "artist": pretty(artists[0].artist), "rank": best.rank}
     return Verdict(
         "NO_MATCH",
         None,
-        plain("verdict.no_match", share=share(open_set.p_member)),
+        about("verdict.no_match", open_set, share=share(open_set.p_member)),
         [
-            plain("why.member.rejects", **figures),
-            plain("why.outsiders", share=share(open_set.outsiders_no_match)),
-            plain("why.open_set.nearest", artists=len(artists), artist=pretty(artists[0].artist), **figures),
+            about("why.member.rejects", open_set, **figures),
+            about("why.outsiders", open_set, share=share(open_set.outsiders_no_match)),
+            about("why.open_set.nearest", open_set, **nearest, **figures),
         ],
-        list(lines("change.no_match")),
+        list(lines("change.no_match.asked" if open_set.asked else "change.no_match")),
     )
 
 
@@ -171,10 +231,12 @@ def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
     if not open_set.works_split:
         return plain("why.not.split")
     if open_set.p_member > open_set.alpha:
-        return plain("why.not.member", share=share(open_set.p_member), p=p)
+        return about("why.not.member", open_set, share=share(open_set.p_member), p=p)
+    if stands_out(open_set):
+        return about("why.not.mixed", open_set, p=p)
     if coverage.fraction < WHOLE_ENOUGH:
         return plain("why.not.whole", **layers(coverage), p=p, half=f"{WHOLE_ENOUGH:.0%}")
-    return plain("why.not.telling", share=share(open_set.outsiders_no_match), p=p)
+    return about("why.not.telling", open_set, share=share(open_set.outsiders_no_match), p=p)
 
 
 def layers(coverage: Coverage) -> dict[str, str]:

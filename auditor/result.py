@@ -103,6 +103,17 @@ class OpenSet:
     at α, and how many of them, 0…1.  For such an artist outside the set the error rate is far above the average."""
     p_member_interval: tuple[float, float] = (0.0, 1.0)
     """95 % range of the chance that p_member estimates, over the artists that the set happens to have."""
+    asked: list[str] = field(default_factory=list)
+    """The artists who were asked about; empty: all of the set.  Otherwise H0 of `p_member` is that the suspect comes
+    from one of them."""
+    independent: bool = False
+    """Whether they were declared to be chosen independently of how the file looks.  H0 of `p` is then that the suspect
+    comes from none of them, and `statistic` and `null` are of the first of them, above the three best of all others."""
+    p_if_independent: float | None = None
+    """What `p` would be if they had been chosen so; None where nobody, or where this is what `p` is."""
+    same_genre: dict[str, Any] | None = None
+    """{genre, artists, share}: of LoRAs by the other artists of the genre of a single artist asked about, the share
+    that stands out for that artist as clearly, 0…1; None where no single artist of a known genre was asked about."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +128,13 @@ class ArtistScore:
     rank: int
     """1 = closest."""
     p: float
-    """H0: the suspect is not of this artist.  Of the first artist the larger of its own p-value and the open-set
-    test's; of the others Holm's."""
+    """H0: the suspect is not of this artist.  Of the first artist (of those tested for) the larger of its own p-value
+    and the open-set test's; of the others Holm's."""
     p_exclusion: float
     """H0: the suspect is of this artist; small = excluded."""
     log10_lr: float | None
-    """Of the first artist; None for all others: nothing is said for or against them."""
+    """Of the first artist, or of the single one tested for; None for all others: nothing is said for or against
+    them."""
     lr_bound: float | None
     verbal: str | None
     nearest_reference: str
@@ -161,7 +173,8 @@ class Audit:
     created_at: str
     seed: int
     options: dict[str, Any]
-    """What is needed to reproduce: alpha, resamples, refs, features; thresholds, known, policy where there are any."""
+    """What is needed to reproduce: alpha, resamples, refs, features; artists and independent, thresholds, known, policy
+    where there are any."""
     suspect: Suspect
     reference_set: ReferenceSetInfo
     coverage: Coverage | None

@@ -123,8 +123,11 @@ def skipped(
     }
 
 
-def reference_info(reference: ReferenceSet) -> ReferenceSetInfo:
-    """The reference set's part of the result."""
+def reference_info(reference: ReferenceSet, tested: int = 0) -> ReferenceSetInfo:
+    """The reference set's part of the result.  tested: for how many artists; 0: for all, and none is background.
+
+    A single artist tested for has no part in the null, which has an artist less then.
+    """
     manifest = reference.manifest
     artists = len(reference.artists)
     return ReferenceSetInfo(
@@ -134,7 +137,7 @@ def reference_info(reference: ReferenceSet) -> ReferenceSetInfo:
         features=manifest["features"],
         artists=artists,
         references=len(manifest["references"]),
-        background_artists=0,
-        alpha_floor=p_floor(artists),
+        background_artists=artists - tested if tested else 0,
+        alpha_floor=p_floor(artists - (tested == 1)),
         validity=reference.validity(),
     )

@@ -22,6 +22,16 @@ TEXTS: Final[dict[str, str]] = {
     "artists outside the set point as clearly to someone in it.",
     "verdict.no_match": "This LoRA resembles no artist of the set: {share} LoRAs by the set’s own artists stay "
     "as far from everyone in it.",
+    "verdict.consistent.asked": "This LoRA resembles LoRAs trained on works by {artist}, as was asked: {share} LoRAs "
+    "by other artists stand out for {whom} as clearly.",
+    "verdict.undecided.asked": "The evidence does not decide: {share} LoRAs by other artists stand out for {whom} as "
+    "clearly as this one.",
+    "verdict.no_match.asked": "This LoRA does not resemble LoRAs trained on works by {whom}: {share} LoRAs by the "
+    "set’s own artists come no closer to their own artist.",
+    "verdict.undecided.some": "The evidence does not decide about {someone}: {share} LoRAs by artists outside the set "
+    "point as clearly to someone in it.",
+    "verdict.nearer": "The evidence does not decide about {artist}: {nearer} stands nearer.",
+    "whom.several": "any of the {n} artists asked about",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
     "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
@@ -42,6 +52,19 @@ TEXTS: Final[dict[str, str]] = {
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
+    "why.open_set.rejects.asked": "Test of {whom}: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
+    "why.open_set.not.asked": "Test of {whom}: p = {p} > {alpha} (least possible {p_min}).",
+    "why.open_set.nearest.asked": "{artist} is the nearest of the set’s {artists} artists; of those asked about, the "
+    "nearest is number {rank}.",
+    "why.beforehand.asked": "The figures on {whom} rest on the declaration that the choice was independent of how the "
+    "file or its pictures look. Of an artist chosen by likeness they say next to nothing: for nearly every LoRA by "
+    "somebody else, the nearest artist of the set stands out as clearly.",
+    "why.chosen.asked": "For {whom} alone p is {p}. That holds where the choice was independent of how the file or its "
+    "pictures look, and is no figure for an artist chosen by likeness: for nearly every LoRA by somebody else, the "
+    "nearest artist of the set stands out as clearly.",
+    "why.genre.asked": "Of LoRAs by the {n} other artists of the set of the same genre ({genre}), {share} stand out "
+    "for {whom} as clearly.",
+    "why.nearer": "{nearer} comes first, {artist} is number {rank}. Nobody is named behind somebody nearer.",
     "why.artist": "{artist} against all other artists: p = {p}, the larger of this artist’s own p-value and the "
     "open-set test’s.",
     "why.lookalikes": "Artists of the set whose own LoRAs would be taken for {artist} if the set did not have them: "
@@ -52,6 +75,14 @@ TEXTS: Final[dict[str, str]] = {
     "why.possible.more": "{n} of {of} artists cannot be excluded: {names} and {more} more.",
     "why.member.rejects": "Test of “by an artist of the set”: p = {p_member}, claimed error rate {alpha}.",
     "why.outsiders": "Of LoRAs by artists outside the set, {share} come out like this.",
+    "why.member.rejects.asked": "Test of “by {whom}”: p = {p_member}, claimed error rate {alpha}.",
+    "why.outsiders.asked": "Of LoRAs by other artists, {share} come out like this.",
+    "why.not.member.asked": "Nor is it shown not to be by {whom}: {share} LoRAs by the set’s own artists come no "
+    "closer to their own artist (p = {p}).",
+    "why.not.mixed.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
+    "{p}), but stands out for {whom} all the same, as a mixture of styles may: nobody is ruled out then.",
+    "why.not.telling.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
+    "{p}), but with this set only {share} LoRAs by others score as low, too few to conclude.",
     "why.not.split": "Nor can it be shown to be by nobody of the set: which works the references were made from is "
     "not known, and so not how far a file on other works of their artists may lie.",
     "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come "
@@ -77,14 +108,18 @@ TEXTS: Final[dict[str, str]] = {
     "label.CONSISTENT": "Consistent with one artist",
     "label.INCONCLUSIVE": "Inconclusive",
     "label.NO_MATCH": "No match in this set",
+    "label.NO_MATCH.asked": "No match with {whom}",
     "label.DERIVATIVE": "Derived from a known file",
     "label.OUT_OF_SCOPE": "Out of scope: not audited",
     "label.malformed": "Could not be read: not audited",
     "label.not-a-lora": "No LoRA of an image model: not audited",
     "meaning.CONSISTENT": "A resemblance, with the error rate stated below. An artist outside the set whose style "
     "is close could look the same.",
+    "meaning.CONSISTENT.asked": "A resemblance, with the error rate stated below, which holds for {whom} if chosen "
+    "independently of how the file looks. Another artist whose style is close would look the same.",
     "meaning.INCONCLUSIVE": "The figures allow no conclusion in either direction.",
     "meaning.NO_MATCH": "No artist of this set stands out. Artists who are not in the set were not looked at.",
+    "meaning.NO_MATCH.asked": "The file lies too far from {whom}. Nobody else was asked about.",
     "meaning.DERIVATIVE": "The file’s weights go back to a file that is already known.",
     "meaning.OUT_OF_SCOPE": "This file could not be compared. Nothing is known about whose style it carries.",
     "date": "{day} {month} {year}, {time} UTC",
@@ -93,6 +128,14 @@ TEXTS: Final[dict[str, str]] = {
     "asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does it "
     "resemble LoRAs made from the works of one of {artists} known artists (the reference set “{set}”) more closely "
     "than LoRAs of other artists do? Only the file’s numbers were compared; no picture was looked at.",
+    "asked.asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: "
+    "does it resemble LoRAs made from the works of {whom} more closely than LoRAs of other artists do? It was "
+    "declared that the choice was independent of how the file or its pictures look. The other artists ({others}) of "
+    "the reference set “{set}” serve for comparison. Only the file’s numbers were compared; no picture was looked at.",
+    "asked.some": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does "
+    "it resemble LoRAs made from the works of {whom} more closely than LoRAs of other artists do, or can this be ruled "
+    "out? {artists} known artists (the reference set “{set}”) were compared. Only the file’s numbers were compared; no "
+    "picture was looked at.",
     "asked.not": "A LoRA is a small file that changes what a picture-generating model draws. The question was whose "
     "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
     "answered.",
@@ -108,6 +151,18 @@ TEXTS: Final[dict[str, str]] = {
     "some artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would point at least this clearly to "
     "some artist in it.",
+    "sure.of100.asked": "Of 100 LoRAs by other artists, about {n} would stand out for {whom} at least this clearly.",
+    "sure.of100.few.asked": "Of 100 LoRAs by other artists, fewer than 1 would stand out for {whom} at least this "
+    "clearly.",
+    "sure.genre": "Of 100 LoRAs by the {artists} others of the same genre ({genre}) in the set, about {n} do.",
+    "sure.genre.few": "Of 100 LoRAs by the {artists} others of the same genre ({genre}) in the set, fewer than 1 does.",
+    "sure.member.asked": "Of 100 LoRAs by artists of the set, about {n} would come no closer to their own artist than "
+    "this one comes to {whom}.",
+    "sure.member.few.asked": "Of 100 LoRAs by artists of the set, fewer than 1 would come no closer to its own artist "
+    "than this one comes to {whom}.",
+    "sure.member.found.asked": "Of 100 LoRAs by other artists, about {n} come out as this one did; the others stay "
+    "inconclusive.",
+    "sure.member.found.all.asked": "All LoRAs by other artists that were examined come out as this one did.",
     "sure.member": "Of 100 LoRAs by artists who are in the set, about {n} would look as unlike everyone in it as this "
     "one does.",
     "sure.member.few": "Of 100 LoRAs by artists who are in the set, fewer than 1 would look as unlike everyone in it "
@@ -124,6 +179,12 @@ TEXTS: Final[dict[str, str]] = {
     "range": "{low} to {high}",
     "fact.p": "p-value",
     "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {range}",
+    "fact.p.note.asked": "chance of so clear a resemblance to {whom} for another artist; 95 % range {range}",
+    "fact.p.note.point.asked": "chance of so clear a resemblance to {whom} for another artist",
+    "fact.independent": "p for {whom} alone",
+    "fact.independent.note": "holds only if chosen independently of how the file or its pictures look, not by likeness",
+    "fact.member.asked": "p, by {whom}",
+    "fact.member.note.asked": "chance of so little resemblance to one’s own artist; 95 % range {range}",
     "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
     "fact.cosine": "agreement of the weights",
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
@@ -139,6 +200,7 @@ TEXTS: Final[dict[str, str]] = {
     "fact.lr.other": ", if nobody knows which works it was made from; {lr} if from others than the references",
     "fact.lr.unknown": ". It rests on held-out files that may be on the very works of the others; on other works it "
     "would be smaller, nobody knows by how much",
+    "fact.lr.independent": ". It holds for an artist chosen independently of how the file looks",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -156,6 +218,8 @@ TEXTS: Final[dict[str, str]] = {
     "the first artist can have, for it is computed from how far the first stands out.",
     "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
     "from how far the first stands out.",
+    "artists.evidence.asked": "Evidence: the likelihood ratio (LR), of {whom} alone, for it is computed from how far "
+    "whom was asked about stands out; several asked about have none.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists too",
     "artists.rest": "The other {n} artists",
@@ -168,6 +232,9 @@ TEXTS: Final[dict[str, str]] = {
     "col.p.long": "p: of the first artist the larger of the p-value above and of how often a LoRA by others scores so "
     "high with this artist; of all others the latter, corrected for looking at all artists, which with many artists is "
     "always near 1 and decides nothing",
+    "col.p.long.asked": "p: of {whom} (the nearest, of several) the larger of the p-value above and of how often a "
+    "LoRA by others scores so high; of all others the latter, corrected for looking at all artists, which decides "
+    "nothing",
     "col.exclusion": "p excl.",
     "col.exclusion.long": "p of exclusion: how often LoRAs by the set’s artists, all taken together, score so low with "
     "their own artist; LoRAs of an artist whose works differ much may do so far more often",
@@ -179,6 +246,14 @@ TEXTS: Final[dict[str, str]] = {
     "evidence.lr": "LR {lr}",
     # figures
     "h.null": "Against artists outside the set",
+    "h.null.asked": "Against other artists",
+    "null.lead.asked": "Each dot is a LoRA by another artist, who was removed from the set before asking how far "
+    "{whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
+    "null.lead.bars.asked": "Each bar counts LoRAs by another artist, who was removed from the set before asking how "
+    "far {whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
+    "null.title.asked": "How far {whom} stands out in LoRAs by other artists, with the suspect marked",
+    "null.axis.asked": "how far {whom} stands out, above the three best of all others",
+    "col.scores.asked": "How far {whom} stands out",
     "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: how far "
     "the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far as in "
     "the suspect.",
@@ -226,6 +301,7 @@ TEXTS: Final[dict[str, str]] = {
     "subnetworks.rank": "rank {rank} of {n}",
     "subnetworks.col.first": "First in this part",
     "h.pips": "One hundred LoRAs by outside artists",
+    "h.pips.asked": "One hundred LoRAs by other artists",
     "h.pips.member": "One hundred LoRAs by artists of the set",
     "pips.desc": "{n} of 100 dots are filled.",
     "table.show": "The same as a table",
@@ -331,6 +407,8 @@ TEXTS: Final[dict[str, str]] = {
     "command “audit reproduce AUDIT.json FILE” runs this again from the audit’s data and says which input differs, if "
     "one does.",
     "row.seed": "Seed",
+    "row.asked": "Asked about",
+    "row.independent": "Declared: chosen independently of how the file or its pictures look",
     "row.alpha": "Level α",
     "row.policy": "SHA-256 of the policy",
     "row.known": "Known files compared",
@@ -387,6 +465,7 @@ TEXTS: Final[dict[str, str]] = {
     "{log10}); what its trials bear out is less (below).",
     "card.headline": "Headline: {of}",
     "card.kinds": "Kinds of suspect",
+    "card.asked": "Artists asked about, one at a time, chosen independently of the file",
     "card.recipes": "Other works, by the suspect’s recipe",
     "card.hard": "Hard negatives: artists left out of the set",
     "card.ablations": "One change at a time, controls and baselines",
@@ -463,6 +542,14 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "References that cover other periods or techniques of an artist.",
         "Evidence that the file was altered after training so as to look like nobody’s.",
     ),
+    "change.no_match.asked": (
+        "References that cover other periods or techniques of the artist.",
+        "Evidence that the file was altered after training so as to look like nobody’s.",
+    ),
+    "change.nearer": (
+        "More references of both artists, covering more of their works.",
+        "Knowing that the file mixes several styles.",
+    ),
     "change.partial": ("A file that adapts more layers, or a set whose references adapt the same few layers.",),
     "change.nobody": ("More references of the nearest artists, or knowing that the file mixes several styles.",),
     "change.recipe": ("References of this artist trained with other settings.",),
@@ -482,6 +569,17 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "It does not clear the file: adding noise or merging can make any file look like nobody’s.",
         "It does not say that the artists listed can be ruled out; see the column “p excl.” for that.",
         "It does not say which pictures went into the file, nor how they were obtained.",
+    ),
+    "not.NO_MATCH.asked": (
+        "It does not say that no artist’s works were used. Nobody was asked about but {whom}.",
+        "It does not clear the file: adding noise or merging can make any file look like nobody’s.",
+        "It does not say which pictures went into the file, nor how they were obtained.",
+    ),
+    "not.CONSISTENT.asked": (
+        "It does not say which pictures went into the file, nor how they were obtained.",
+        "It does not say that anyone did something wrong; resemblance of style is not infringement.",
+        "It does not give the probability that the artist’s works were used. That depends on other evidence too.",
+        "It does not hold if {whom} was chosen because the pictures look alike, or as one of many asked about in turn.",
     ),
     "not.INCONCLUSIVE": (
         "It does not speak for the file or against it: the figures are too weak, or contradict each other.",
@@ -523,6 +621,9 @@ METHOD: Final[tuple[str, ...]] = (
     "Test: the null hypothesis is that the suspect comes from an artist outside the set. The null distribution is the "
     "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
     "out, by the lead of its score over the mean of the next three. Artists count, not files.",
+    "Where some artists were asked about, only they can be named. They are ruled out where LoRAs of the set’s artists "
+    "seldom score so low with their own artist. Where they were chosen independently of how the file looks, the null "
+    "hypothesis is that the suspect comes from none of them, and it is tested how far the best of them stands out.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, against the files of all "
     "other artists, is at or below the level as well.",
     "Controls: whether ranks, norms or spectra alone, which know nothing of style, fit one artist’s recipes clearly "
@@ -543,6 +644,11 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
         "are computed from it.",
     ),
     ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
+    (
+        "Asked about",
+        "an artist of whom alone it was asked whether the file is theirs. Without such a question all artists of the "
+        "set are asked about.",
+    ),
     ("Level α", "the error rate that this audit accepts: an artist is named only if p is not above it."),
     (
         "p of exclusion",
@@ -586,6 +692,12 @@ FIGURES: Final[dict[str, str]] = {
     "map_at_5": "Mean average precision over the first five",
     "false_attribution_at_02": "Artists outside the set wrongly matched at α = 0.02",
     "cllr": "Cllr (cost of the likelihood ratios; 0 is best, 1 is useless)",
+    "asked_found_at_alpha": "Asked about: own artist found at α = 0.05",
+    "asked_false_attribution": "Asked about: other artists wrongly matched at α = 0.05",
+    "asked_false_attribution_genre": "Asked about: the same, of others of the same genre",
+    "asked_false_of_nearest": "Asked about: the nearest of them wrongly matched, as if chosen by looks",
+    "asked_auc": "Asked about: own artist told from others (ROC AUC)",
+    "asked_cllr": "Asked about: Cllr (cost of the likelihood ratios)",
     "cllr_min": "Cllr after ideal calibration",
     "cllr_cal": "Cllr lost to calibration",
 }
@@ -645,6 +757,13 @@ def say(key: str, /, **values: object) -> str:
     return _BREAKABLE.sub(lambda m: m[0].replace(" ", "\u00a0"), TEXTS[key]).format(**values)
 
 
-def lines(key: str, label: str = "", /, **values: object) -> tuple[str, ...]:
-    """The list `key`, in the form for `label` where there is one, its places filled with `values`."""
-    return tuple(line.format(**values) for line in LISTS.get(f"{key}.{label}") or LISTS[key])
+def told(key: str, whom: str, /, **values: object) -> str:
+    """`say`; where `whom` was asked about, and not everybody in the set, the sentence's variant for that, if any."""
+    asked = f"{key}.asked"
+    return say(asked, whom=whom, **values) if whom and asked in TEXTS else say(key, **values)
+
+
+def lines(key: str, /, *labels: str, **values: object) -> tuple[str, ...]:
+    """The list `key`, in the form for the first of `labels` that has one, its places filled with `values`."""
+    forms = (LISTS[name] for label in labels if (name := f"{key}.{label}") in LISTS)
+    return tuple(line.format(**values) for line in next(forms, None) or LISTS[key])

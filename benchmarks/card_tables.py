@@ -43,6 +43,25 @@ def conditions(card: dict[str, Any]) -> list[str]:
     return table("suspects", rows, ["n", *FIGURES])
 
 
+WHEN_ASKED = {
+    "found at α = .05": "found_at_alpha",
+    "false attribution": "false_attribution",
+    "of the same genre": "false_attribution_genre",
+    "of the nearest": "false_of_nearest",
+    "AUC": "auc",
+    "Cllr": "cllr",
+}
+
+
+def asked(card: dict[str, Any]) -> list[str]:
+    """Artists named beforehand, with intervals over artists."""
+    rows = {
+        name: [str(card["suspects"][name]), *(cell(figures, key, True) for key in WHEN_ASKED.values())]
+        for name, figures in card["asked"].items()
+    }
+    return table("suspects, one artist asked about", rows, ["n", *WHEN_ASKED])
+
+
 def ablations(card: dict[str, Any]) -> list[str]:
     """One change at a time."""
     rows = {name: [cell(f, key, False) for key in FIGURES.values()] for name, f in card["ablations"].items()}
@@ -54,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("card", type=Path)
     card = json.loads(parser.parse_args().card.read_text(encoding="utf-8"))
-    print("\n".join([*conditions(card), "", *ablations(card)]))
+    print("\n".join([*conditions(card), "", *asked(card), "", *ablations(card)]))
 
 
 if __name__ == "__main__":

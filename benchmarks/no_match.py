@@ -54,30 +54,36 @@ def audited(reference: ReferenceSet, folder: Path) -> Found:
 
 def unknown_works(view: View, names: list[str], loras: Path) -> Found:
     """Suspects by the set's artists, each scored by the whole set without the half of the works that it is from."""
+    fold, scores = half_out_scores(view, names, loras)
+    p = member_p(view, scores.max(1))
+    return {f"own artists, unknown works, {KINDS[k]}": p[fold.recipe == k].tolist() for k in KINDS if k in fold.recipe}
+
+
+def half_out_scores(view: View, names: list[str], loras: Path) -> tuple[Fold, Floats]:
+    """The suspects by artists `names`, and their scores (n, C) by the whole set without their half of the works."""
     corpus = read_corpus(loras)
     suspects = [s for s in corpus if not is_reference(s) and s.entry["artist"] in names]
     kinds = np.array([kind_of_recipe(s) for s in suspects])
     fold = Fold([r for r in corpus if is_reference(r)], suspects, names, np.full(len(suspects), "half-out"), kinds)
     modules = view_modules(all_modules(corpus), VIEWS["all"])
     fold = filled(fold, modules)
-    p = member_p(view, best_scores(view, fold, *embedding_matrix(k=DIRECTIONS)(fold, modules)))
-    return {f"own artists, unknown works, {KINDS[k]}": p[fold.recipe == k].tolist() for k in KINDS if k in fold.recipe}
+    return fold, scores_without(view, fold, *embedding_matrix(k=DIRECTIONS)(fold, modules))
 
 
-def best_scores(view: View, fold: Fold, x: Floats, columns: list[slice]) -> Floats:
-    """Best score (n,) of each suspect by fits without the references on its artist's same half of the works."""
+def scores_without(view: View, fold: Fold, x: Floats, columns: list[slice]) -> Floats:
+    """Scores (n, C) of each suspect by fits without the references on its artist's same half of the works."""
     artist = np.concatenate([fold.reference_artist, fold.suspect_artist])
     number = {key: i for i, key in enumerate(sorted({part_key(r) for r in fold.references + fold.suspects}))}
     parts = np.array([number[part_key(r)] for r in fold.references + fold.suspects])
     reference = np.arange(len(artist)) < len(fold.references)
     grams = Grams(x, columns, artist, np.where(reference, parts, -1), reference)
-    best = np.full(len(artist), np.nan)
+    scores = np.full((len(artist), len(fold.artists)), np.nan)
     for part in np.unique(parts[~reference]):
         kept, rows = reference & (parts != part), ~reference & (parts == part)
         points = fit(grams, kept, SETTINGS).points
         cosine = unit(points[rows]) @ centroids(points, artist, len(fold.artists), kept).T
-        best[rows] = view.normaliser(cosine).max(1)
-    return best[~reference]
+        scores[rows] = view.normaliser(cosine)
+    return scores[~reference]
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import invented
 import numpy as np
@@ -26,12 +27,19 @@ EPOCH = "1763683200"
 SUSPECTS = {
     "match": "examples/01-serov-kohya-r6.safetensors",
     "inconclusive": "examples/02-canaletto-kohya-r6.safetensors",
+    "ruled-out": "examples/02-canaletto-kohya-r6.safetensors",
+    "declared": "examples/02-canaletto-kohya-r6.safetensors",
     "mixture": "examples/07-merge-of-01-and-02-r8.safetensors",
     "no-match": "by-nobody-of-the-set.safetensors",
     "derivative": "examples/08-rescaled-copy-of-a-reference.safetensors",
     "noise": "noise.safetensors",
     "out-of-scope": "other-base.safetensors",
 }
+ASKED: dict[str, dict[str, Any]] = {
+    "ruled-out": {"artists": ["anders-zorn"]},
+    "declared": {"artists": ["canaletto"], "independent": True},
+}
+"""Kind → who is asked about."""
 PICTURES = {"match": (0, "page-one.png"), "mixture": (3, "map.png")}
 """Kind → page of its PDF, and the picture of it."""
 LARGEST_PICTURE = 150_000
@@ -76,7 +84,7 @@ def main() -> None:
         demonstration, _ = invented.build(HERE.parent / "examples/04-outsider-hals-kohya-r6.safetensors", Path(made))
         for kind, path in SUSPECTS.items():
             os.chdir(HERE.parent if path.startswith("examples/") else made)
-            audit = check(path, demonstration if kind == "no-match" else None).to_dict()
+            audit = check(path, demonstration if kind == "no-match" else None, **ASKED.get(kind, {})).to_dict()
             document = render_pdf(audit)
             (HERE / f"{kind}.html").write_text(render_html(audit), encoding="utf-8")
             (HERE / f"{kind}.pdf").write_bytes(document)

@@ -145,6 +145,8 @@ def rerun(
             features_name=options["features"],
             thresholds=thresholds,
             known=known,
+            artists=options.get("artists", ()),
+            independent=bool(options.get("independent", False)),
         )
         again = replace(fresh, suspect=replace(fresh.suspect, path=str(audit["suspect"]["path"])))
         again = replace(again, created_at=str(audit["created_at"]))

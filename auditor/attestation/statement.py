@@ -26,7 +26,10 @@ PREDICATE_FIELDS = (
 """Everything that a predicate says; what is not so in an audit is null, never left out."""
 SET_FIELDS = ("name", "digest", "base", "features", "artists", "references", "alpha_floor")
 KNOWN_FIELDS = ("count", "digest", "unread_count")
-OPEN_SET_FIELDS = ("p", "p_min", "p_interval", "p_member", "p_member_interval", "null_artists", "statistic", "alpha")
+OPEN_SET_FIELDS = (
+    *("p", "p_min", "p_interval", "p_member", "p_member_interval", "null_artists", "statistic", "alpha"),
+    *("asked", "independent", "p_if_independent"),
+)
 ARTIST_FIELDS = ("artist", "score", "p", "p_exclusion", "log10_lr", "lr_bound")
 NEAREST = 3
 """Artists that the statement repeats; all are in the audit that `audit_sha256` names."""

@@ -15,7 +15,9 @@ from auditor.cli.exit_codes import FailOn, exit_code
 from auditor.cli.known import known_files
 from auditor.cli.options import (
     Alpha,
+    Artists,
     Features,
+    Independent,
     PaperSize,
     PolicyFile,
     Quiet,
@@ -56,6 +58,8 @@ def check(
         Path | None,
         typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR", help="Folder for the documents."),
     ] = None,
+    artists: Artists = None,
+    independent: Independent = False,
     alpha: Alpha = None,
     fail_on: Annotated[
         FailOn | None,
@@ -101,6 +105,7 @@ def check(
     options: dict[str, Any] = {"seed": seed, "alpha": level, "resamples": resamples, "features_name": features}
     options["thresholds"] = policy.thresholds if policy else DEFAULTS
     options["known"] = known_files(known) if known else None
+    options |= {"artists": artists or (), "independent": independent}
     with found(refs, network) as (reference, pinned):
         _warn_of_concern(policy, reference.artists)
 

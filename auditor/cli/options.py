@@ -61,6 +61,23 @@ Features = Annotated[
     str | None,
     typer.Option("--features", envvar="AUDIT_FEATURES", metavar="NAME", help="Features; those of the set by default."),
 ]
+Artists = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--artist",
+        envvar="AUDIT_ARTIST",
+        metavar="NAME",
+        help="Repeatable: is it this artist's, or can they be ruled out? Default: whose of all is it?",
+    ),
+]
+Independent = Annotated[
+    bool,
+    typer.Option(
+        "--independent",
+        envvar="AUDIT_INDEPENDENT",
+        help="Declare that --artist was not chosen by how the file or its pictures look: a sharper test.",
+    ),
+]
 PaperSize = Annotated[Paper, typer.Option("--paper", envvar="AUDIT_PAPER", help="Of PDFs.")]
 
 

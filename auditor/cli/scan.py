@@ -16,7 +16,7 @@ import typer
 
 from auditor.cli.documents import require_place
 from auditor.cli.exit_codes import FailOn, code_of_labels
-from auditor.cli.options import Features, Quiet, Refs, Resamples, ResamplingSeed
+from auditor.cli.options import Artists, Features, Independent, Quiet, Refs, Resamples, ResamplingSeed
 from auditor.cli.output import aside, emit_json, print_pairs, remark
 from auditor.errors import UsageError
 from auditor.whole_file import make_folder
@@ -44,6 +44,8 @@ def scan(
         Path, typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="OUT.parquet", help="File of the rows.")
     ],
     refs: Refs = None,
+    artists: Artists = None,
+    independent: Independent = False,
     workers: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_WORKERS", help="Processes side by side; one a core by default.")
     ] = os.cpu_count() or 1,
@@ -91,7 +93,7 @@ def scan(
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
     make_folder(output.parent, "Give another -o.")
-    options = Options(refs, alpha, seed, resamples, features, duplicates)
+    options = Options(refs, alpha, seed, resamples, features, duplicates, tuple(artists or ()), independent)
     with progress(quiet) as heard:
         found = run(
             expand(sources, sys.stdin, remark), output, options, workers=workers, limits=Limits(timeout, memory),

@@ -53,6 +53,10 @@ class Options:
     features: str | None = None
     duplicates: bool = False
     """Also sketch ΔW, of files of any base: their tensors are then read."""
+    artists: tuple[str, ...] = ()
+    """Who is asked about; none: everybody in the set."""
+    independent: bool = False
+    """Whether they were chosen independently of how the files look."""
 
 
 class Scanner:
@@ -63,6 +67,7 @@ class Scanner:
         self.options = options
         self.reference = ReferenceSet.load(options.refs)
         self.reference.require_features(options.features)
+        self.reference.numbers_of(options.artists)
         self.family: str = self.reference.manifest["base"]["family"]
 
     def __call__(self, name: str, known: Known) -> Row:
@@ -102,7 +107,7 @@ class Scanner:
         seen: list[Placed] = []
         audit = check(
             path, self.reference, seed=self.options.seed, alpha=self.options.alpha, resamples=self.options.resamples,
-            artifact=artifact, observe=seen.append,
+            artifact=artifact, observe=seen.append, artists=self.options.artists, independent=self.options.independent,
         )  # fmt: skip
         row |= verdict_columns(audit, self.reference)
         if seen:

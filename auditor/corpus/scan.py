@@ -108,14 +108,15 @@ def rows_of(
 
 def settings_for(reference: ReferenceSet, options: Options) -> dict[str, Any]:
     """What must agree for rows to stand in one file."""
-    manifest = reference.manifest
+    manifest, about = reference.manifest, reference.numbers_of(options.artists)
     described = {"name": manifest["name"], "digest": manifest["digest"], "features": manifest["features"]}
     described |= {
         "base": manifest["base"]["family"],
         "artists": reference.artists,
-        "p_min": p_floor(len(reference.artists)),
+        "p_min": p_floor(len(reference.artists) - (options.independent and len(about) == 1)),
     }
     asked = {key: value for key, value in asdict(options).items() if key != "refs"}
+    asked["artists"] = [reference.artists[a] for a in about]
     return {"schema": SCHEMA, "tool": __version__, "set": described, "options": asked, "false_discovery": FDR}
 
 

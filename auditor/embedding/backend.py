@@ -307,18 +307,38 @@ NEXT = 3
 other's next (docs/decisions/0030)."""
 
 
-def lead(scores: Floats) -> Floats:
+def lead(scores: Floats, asked: Sequence[int] = ()) -> Floats:
     """How far the best of each row (n, C) stands above the mean of the next three, (n,): the open-set statistic.
 
-    A file that lies close to many is nobody's; one artist standing out is what training on its works leaves.  NaN
-    columns are left out; with C < 5 there are C - 2 next ones, so that a row with one artist left out has as many.
+    asked: artists among whom the best is looked for, above the three best of all others; none: among all.  A file that
+    lies close to many is nobody's; one artist standing out is what training on its works leaves.  NaN columns are left
+    out; with C < 5 there are C - 2 next ones, so that a row with one artist left out has as many.  A row without any
+    artist asked about has -inf.
     """
     after = max(0, min(NEXT, scores.shape[1] - 2))
     known = np.where(np.isnan(scores), -np.inf, scores)
-    first = -np.sort(np.partition(-known, after, axis=1)[:, : after + 1], axis=1)
-    behind = np.where(np.isfinite(first[:, 1:]), first[:, 1:], np.nan)
+    every, columns = np.arange(len(known)), np.asarray(asked if len(asked) else range(known.shape[1]), np.intp)
+    best = columns[np.argmax(known[:, columns], axis=1)]
+    first, known[every, best] = known[every, best], -np.inf
+    behind = -np.sort(np.partition(-known, max(after - 1, 0), axis=1)[:, :after], axis=1)
+    behind = np.where(np.isfinite(behind), behind, np.nan)
     there = (~np.isnan(behind)).sum(1)
-    return np.asarray(first[:, 0] - np.nansum(behind, axis=1) / np.maximum(there, 1))
+    return np.asarray(first - np.nansum(behind, axis=1) / np.maximum(there, 1))
+
+
+def leads(scores: Floats) -> Floats:
+    """`lead` of every artist (n, C), each asked about alone; NaN where the score (n, C) is."""
+    after = max(0, min(NEXT, scores.shape[1] - 2))
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    first = -np.sort(np.partition(-known, after, axis=1)[:, : after + 1], axis=1)
+    there = np.isfinite(first)
+    sums, counts = np.cumsum(np.where(there, first, 0.0), axis=1), np.cumsum(there, axis=1)
+    if not after:
+        return np.asarray(np.where(np.isnan(scores), np.nan, known))
+    among = known >= first[:, [after - 1]]
+    behind = np.where(among, sums[:, [after]] - np.where(among, known, 0.0), sums[:, [after - 1]])
+    count = np.where(among, counts[:, [after]] - 1, counts[:, [after - 1]])
+    return np.asarray(scores - behind / np.maximum(count, 1))
 
 
 CROWD = 1 / 3

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from auditor.embedding.backend import Floats, centroids, cosines, distinct, lead, t_norm, unit
 from auditor.evidence.kept import kept
-from auditor.evidence.significance import null_of, scores_of
+from auditor.evidence.significance import Asked, best_of, impostors_of, scores_of
 from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore
 from auditor.statistics.conformal import ConformalNull, holm
-from auditor.statistics.likelihood import verbal
+from auditor.statistics.likelihood import LogisticCalibration, verbal
 
 
 def per_artist_p(view: View, scores: Floats) -> Floats:
     """p-value (C,) of each artist.  H0: the suspect is of another artist, exchangeable with the impostors' files."""
-    nulls = kept(view, "impostors of each artist", lambda: [impostors_of(view, a) for a in range(len(scores))])
+    nulls = kept(view, "impostors of each artist", lambda: [strangers_of(view, a) for a in range(len(scores))])
     return np.array([null(score)[0] for null, score in zip(nulls, scores, strict=True)])
 
 
-def impostors_of(view: View, a: int) -> ConformalNull:
+def strangers_of(view: View, a: int) -> ConformalNull:
     """The scores with artist `a` of all files that are not by `a`."""
     others = view.artist != a
     return ConformalNull.of(view.null_scores[others, a], view.artist[others])
@@ -51,17 +51,21 @@ def score_spread(view: View) -> tuple[float, float]:
     return -high, high
 
 
-def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[ArtistScore]:
-    """Every artist of the set, closest first; p-values adjusted as in `stepwise`.  given: `View.shares`."""
+def artist_scores(reference: ReferenceSet, view: View, given: Floats, tested: Asked = ()) -> list[ArtistScore]:
+    """Every artist of the set, closest first; p-values adjusted as in `stepwise`.  given: `View.shares`.
+
+    Only the first of those tested for has a likelihood ratio; where they are more than one, but not all, nobody has.
+    """
     point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
     low, high = kept(view, "score spread", lambda: score_spread(view))
     against = per_artist_p(view, scores)
     excluded = exclusion_p(view, scores) if reference.works_split else np.ones(len(scores))
-    statistic = float(lead(scores[None])[0])
-    adjusted = stepwise(against, scores, float(null_of(view)(statistic)[0]))
-    ratio = float(view.calibration.log10_lr(statistic))
-    other = float(view.other_works.log10_lr(statistic)) if view.other_works and reference.works_split else None
+    statistic, best = float(lead(scores[None], tested)[0]), best_of(scores, tested)
+    adjusted = stepwise(against, scores, float(impostors_of(view, tested).null(statistic)[0]), best)
+    calibration, other_works = calibrations(view, tested)
+    ratio = float(calibration.log10_lr(statistic)) if calibration else None
+    other = float(other_works.log10_lr(statistic)) if other_works and reference.works_split else None
     nearest = nearest_references(reference, view, point)
     parts = subnetwork_scores(view, given)
     order = np.argsort(-scores, kind="stable")
@@ -74,29 +78,38 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats) -> list[Ar
             rank=rank,
             p=float(adjusted[a]),
             p_exclusion=float(excluded[a]),
-            log10_lr=ratio if rank == 1 else None,
-            lr_bound=view.calibration.limit_of(ratio) if rank == 1 else None,
-            verbal=verbal(ratio) if rank == 1 else None,
+            log10_lr=ratio if a == best else None,
+            lr_bound=calibration.limit_of(ratio) if calibration and ratio is not None and a == best else None,
+            verbal=verbal(ratio) if ratio is not None and a == best else None,
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
-            log10_lr_other_works=other if rank == 1 else None,
+            log10_lr_other_works=other if a == best else None,
         )
         for rank, a in enumerate(order, start=1)
     ]
 
 
-def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
+def calibrations(view: View, tested: Asked) -> tuple[LogisticCalibration | None, LogisticCalibration | None]:
+    """What makes likelihood ratios, of any works and of other works than the references', of whom is tested for."""
+    if not tested:
+        return view.calibration, view.other_works
+    return (view.asked, view.asked_other_works) if len(tested) == 1 else (None, None)
+
+
+def stepwise(raw: Floats, scores: Floats, p_open: float, best: int) -> Floats:
     """Adjusted p-value (C,) of each artist, named only after the open-set test.
 
-    The first artist gets the larger of its own p and the open-set p, which is asked of whoever comes first: an outsider
-    is named no more often than the open-set test rejects, and looking through all artists costs nothing more.  The
-    others get Holm's, kept monotone in the score.
+    `best`, the first of those tested for, gets the larger of its own p and the open-set p, which is asked of whoever
+    that is: an outsider is named no more often than the open-set test rejects, and looking through all artists costs
+    nothing more.  The others get Holm's, kept monotone in the score.
     """
     adjusted = holm(raw)
-    best = int(np.argmax(scores))
-    adjusted[best] = max(float(raw[best]), p_open)
+    named = max(float(raw[best]), p_open)
     order = np.argsort(-scores, kind="stable")
+    if order[0] == best:
+        adjusted[best] = named
     adjusted[order] = np.maximum.accumulate(adjusted[order])
+    adjusted[best] = named
     return adjusted
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from auditor.embedding.backend import Floats, Labels, Normaliser, cosines, fit_normaliser, impostor_scores, lead, unit
 from auditor.evidence.kept import kept
-from auditor.evidence.significance import null_of
+from auditor.evidence.significance import impostors_of
 from auditor.reference.set import ReferenceSet, View
 from auditor.statistics.conformal import ConformalNull
 from auditor.statistics.mixture import shares, taken_out
@@ -45,7 +45,7 @@ def strongest_left(view: View, cosine: Floats, gram: Floats, found: list[int]) -
     """
     if not found:
         best = np.argmax(view.normaliser(cosine)[0])
-        return int(best), float(null_of(view)(view.statistic(cosine))[0])
+        return int(best), float(impostors_of(view).null(view.statistic(cosine))[0])
     left = np.setdiff1d(np.arange(len(gram)), found)
     without = sorted(found)  # what is left does not depend on who was found first
     normaliser, null = kept(view, ("left", *without), lambda: null_left(view, gram, without, left))

@@ -20,6 +20,7 @@ from auditor.embedding.backend import (
     Settings,
     fit,
     in_steps,
+    leads,
     leave_out,
 )
 from auditor.embedding.features import Bases, half
@@ -36,6 +37,7 @@ from auditor.reference.set import (
     write_manifest,
 )
 from auditor.statistics.likelihood import LogisticCalibration
+from auditor.statistics.pairs import PairTrials, fit_pairs
 from auditor.statistics.ranked import SILENT, RankedTrials, fit_ranked
 
 Floats = NDArray[np.float64]
@@ -112,7 +114,13 @@ def calibrate_view(
     points, parts_points = projection(x), part_points(bases, projection, x)
     view = View(name, bases, projection, points, rows, artist, null, genuine, SILENT, parts_points)
     alone = left_one_by_one(grams, artist, settings)
-    return replace(view, calibration=ratios_of(view, view.genuine, alone), other_works=ratios_of(view, view.genuine))
+    return replace(
+        view,
+        calibration=ratios_of(view, view.genuine, alone),
+        other_works=ratios_of(view, view.genuine),
+        asked=ratios_when_asked(view, view.genuine, alone),
+        asked_other_works=ratios_when_asked(view, view.genuine),
+    )
 
 
 def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
@@ -142,6 +150,17 @@ def ratios_of(view: View, *own: Floats) -> LogisticCalibration:
     inside = np.concatenate([view.statistic(cosine) for cosine in own])
     outside = np.tile(view.null_statistic, len(kinds))
     return fit_ranked(RankedTrials(first, inside, outside, artist), view.null.shape[1])
+
+
+def ratios_when_asked(view: View, *own: Floats) -> LogisticCalibration:
+    """As `ratios_of`, for an artist who was asked about.  H2: the file is by another artist, of the set or not."""
+    every = np.arange(len(view.artist))
+    kinds = [leads(view.normaliser(cosine))[every, view.artist] for cosine in own]
+    strange = leads(view.null_scores)
+    file, asked = np.nonzero(~np.isnan(strange))
+    artist = np.tile(view.artist, len(kinds))
+    trials = PairTrials(np.concatenate(kinds), artist, strange[file, asked], view.artist[file], asked)
+    return fit_pairs(trials, strange.shape[1])
 
 
 def part_points(bases: Bases, projection: Projection, x: Floats) -> dict[str, Floats]:

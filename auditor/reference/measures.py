@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from auditor.statistics.metrics import (
     rate_over_groups,
     silhouette,
 )
+from auditor.statistics.pairs import PairTrials, disjoint_pair_ratios
 from auditor.statistics.ranked import RankedTrials, disjoint_ratios
 
 ALPHA = 0.05
@@ -99,6 +100,68 @@ def hard_negatives(pooled: Pool, artists: list[str], genre: Mapping[str, str]) -
         "impostors without": pooled.rows(known & (left == 0)),
         "impostors nearest to an artist of their own genre": pooled.rows(known & (nearest == own)),
     }
+
+
+def when_asked(
+    pooled: Pool, artists: Sequence[str], genre: Mapping[str, str], rng: np.random.Generator, resamples: int = 500
+) -> dict[str, dict[str, Any]]:
+    """The figures of a condition for artists who are asked about, one at a time, named beforehand.
+
+    Found: the own artist's p-value is at most α, and nobody stands nearer.  False attribution: the same of every other
+    artist in turn, the own one left out of the set; `_genre`: of those of the suspect's own genre.  The rates without
+    the demand that nobody stand nearer are `p_at_alpha` and `false_p_at_alpha`.  AUC and Cllr compare a file with its
+    own artist and with all others, Cllr by calibrations that saw no file of its artist.  `false_of_nearest` is what
+    comes of asking about the artist to whom a stranger's file lies nearest, as whoever goes by its looks may do.
+    """
+    t = pooled.trials
+    named = np.arange(len(artists)) == t.accused[:, None]
+    kinds = np.array([genre.get(name, "") for name in artists])
+    own = np.array([genre.get(name, "") for name in pooled.name])
+    other, alike = ~np.isnan(t.other_p), (kinds == own[:, None]) & (own[:, None] != "")
+    low = other & (t.other_p <= ALPHA)
+
+    def share(hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> Callable[[NDArray[np.intp]], float]:
+        return lambda i: float(hits[i].sum() / max(1, of[i].sum()))
+
+    measures = {
+        "false_attribution": share(low & named, other),
+        "false_p_at_alpha": share(low, other),
+        "false_of_nearest": lambda i: float(np.mean((low & named)[i].any(axis=1))),
+    }
+    if (alike & other).any():
+        measures["false_attribution_genre"] = share(low & named & alike, other & alike)
+    inside = bool((t.artist >= 0).all())
+    if inside:
+        first, reached = t.own_rank == 1, t.own_p <= ALPHA
+        measures |= {
+            "found_at_alpha": lambda i: float(np.mean(first[i] & reached[i])),
+            "p_at_alpha": lambda i: float(np.mean(reached[i])),
+            "auc": lambda i: auc(t.own_lead[i], t.other_leads[i][other[i]]),
+        }
+    result = {name: asdict(over_groups(of, pooled.name, rng, resamples)) for name, of in measures.items()}
+    return result | (pair_cost(pooled, rng, resamples) if inside else {})
+
+
+def pair_cost(pooled: Pool, rng: np.random.Generator, resamples: int) -> dict[str, dict[str, Any]]:
+    """Cllr, and its part that no calibration can remove, of likelihood ratios about artists named beforehand."""
+    t = pooled.trials
+    file, asked = np.nonzero(~np.isnan(t.other_leads))
+    trials = PairTrials(t.own_lead, t.artist, t.other_leads[file, asked], t.artist[file], asked)
+    same, found = disjoint_pair_ratios(trials)
+    different = np.full_like(t.other_leads, np.nan)
+    different[file, asked] = found
+    if not (np.isfinite(same).all() and np.isfinite(found).all()):  # nobody else to calibrate on
+        return {}
+
+    def cost(of: Callable[..., float]) -> dict[str, Any]:
+        def on(i: NDArray[np.intp]) -> float:
+            ratios, weight = different[i], even(pooled.name[i])
+            there = ~np.isnan(ratios)
+            return of(same[i], ratios[there], weight, np.repeat(weight, there.sum(1)))
+
+        return asdict(over_groups(on, pooled.name, rng, resamples))
+
+    return {"cllr": cost(cllr), "cllr_min": cost(cllr_min)}
 
 
 def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: int = 500) -> dict[str, Any]:

@@ -225,7 +225,10 @@ def join(found: Sequence[tuple[Fold, Trials]]) -> Pool:
     if not found:
         none, names, nobody = np.zeros(0), np.zeros(0, np.str_), np.zeros(0, np.intp)
         scores = np.zeros((0, 0))
-        trials = Trials(nobody, none, nobody, none, none, none, none, scores, own_rank=nobody, accused=nobody)
+        trials = Trials(
+            nobody, none, nobody, none, none, none, none, scores,
+            own_rank=nobody, accused=nobody, own_lead=none, own_p=none, other_leads=scores, other_p=scores,
+        )  # fmt: skip
         return Pool(trials, names, names, names, names)
     joined = {field: np.concatenate([getattr(t, field) for _, t in found]) for field in Trials.__dataclass_fields__}
     return Pool(

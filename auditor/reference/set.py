@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,6 @@ from auditor.embedding.backend import (
     Normaliser,
     Projection,
     centroids,
-    distinct,
     fit_normaliser,
     impostor_scores,
     lead,
@@ -38,7 +38,7 @@ from auditor.embedding.features import Bases, sketch_bases
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora.text import shown
 from auditor.reference.features_name import FeaturesName
-from auditor.statistics.conformal import conformal_p
+from auditor.statistics.conformal import left_out_p
 from auditor.statistics.likelihood import LogisticCalibration
 from auditor.whole_file import whole_file, writable, write_whole
 
@@ -49,6 +49,8 @@ REQUIRED = ("mean", "scale", "steps", "points", "rows", "artist", "null", "genui
 """Arrays that every view has."""
 CONTROL = "control/"
 """Beginning of the names of arrays that hold a control."""
+MORE_RATIOS = ("other_works", "asked", "asked_other_works")
+"""Calibrations that older sets do not have, named as in `View`, in its order."""
 SUBNETWORKS = {"ff": r"\.ff\.", "self_attention": r"\.attn1\.", "cross_attention": r"\.attn2\."}
 
 
@@ -75,6 +77,10 @@ class View:
     """Sub-network → coordinates (n, d) of the references from its modules alone."""
     other_works: LogisticCalibration | None = None
     """As `calibration`, for a file that is certainly on other works than the references; None in older sets."""
+    asked: LogisticCalibration | None = None
+    """Of the lead of an artist who was asked about, and who need not come first; None in older sets."""
+    asked_other_works: LogisticCalibration | None = None
+    """The same for a file that is certainly on other works than the references."""
 
     @cached_property
     def ends(self) -> list[int]:
@@ -117,11 +123,7 @@ class View:
     @cached_property
     def left_out_p(self) -> Floats:
         """Open-set p-value (n,) of each reference by the set without its artist, who is in no null then."""
-        p = np.ones(len(self.artist))
-        for a in distinct(self.artist):
-            mine = self.artist == a
-            p[mine] = conformal_p(self.null_statistic[mine], self.null_statistic[~mine], self.artist[~mine])
-        return p
+        return left_out_p(self.null_statistic, self.artist)
 
     @cached_property
     def null_first(self) -> Labels:
@@ -283,6 +285,22 @@ class ReferenceSet:
         """(out, in) of each module."""
         return {path: (int(shape[0]), int(shape[1])) for path, shape in self.manifest["modules"].items()}
 
+    def numbers_of(self, artists: Sequence[str]) -> tuple[int, ...]:
+        """Indices of artists who are asked about, ascending; () where none or all are.
+
+        Names as in the set; people's spelling of them ('Anders Zorn') does as well.  Raises UsageError.
+        """
+        from difflib import get_close_matches  # for who misspells a name
+
+        known = {spelt(name): number for number, name in enumerate(self.artists)}
+        unknown = [name for name in artists if spelt(name) not in known]
+        if unknown:
+            near = sorted({n for name in unknown for n in get_close_matches(spelt(name), known, 3, 0.5)})
+            advice = f"Did you mean {' or '.join(near)}?" if near else "`audit refs show` lists the set's artists."
+            raise UsageError(f"The set holds no artist '{shown(unknown[0])}'.", advice=advice)
+        found = sorted({known[spelt(name)] for name in artists})
+        return () if len(found) == len(known) else tuple(found)
+
     def require_features(self, name: str | None) -> None:
         """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
         if name is None:
@@ -293,6 +311,13 @@ class ReferenceSet:
                 f"The set {self.manifest['name']!r} was made with {str(own)!r}, not {name!r}.",
                 advice=f"Build a set with `audit refs import … --features {name}`, or leave --features out.",
             )
+
+
+def spelt(name: str) -> str:
+    """An artist's name without its capital letters, accents, blanks and underscores: 'Ito Jakuchū' → 'ito-jakuchu'."""
+    plain = unicodedata.normalize("NFKD", name.strip().lower())
+    kept = "".join(c for c in plain if not unicodedata.combining(c))
+    return re.sub(r"[\s_-]+", "-", kept)
 
 
 def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:
@@ -376,7 +401,7 @@ def unpack_view(name: str, spec: dict[str, Any], arrays: Mapping[str, NDArray[An
         get("genuine"),
         LogisticCalibration(*spec["calibration"]),
         {part: get(f"part/{part}") for part in spec["parts"]},
-        LogisticCalibration(*spec["other_works"]) if "other_works" in spec else None,
+        *(LogisticCalibration(*spec[name]) if name in spec else None for name in MORE_RATIOS),
     )
 
 
@@ -426,8 +451,7 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "parts": sorted(view.parts),
         "calibration": list(astuple(view.calibration)),
     }
-    if view.other_works is not None:
-        spec["other_works"] = list(astuple(view.other_works))
+    spec |= {name: list(astuple(known)) for name in MORE_RATIOS if (known := getattr(view, name)) is not None}
     half: dict[str, Floats] = {f"part/{name}": points for name, points in view.parts.items()}
     half |= {"mean": view.projection.mean, "scale": view.projection.scale, "points": view.points}
     more, stored = pack_bases(view.bases)

@@ -22,6 +22,7 @@ from auditor.embedding.backend import (
     fit_normaliser,
     impostor_scores,
     lead,
+    leads,
     unit,
 )
 from auditor.statistics.conformal import conformal_p
@@ -48,6 +49,14 @@ class Trials:
     """Rank of the own artist in the genuine trial, 1 = first; 0 for outsiders."""
     accused: Labels
     """The artist that comes first in the impostor trial."""
+    own_lead: Floats
+    """How far the own artist stands out, asked about alone; NaN for outsiders."""
+    own_p: Floats
+    """Its open-set p-value; NaN for outsiders."""
+    other_leads: Floats
+    """(m, C) how far each other artist stands out, asked about alone, own artist left out; NaN in the own column."""
+    other_p: Floats
+    """(m, C) their open-set p-values."""
 
     def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Trials:
         """Some of the trials."""
@@ -133,9 +142,12 @@ def run_half_out_trials(
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
     """Cosines → normalised scores, statistics, p-values."""
     scores, outsider = fit_normaliser(null, reference_artist)(inside), suspect_artist < 0
-    genuine = lead(scores)
-    p_genuine = conformal_p(genuine, lead(impostor_scores(null, reference_artist)), reference_artist)
-    others = np.full_like(without, np.nan)
+    genuine, strange = lead(scores), impostor_scores(null, reference_artist)
+    p_genuine = conformal_p(genuine, lead(strange), reference_artist)
+    whole = leads(scores)
+    own_column = np.arange(len(scores)), np.maximum(suspect_artist, 0)
+    own_p = asked_p(whole, leads(strange), reference_artist)[own_column]
+    others, other_leads, other_p = (np.full_like(without, np.nan) for _ in range(3))
     impostor, p_impostor, accused = np.zeros(len(without)), np.zeros(len(without)), np.zeros(len(without), np.intp)
     for a in np.unique(suspect_artist):
         rows = suspect_artist == a
@@ -145,9 +157,27 @@ def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Float
         left, artist, cosine = null[np.ix_(fit_rows, kept)], reference_artist[fit_rows], without[np.ix_(rows, kept)]
         others[np.ix_(rows, kept)] = seen = fit_normaliser(left, artist)(cosine)
         impostor[rows], accused[rows] = lead(seen), np.flatnonzero(kept)[seen.argmax(1)]
-        p_impostor[rows] = conformal_p(impostor[rows], lead(impostor_scores(left, artist)), artist)
-    own = np.where(outsider, np.nan, scores[np.arange(len(scores)), np.maximum(suspect_artist, 0)])
+        strange = impostor_scores(left, artist)
+        p_impostor[rows] = conformal_p(impostor[rows], lead(strange), artist)
+        place = np.ix_(rows, kept)
+        other_leads[place] = ahead = leads(seen)
+        other_p[place] = asked_p(ahead, leads(strange), np.searchsorted(np.flatnonzero(kept), artist))
+    own = np.where(outsider, np.nan, scores[own_column])
     genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)
     rank = np.where(outsider, 0, 1 + (scores > own[:, None]).sum(1))
-    first = scores.argmax(1)
-    return Trials(suspect_artist, genuine, first, p_genuine, impostor, p_impostor, own, others, rank, accused)
+    own_lead, own_p = (np.where(outsider, np.nan, one) for one in (whole[own_column], own_p))
+    found = suspect_artist, genuine, scores.argmax(1), p_genuine, impostor, p_impostor, own, others, rank, accused
+    return Trials(*found, own_lead, own_p, other_leads, other_p)
+
+
+def asked_p(ahead: Floats, strange: Floats, artist: Labels) -> Floats:
+    """p-values (m, C) of every artist, each asked about alone, from how far it stands out in files (m, C).
+
+    H0: the file is not by that artist, and is exchangeable with the files (n, C) of the others, by `artist` (n,), each
+    left out of the set.
+    """
+    found = np.empty_like(ahead)
+    for a in range(ahead.shape[1]):
+        others = artist != a
+        found[:, a] = conformal_p(ahead[:, a], strange[others, a], artist[others])
+    return found

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Settings
+from auditor.embedding.backend import Settings, distinct, leads
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_genres
 from auditor.reference.calibrate import SETTINGS
@@ -29,6 +29,7 @@ from auditor.reference.measures import (
     hard_negatives,
     likelihood,
     structure,
+    when_asked,
 )
 from auditor.reference.protocol import (
     RANDOM,
@@ -44,11 +45,13 @@ from auditor.reference.protocol import (
     read_corpus,
 )
 from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest
-from auditor.reference.trials import Trials
+from auditor.reference.trials import Trials, asked_p
 from auditor.statistics.conformal import conformal_p, p_floor
 from auditor.whole_file import write_whole
 
 SCHEMA = "audit-validity-card/2"
+IN_HEADLINE = ("found_at_alpha", "false_attribution", "false_attribution_genre", "false_of_nearest", "auc", "cllr")
+"""Figures of artists named beforehand that reports tell."""
 CHANCE = 0.5
 """The area under the ROC curve of a set that knows nothing."""
 LEAST_ARTISTS = 10
@@ -114,7 +117,8 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
     view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
     pooled = held_out(reference, view)
     measured, ratios = figures(pooled, rng), likelihood(pooled, len(artists), rng)
-    negatives = hard_negatives(pooled, artists, dict(zip(artists, reference.genres, strict=True)))
+    genre = dict(zip(artists, reference.genres, strict=True))
+    negatives, about = hard_negatives(pooled, artists, genre), when_asked(pooled, artists, genre, rng)
     counts = {name: false_attribution_band(c) for name, c in ({tried: pooled} | negatives).items()}
     card = {
         "schema": SCHEMA,
@@ -126,10 +130,11 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
         "references_per_artist_and_half": len(manifest["references"]) / len(artists) / 2,
         "suspects": {tried: len(pooled.name)},
         "headline_of": tried,
-        "headline": measured | ratios["figures"],
+        "headline": measured | ratios["figures"] | headline_when_asked(about),
         "conditions": {tried: measured},
         "by_recipe": by_recipe(pooled, rng),
         "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
+        "asked": {tried: about},
         "false_attribution_counts": counts,
         "likelihood": {tried: ratios},
         "curves": curves(pooled),
@@ -148,6 +153,13 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     scores = view.normaliser(view.genuine)
     own = scores[np.arange(len(scores)), view.artist]
     statistic = view.statistic(view.genuine)
+    strange, every = leads(view.null_scores), np.arange(len(scores))
+    others_p = np.full_like(strange, np.nan)
+    for a in distinct(view.artist):
+        mine, kept = view.artist == a, np.arange(strange.shape[1]) != a
+        rest = np.searchsorted(np.flatnonzero(kept), view.artist[~mine])
+        others_p[np.ix_(mine, kept)] = asked_p(strange[np.ix_(mine, kept)], strange[np.ix_(~mine, kept)], rest)
+    ahead = leads(scores)
     trials = Trials(
         artist=view.artist,
         genuine=statistic,
@@ -159,6 +171,10 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
         other_scores=view.null_scores,
         own_rank=1 + (scores > own[:, None]).sum(1),
         accused=np.nanargmax(view.null_scores, 1),
+        own_lead=ahead[every, view.artist],
+        own_p=asked_p(ahead, strange, view.artist)[every, view.artist],
+        other_leads=strange,
+        other_p=others_p,
     )
     entries = [reference.manifest["references"][r] for r in view.rows]
     names, recipes = (np.array([e[key] for e in entries]) for key in ("artist", "recipe"))
@@ -204,6 +220,7 @@ def build_card(
     both = {name_of_headline, "same works, other recipe"}
     ratios = {name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)}
     negatives = hard_negatives(headline, artists, genre)
+    about = {name: when_asked(c, artists, genre, rng) for name, c in conditions.items() if len(c.name)}
     counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
     return {
         "schema": SCHEMA,
@@ -215,10 +232,13 @@ def build_card(
         "references_per_artist_and_half": sum(map(is_reference, corpus)) / len(artists) / 2,
         "suspects": {name: len(c.name) for name, c in conditions.items()},
         "headline_of": name_of_headline,
-        "headline": measured[name_of_headline] | ratios[name_of_headline]["figures"],
+        "headline": measured[name_of_headline]
+        | ratios[name_of_headline]["figures"]
+        | headline_when_asked(about[name_of_headline]),
         "conditions": measured,
         "by_recipe": by_recipe(pooled, rng),
         "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
+        "asked": about,
         "false_attribution_counts": counts,
         "false_attribution_counts_at_02": {n: false_attribution_band(c, STRICT) for n, c in conditions.items()},
         "likelihood": ratios,
@@ -227,6 +247,11 @@ def build_card(
         "log10_lr_bound": float(np.log10(len(artists))),
         "certificate": certificate(len(artists), counts[name_of_headline], measured[name_of_headline]),
     }
+
+
+def headline_when_asked(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What reports tell of artists named beforehand."""
+    return {f"asked_{name}": about[name] for name in IN_HEADLINE if name in about}
 
 
 def hardest(conditions: dict[str, Pool]) -> str:

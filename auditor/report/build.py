@@ -6,7 +6,7 @@ Enters: the dict of `Audit.to_dict()`, fresh or read back from JSON.  Leaves: `V
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ from auditor.report.view import (
     View,
     mapped,
 )
-from auditor.texts import FIGURES, RELATIONS, lines, say
+from auditor.texts import FIGURES, RELATIONS, lines, say, told
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
@@ -78,7 +78,7 @@ def brief(audit: Fields) -> Brief:
     verdict, skipped, opened = audit["verdict"], _skipped(audit), audit["open_set"]
     label, file = str(verdict["label"]), show(audit["suspect"]["path"], 400)
     sure = _sure(opened, label) if opened else None
-    found = Brief(label, _name(label, skipped), file, show(verdict["sentence"]), sure, skipped)
+    found = Brief(label, _name(label, skipped, _whom(opened)), file, show(verdict["sentence"]), sure, skipped)
     if not runs_left(repr(found)):
         return found
     changed: Brief = mapped(found, isolated)
@@ -93,21 +93,24 @@ def _build(audit: Fields) -> View:
     controls = _controls(audit)
     declared, declared_cut = declared_rows(suspect["declared"])
     skipped = _skipped(audit)
-    name = _name(label, skipped)
+    whom, tested = _whom(opened), _tested(opened)
+    name = _name(label, skipped, whom)
     text, alarm = _controls_text(controls, verdict, opened)
     return View(
         label=label,
         label_text=name,
-        meaning=say(f"meaning.{label}"),
+        whom=whom,
+        meaning=told(f"meaning.{label}", whom if label == "NO_MATCH" else tested),
         page_title=say("title.page", label=name, file=_basename(file)),
         file=file,
         sentence=show(verdict["sentence"]),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
         sure=_sure(opened, label) if opened else None,
         copied=_copied(audit["derivative"]) if label == "DERIVATIVE" else (),
+        tested=tested,
         asked=_asked(audit, skipped is None),
         facts=_facts(audit),
-        does_not_say=lines("not", label),
+        does_not_say=_does_not_say(label, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=rows[:MOST_ROWS],
         artists_cut=max(0, len(rows) - MOST_ROWS),
@@ -143,17 +146,38 @@ def _build(audit: Fields) -> View:
     )
 
 
-def _name(label: str, skipped: SkippedView | None) -> str:
+def _whom(opened: Fields | None) -> str:
+    """Who was asked about, in words; empty where it was everybody in the set."""
+    asked = (opened or {}).get("asked") or ()
+    return "" if not asked else person(asked[0], 120) if len(asked) == 1 else say("whom.several", n=len(asked))
+
+
+def _tested(opened: Fields | None) -> str:
+    """Who was tested for alone, in words: `_whom`, where that was chosen independently of how the file looks."""
+    return _whom(opened) if (opened or {}).get("independent") else ""
+
+
+def _does_not_say(label: str, whom: str, tested: str) -> tuple[str, ...]:
+    """What the conclusion must not be read as."""
+    own = bool(whom if label == "NO_MATCH" else tested)
+    return lines("not", f"{label}.asked" if own else label, label, whom=whom)
+
+
+def _name(label: str, skipped: SkippedView | None, whom: str) -> str:
     """The label in words; a file that could not be read is told from one of another base."""
     unread = {"malformed": "label.malformed", "not-a-lora": "label.not-a-lora"}
-    return say(unread.get(skipped.code if skipped else "", f"label.{label}"))
+    return told(unread.get(skipped.code if skipped else "", f"label.{label}"), whom)
 
 
 def _asked(audit: Fields, audited: bool) -> str:
     """The question, with the size and name of the set."""
-    info = audit["reference_set"]
-    key = "asked.not" if not audited else "asked.copy" if audit["verdict"]["label"] == "DERIVATIVE" else "asked"
-    return say(key, artists=count(info["artists"]), set=given_name(info["name"]))
+    info, opened = audit["reference_set"], audit["open_set"]
+    known = {"artists": count(info["artists"]), "set": given_name(info["name"])}
+    if not audited or audit["verdict"]["label"] == "DERIVATIVE":
+        return say("asked.copy" if audited else "asked.not", **known)
+    if (whom := _whom(opened)) and not _tested(opened):
+        return say("asked.some", whom=whom, **known)
+    return told("asked", whom, others=count(info["background_artists"]), **known)
 
 
 def _basename(path: str) -> str:
@@ -181,30 +205,39 @@ def _sure(opened: Fields, label: str) -> Sure:
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
     n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
-    at_floor = p <= p_min * (1 + 1e-9)
+    at_floor, tested = p <= p_min * (1 + 1e-9), _tested(opened)
     compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
     return Sure(
-        words=say("sure.of100", n=n) if n else say("sure.of100.few"),
+        words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
         compared=compared,
         floor=say("sure.floor.reached" if at_floor else "sure.floor", **names),
         p=names["p"],
         p_min=names["p_min"],
         alpha=names["alpha"],
         of100=min(100, n),
-        pips=say("h.pips"),
+        pips=told("h.pips", tested),
         range=between(*opened["p_interval"]),
     )
+
+
+def _same_genre(opened: Fields) -> str:
+    """What the share of LoRAs is among artists of the genre of a single artist asked about, where that is known."""
+    alike = opened.get("same_genre")
+    if not alike:
+        return ""
+    n, names = of_hundred(alike["share"]), {"artists": count(alike["artists"]), "genre": show(alike["genre"], 80)}
+    return " " + (say("sure.genre", n=n, **names) if n else say("sure.genre.few", **names))
 
 
 def _sure_of_none(opened: Fields) -> Sure:
     """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
     p, n = opened["p_member"], of_hundred(opened["p_member"])
-    found = round(100 * opened.get("outsiders_no_match", 0.0))
+    found, whom = round(100 * opened.get("outsiders_no_match", 0.0)), _whom(opened)
     names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
     return Sure(
-        words=say("sure.member", n=n) if n else say("sure.member.few"),
+        words=told("sure.member", whom, n=n) if n else told("sure.member.few", whom),
         compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
-        floor=say("sure.member.found" if found < 100 else "sure.member.found.all", n=found),
+        floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, n=found),
         **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
         pips=say("h.pips.member"),
@@ -217,16 +250,20 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
     opened, coverage = audit["open_set"], audit["coverage"]
     if audit["verdict"]["label"] == "DERIVATIVE":
         return (*_copy_facts(audit["derivative"]), *_coverage_fact(coverage))
-    facts = []
+    facts, whom = [], _whom(opened)
     if opened:
         low, high = opened["p_interval"]
-        note = say("fact.p.note" if low < high else "fact.p.note.point", range=between(low, high))
+        note = told("fact.p.note" if low < high else "fact.p.note.point", _tested(opened), range=between(low, high))
         facts.append(Row(say("fact.p"), probability(opened["p"]), note=note))
+        alone = opened.get("p_if_independent")
+        if alone is not None and audit["verdict"]["label"] != "NO_MATCH":
+            note = say("fact.independent.note")
+            facts.append(Row(say("fact.independent", whom=whom), probability(alone), note=note))
         note = say("fact.floor.note", artists=opened["null_artists"])
         facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
         if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
-            note = say("fact.member.note", range=between(*opened.get("p_member_interval", (0.0, 1.0))))
-            facts.insert(0, Row(say("fact.member"), probability(opened["p_member"]), note=note))
+            note = told("fact.member.note", whom, range=between(*opened.get("p_member_interval", (0.0, 1.0))))
+            facts.insert(0, Row(told("fact.member", whom), probability(opened["p_member"]), note=note))
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
         facts.append(_strength(named, audit))
@@ -245,7 +282,7 @@ def _strength(named: Fields, audit: Fields) -> Row:
         note += say("fact.lr.other", lr=ratio(other))
     if audit["open_set"] and not audit["open_set"].get("works_split", True):
         note += say("fact.lr.unknown")
-    note += _cost_of_lr(audit)
+    note += say("fact.lr.independent") if _tested(audit["open_set"]) else _cost_of_lr(audit)
     return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
 
 
@@ -282,11 +319,12 @@ def _cost_of_lr(audit: Fields) -> str:
 
 def _artists(audit: Fields) -> tuple[ArtistRow, ...]:
     """The ranked artists."""
-    alpha = audit["open_set"]["alpha"] if audit["open_set"] else 0.0
-    return tuple(_artist(a, alpha) for a in sorted(audit["artists"], key=lambda a: int(a["rank"])))
+    opened = audit["open_set"] or {}
+    alpha, asked = opened.get("alpha", 0.0), frozenset(opened.get("asked") or ())
+    return tuple(_artist(a, alpha, asked) for a in sorted(audit["artists"], key=lambda a: int(a["rank"])))
 
 
-def _artist(a: Fields, alpha: float) -> ArtistRow:
+def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
     """One artist's row."""
     low, high = a["interval"]
     return ArtistRow(
@@ -307,6 +345,7 @@ def _artist(a: Fields, alpha: float) -> ArtistRow:
         value=a["score"],
         low=low,
         high=high,
+        asked=a["artist"] in asked,
     )
 
 
@@ -325,6 +364,7 @@ def _null(opened: Fields) -> NullView:
         artists=tuple(person(name, 120) for name in opened.get("null_names") or ()),
         cut=max(0, len(values) - MOST_NULL),
         listing=_listing(opened),
+        tested=_tested(opened),
     )
 
 

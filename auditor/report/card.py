@@ -20,6 +20,7 @@ from auditor.texts import CARD_FIGURES, FIGURES, say
 
 Fields = Mapping[str, Any]
 COLUMNS = ("top1", "open_set_auc", "found_at_alpha", "tpr_at_fpr_1", "false_attribution", "false_attribution_at_02")
+WHEN_ASKED = ("found_at_alpha", "false_attribution", "false_attribution_genre", "false_of_nearest", "auc", "cllr")
 NAMES = FIGURES | CARD_FIGURES
 WIDE, HIGH, LEFT, BOTTOM = 340.0, 250.0, 44.0, 40.0
 
@@ -85,23 +86,27 @@ def interval(figure: Fields | None) -> str:
 
 
 def tables(card: Fields) -> list[dict[str, Any]]:
-    """Conditions, recipes, hard negatives and ablations: a row each, the same columns."""
-    given: tuple[tuple[str, Fields, Fields], ...] = (
-        (say("card.kinds"), card["conditions"], card.get("suspects", {})),
-        (say("card.recipes"), card.get("by_recipe", {}), {}),
-        (say("card.hard"), card.get("hard_negatives", {}), {}),
-        (say("card.ablations"), card.get("ablations", {}), {}),
+    """Conditions, artists named beforehand, recipes, hard negatives and ablations: a row each."""
+    suspects = card.get("suspects", {})
+    asked = {name: NAMES[f"asked_{name}"] for name in WHEN_ASKED}
+    usual = {name: NAMES[name] for name in COLUMNS}
+    given: tuple[tuple[str, Fields, Fields, Mapping[str, str]], ...] = (
+        (say("card.kinds"), card["conditions"], suspects, usual),
+        (say("card.asked"), card.get("asked", {}), suspects, asked),
+        (say("card.recipes"), card.get("by_recipe", {}), {}, usual),
+        (say("card.hard"), card.get("hard_negatives", {}), {}, usual),
+        (say("card.ablations"), card.get("ablations", {}), {}, usual),
     )
     return [
         {
             "title": title,
-            "columns": [NAMES[c] for c in COLUMNS],
+            "columns": list(columns.values()),
             "rows": [
-                (show(n, 120), str(counts.get(n, "")), [(cell(f.get(c)), interval(f.get(c))) for c in COLUMNS])
+                (show(n, 120), str(counts.get(n, "")), [(cell(f.get(c)), interval(f.get(c))) for c in columns])
                 for n, f in rows.items()
             ],
         }
-        for title, rows, counts in given
+        for title, rows, counts, columns in given
         if rows
     ]
 

@@ -52,18 +52,19 @@ def _panel(view: View) -> Panel:
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:
         names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha, "range": view.sure.range}
-        lines.append(Text(say("console.floor", **names), style="dim"))
+        told = view.sure.compared if view.label == "NO_MATCH" else say("console.floor", **names)
+        lines.append(Text(told, style="dim"))
     title = Text(view.file, style="dim", overflow="ellipsis", no_wrap=True)
     return Panel(Group(*lines), title=title, title_align="left", border_style=style, padding=(0, 1))
 
 
 def _table(view: View) -> Table:
-    """The nearest artists."""
+    """The nearest artists, and those asked about."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for key, right in (("rank", True), ("artist", False), ("score", True), ("interval", False), ("p", True)):
         table.add_column(say(f"col.{key}"), justify="right" if right else "left", no_wrap=key != "artist")
     table.add_column(say("col.evidence"))
-    for a in view.artists[:FIRST]:
+    for a in [*view.artists[:FIRST], *[a for a in view.artists[FIRST:] if a.asked][:FIRST]]:
         cells = (str(a.rank), a.artist, a.score, a.interval, a.p, f"{a.evidence} {a.verbal}".strip())
         table.add_row(*(Text(cell) for cell in cells), style="bold" if a.significant else None)
     return table

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from auditor.report.numbers import number
 from auditor.report.view import ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow
-from auditor.texts import say
+from auditor.texts import say, told
 
 WIDTH = 720
 MOST_DOTS = 400
@@ -116,7 +116,7 @@ def null_figure(null: NullView) -> Markup:
     scale = Scale(min(seen) - pad, max(seen) + pad, 16, WIDTH - 16)
     floor, top = 300.0, 74.0
     draw = _null_dots if len(null.values) <= MOST_DOTS else _null_bars
-    marks = [*draw(null, scale, floor, top), *_axis(scale, floor + 4, say("null.axis"))]
+    marks = [*draw(null, scale, floor, top), *_axis(scale, floor + 4, told("null.axis", null.tested))]
     if null.threshold is not None:
         label = say("null.alpha", alpha=null.alpha, threshold=number(null.threshold))
         side = scale(null.threshold) < scale(null.statistic)
@@ -125,13 +125,13 @@ def null_figure(null: NullView) -> Markup:
     marks.append(star(scale(null.statistic), floor + 4, 9, "suspect"))
     values = {"low": number(min(seen)), "high": number(max(seen)), "statistic": number(null.statistic)}
     desc = say("null.desc", total=len(null.values), beyond=null.beyond, **values)
-    return svg("null", floor + 58, say("null.title"), desc, marks)
+    return svg("null", floor + 58, told("null.title", null.tested), desc, marks)
 
 
 def null_lead(null: NullView) -> str:
     """What the figure shows, in words, with the threshold."""
     key = "null.lead" if len(null.values) <= MOST_DOTS else "null.lead.bars"
-    said = say(key, beyond=null.beyond, total=len(null.values)), null.threshold_text
+    said = told(key, null.tested, beyond=null.beyond, total=len(null.values)), null.threshold_text
     return " ".join(text for text in said if text)
 
 

@@ -22,7 +22,7 @@ from auditor.report.build import brief, build
 from auditor.report.numbers import number, probability
 from auditor.report.style import compact, stylesheet
 from auditor.report.view import TOP, MapView
-from auditor.texts import LANGUAGE, METHOD, WORDS, say
+from auditor.texts import LANGUAGE, METHOD, WORDS, say, told
 
 
 def render_html(audit: Mapping[str, Any]) -> str:
@@ -37,6 +37,7 @@ def render_html(audit: Mapping[str, Any]) -> str:
             scale=figures.score_scale(view.artists[:TOP]) if view.artists else None,
             map_rows=_map_rows(view.map) if view.map else [],
             words=WORDS,
+            told=told,
             method=METHOD,
         )
     )

@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.report.numbers import count, size
+from auditor.report.numbers import count, person, size
 from auditor.report.untrusted import show
 from auditor.report.view import Row
 from auditor.texts import say
 
 Fields = Mapping[str, Any]
 MOST_UNREAD = 10
+MOST_ASKED = 100
 DECLARED_BUDGET = 40_000
 """Characters of declared metadata that a document shows, all values together."""
 SIZES = {"artists": "artists", "references": "references"}
@@ -110,7 +111,10 @@ def declared_rows(declared: Mapping[str, str]) -> tuple[tuple[Row, ...], int]:
 def reproduce_rows(audit: Fields) -> tuple[Row, ...]:
     """What a reader needs to get the same figures."""
     suspect, info = audit["suspect"], audit["reference_set"]
+    asked = audit["options"].get("artists") or ()
     return (
+        *([Row(say("row.asked"), ", ".join(person(name, 120) for name in asked[:MOST_ASKED]))] if asked else ()),
+        *([Row(say("row.independent"), "✓")] if audit["options"].get("independent") else ()),
         Row(say("row.seed"), str(audit["seed"]), code=True),
         *(
             Row(say(f"row.{k}"), given_name(audit["options"][k]), code=True)
@@ -154,5 +158,7 @@ def command(audit: Fields) -> tuple[str, ...]:
     options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
     known = audit["options"].get("known")
     options["known"] = (known.get("folder") or say("known.unnamed")) if known else None
+    pieces += [["--artist", str(name)] for name in audit["options"].get("artists") or ()]
+    pieces += [["--independent"]] if audit["options"].get("independent") else []
     pieces += [[f"--{key}", str(value)] for key, value in options.items() if value is not None]
     return tuple(show(shlex.join(piece), 1200) for piece in pieces)

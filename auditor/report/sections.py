@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from auditor.report import figures
 from auditor.report.view import TOP, ArtistRow, Row, View
-from auditor.texts import METHOD, SHAPES, WORDS, say
+from auditor.texts import METHOD, SHAPES, WORDS, say, told
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _artists(v: View) -> Iterator[Block]:
     if not v.artists:
         return
     yield _heading("h.artists")
-    yield Block("quiet", f"{say('artists.lead.table')} {say('col.p.long')}. {say('col.exclusion.long')}.")
+    yield Block("quiet", f"{say('artists.lead.table')} {told('col.p.long', v.tested)}. {say('col.exclusion.long')}.")
     scale = figures.score_scale(v.artists[:TOP])
     yield _artist_table(v.artists[:TOP], scale)
     yield Block("quiet", say("artists.nearest", reference=v.artists[0].nearest, artist=v.artists[0].artist))
@@ -158,7 +158,7 @@ def _null(v: View) -> Iterator[Block]:
     """The null with its threshold."""
     if not (v.null and v.null.values):
         return
-    yield _heading("h.null")
+    yield _heading("h.null.asked" if v.tested else "h.null")
     yield Block("text", figures.null_lead(v.null))
     yield _figure(figures.null_figure(v.null))
 
@@ -290,7 +290,7 @@ def _all_null(v: View) -> Iterator[Block]:
     yield _heading("h.null.all")
     yield Block("quiet", say("null.all.lead"))
     rows = tuple(_texts(who, values) for who, values in v.null.listing)
-    yield _table((say("col.artist"), say("col.scores")), rows, (2, 6), (False, False))
+    yield _table((say("col.artist"), told("col.scores", v.tested)), rows, (2, 6), (False, False))
     if v.null.cut:
         yield Block("quiet", say("null.all.cut", n=v.null.cut))
 

@@ -63,6 +63,8 @@ class ArtistRow:
     value: float
     low: float
     high: float
+    asked: bool = False
+    """Whether the audit was asked about this artist, and not about everybody."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class NullView:
     """Values that `listing` leaves out."""
     listing: tuple[tuple[str, str], ...]
     """Every value: artist, and the values in falling order; one row without a name where owners are unknown."""
+    tested: str = ""
+    """Who was tested for alone; empty where it was everybody in the set."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,10 @@ class View:
 
     label: str
     label_text: str
+    whom: str
+    """Who was asked about, in words; empty where it was everybody in the set."""
+    tested: str
+    """Who was tested for alone, likewise."""
     meaning: str
     page_title: str
     file: str

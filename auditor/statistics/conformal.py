@@ -98,6 +98,17 @@ def _rate_at(rising: Callable[[float], float], value: float) -> float:
     return (low + high) / 2
 
 
+def left_out_p(null: ArrayLike, group: ArrayLike) -> Floats:
+    """p-value (n,) of each value of a null by the null without its own group; 1 where no other group is left."""
+    values, groups = np.asarray(null, float), np.asarray(group)
+    p = np.ones(values.size)
+    for g in np.flatnonzero(np.bincount(groups)):
+        mine = groups == g
+        if not mine.all():
+            p[mine] = conformal_p(values[mine], values[~mine], groups[~mine])
+    return p
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's step-down adjustment of p-values (m,): controls the chance of any false rejection (Holm 1979)."""
     raw = np.asarray(p, float)

@@ -43,14 +43,17 @@ def reference(set_folder: Path) -> ReferenceSet:
 @given(ROWS, st.floats(0.01, 1))
 def test_adjusted_p_never_helps_and_follows_the_score(rows: list[tuple[float, float]], p_open: float) -> None:
     raw, scores = map(np.array, zip(*rows, strict=True))
-    adjusted = stepwise(raw, scores, p_open)
     order = np.argsort(-scores, kind="stable")
+    adjusted = stepwise(raw, scores, p_open, int(order[0]))
     assert (adjusted >= raw - 1e-12).all()
     assert (adjusted >= p_open - 1e-12).all()
     assert (np.diff(adjusted[order]) >= 0).all()
     assert adjusted[order[0]] == max(raw[order[0]], p_open)
     assert (adjusted[order[1:]] >= holm(raw)[order[1:]] - 1e-12).all()
     assert (adjusted <= 1).all()
+    last = stepwise(raw, scores, p_open, int(order[-1]))  # asked about, and behind all others
+    assert last[order[-1]] == max(raw[order[-1]], p_open)
+    assert (last[order[:-1]] >= holm(raw)[order[:-1]] - 1e-12).all()
 
 
 def test_after_making_ready_an_audit_makes_nothing_more_and_finds_the_same(set_folder: Path, tmp_path: Path) -> None:

@@ -53,6 +53,29 @@ def test_skipped_suspect_as_json(run, tmp_path):
     jsonschema.validate(document, schema())
 
 
+def test_a_question_about_one_artist(run, example):
+    """The shipped first example is by Serov: named when asked about, others ruled out; who is meant must be known."""
+    named = run("check", example, "--artist", "Valentin Serov", "--format", "json")
+    document = json.loads(named.stdout)
+    assert named.returncode == 11
+    assert document["verdict"]["artist"] == "valentin-serov"
+    jsonschema.validate(document, schema())
+    other = run("check", example, "--artist", "anders-zorn")
+    assert other.returncode == 0
+    assert "No match with Anders Zorn" in other.stdout
+    assert "Anders Zorn  " in other.stdout.partition("Rank")[2]
+    alone = run("check", example, "--artist", "valentin-serov", "--independent", "--format", "json")
+    document = json.loads(alone.stdout)
+    assert alone.returncode == 11
+    assert (document["open_set"]["independent"], document["reference_set"]["background_artists"]) == (True, 55)
+    jsonschema.validate(document, schema())
+    for arguments, words in ((("--artist", "valentin-serow"), "valentin-serov"), (("--independent",), "--artist")):
+        done = run("check", example, *arguments)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert done.stdout == ""
+
+
 def test_json_on_stdout_and_nothing_else(run, example):
     done = run("check", example, "--format", "json", "--fail-on", "never")
     assert done.returncode == 0

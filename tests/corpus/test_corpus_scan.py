@@ -104,6 +104,30 @@ def test_every_row_says_what_check_says(world, set_folder, scanned):
     assert audited == 7
 
 
+@pytest.mark.parametrize("independent", [False, True])
+def test_a_scan_about_one_artist_says_what_check_says(world, set_folder, tmp_path, independent):
+    out, asked = tmp_path / "out.parquet", (mini_set.ARTISTS[1], mini_set.ARTISTS[0])
+    options = Options(str(set_folder), alpha=0.2, artists=asked, independent=independent)
+    scan(expand([str(world / "in")], []), out, options, workers=1)
+    reference, labels = ReferenceSet.load(set_folder), set()
+    for path in sorted((world / "in").iterdir()):
+        row = table(out)[path.name]
+        audit = check(path, reference, alpha=0.2, artists=asked, independent=independent)
+        assert (row["label"], row["artist"], row["sentence"]) == (
+            audit.verdict.label, audit.verdict.artist, audit.verdict.sentence
+        )  # fmt: skip
+        assert (row["p"], row["p_min"]) == (audit.open_set.p, audit.open_set.p_min)
+        labels.add(row["label"])
+    assert {"CONSISTENT", "NO_MATCH"} <= labels
+    assert settings_of(out)["options"]["artists"] == list(mini_set.ARTISTS[:2])
+    again = Options(str(set_folder), alpha=0.2, artists=asked[::-1], independent=independent)
+    scan(expand([str(world / "in")], []), out, again, workers=1)  # the same question
+    with pytest.raises(UsageError, match="options"):
+        scan([], out, Options(str(set_folder), alpha=0.2))
+    with pytest.raises(UsageError, match="no artist"):
+        scan([], tmp_path / "x.parquet", Options(str(set_folder), artists=("nobody",)))
+
+
 def test_the_header_settles_other_bases_without_reading_tensors(world, set_folder, monkeypatch):
     import auditor.audit
     import auditor.corpus.rows

@@ -28,6 +28,7 @@ from auditor.embedding.backend import (
     impostor_scores,
     in_steps,
     lead,
+    leads,
     leave_out,
     principal,
     t_norm,
@@ -513,3 +514,23 @@ def test_signs_of_the_axes_do_not_depend_on_the_decomposition() -> None:
     assert mirrored(-directions) == pytest.approx(-axes(directions), abs=1e-12)
     assert (axes.axes.max(0) == np.abs(axes.axes).max(0)).all()
     assert 0 < axes.explained < 1
+
+
+@pytest.mark.parametrize("artists", [2, 3, 4, 5, 9])
+def test_the_lead_of_whom_was_asked_about_is_over_the_three_best_of_all_others(artists: int) -> None:
+    rng = np.random.default_rng(artists)
+    scores = rng.standard_normal((30, artists))
+    scores[np.arange(30) % 3 == 0, 0] = np.nan
+    after = min(3, artists - 2)
+    alone = leads(scores)
+    for row, found in zip(scores, alone, strict=True):
+        for a in range(artists):
+            others = np.sort(np.delete(row, a)[~np.isnan(np.delete(row, a))])[::-1][:after]
+            expected = row[a] - (others.mean() if len(others) else 0.0)
+            assert found[a] == pytest.approx(expected, nan_ok=True)
+    assert np.nanmax(alone, axis=1) == pytest.approx(lead(scores))
+    assert lead(scores, range(artists)) == pytest.approx(lead(scores))
+    for a in range(artists):
+        assert lead(scores, (a,)) == pytest.approx(np.where(np.isnan(scores[:, a]), -np.inf, alone[:, a]))
+    several = tuple(range(1, artists, 2))
+    assert lead(scores, several) == pytest.approx(np.max(alone[:, list(several)], axis=1))

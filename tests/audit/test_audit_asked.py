@@ -1,0 +1,160 @@
+"""Audits that were asked about some artists: whom they name, whom they rule out, and on what declaration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lora_writing as writing
+import mini_set
+import numpy as np
+import pytest
+
+from auditor import check
+from auditor.attestation import reproduce
+from auditor.errors import UsageError
+from auditor.reference.set import ReferenceSet
+from auditor.report import render_html
+
+ALPHA = 0.2
+"""The mini-set's twelve artists give no p below 1 / 13."""
+ADA, BEN, CLEO = mini_set.ARTISTS[:3]
+
+
+@pytest.fixture(scope="module")
+def reference(set_folder: Path) -> ReferenceSet:
+    return ReferenceSet.load(set_folder)
+
+
+@pytest.fixture(scope="module")
+def suspect(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new file by the first artist of the set."""
+    folder = tmp_path_factory.mktemp("asked")
+    return mini_set.save(folder / "ada.safetensors", writing.diffusers(mini_set.lora(0, 77)))
+
+
+def test_the_artist_asked_about_is_named_as_without_the_question(reference: ReferenceSet, suspect: Path) -> None:
+    plain = check(suspect, reference, alpha=ALPHA, resamples=5)
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=["Ada Alder"])
+    assert plain.verdict.label == found.verdict.label == "CONSISTENT"
+    assert found.verdict.artist == ADA
+    assert found.options["artists"] == [ADA]
+    assert found.open_set is not None
+    assert plain.open_set is not None
+    assert (found.open_set.p, found.open_set.null) == (plain.open_set.p, plain.open_set.null)
+    assert [a.p for a in found.artists] == [a.p for a in plain.artists]
+    assert found.open_set.asked == [ADA]
+    assert found.reference_set.background_artists == 0
+
+
+def test_somebody_else_is_ruled_out_and_nobody_is_named(reference: ReferenceSet, suspect: Path) -> None:
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[BEN])
+    assert found.verdict.label == "NO_MATCH"
+    assert found.verdict.artist is None
+    assert "works by Ben Birch" in found.verdict.sentence
+    assert found.open_set is not None
+    ben = next(a for a in found.artists if a.artist == BEN)
+    assert found.open_set.p_member == pytest.approx(ben.p_exclusion)
+    page = render_html(found.to_dict())
+    assert "No match with Ben Birch" in page.replace("\u00a0", " ")
+
+
+def test_of_several_all_must_be_ruled_out_or_the_best_be_named(reference: ReferenceSet, suspect: Path) -> None:
+    others = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[CLEO, BEN])
+    best = max((a for a in others.artists if a.artist in (BEN, CLEO)), key=lambda a: a.p_exclusion)
+    assert others.open_set is not None
+    assert others.open_set.p_member == pytest.approx(best.p_exclusion)
+    assert others.verdict.label == "NO_MATCH"
+    both = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[BEN, ADA])
+    assert (both.verdict.label, both.verdict.artist) == ("CONSISTENT", ADA)
+    assert both.open_set is not None
+    assert both.open_set.asked == [ADA, BEN]
+
+
+def test_nobody_is_named_behind_somebody_nearer(reference: ReferenceSet, tmp_path: Path) -> None:
+    """A merge of two artists, asked about the one who comes second and stands out as well."""
+    alpha = 0.25
+    made = mini_set.mix(mini_set.lora(0, 70), mini_set.lora(1, 70), 0.5)
+    path = mini_set.save(tmp_path / "merge.safetensors", writing.diffusers(made))
+    first, second = (a.artist for a in check(path, reference, resamples=5).artists[:2])
+    assert {first, second} == {ADA, BEN}
+    ahead, behind = (f"{name.split('-')[0].capitalize()} {name.split('-')[1].capitalize()}" for name in (first, second))
+    for independent in (False, True):
+        found = check(path, reference, alpha=alpha, resamples=5, artists=[second], independent=independent)
+        assert found.open_set is not None
+        assert (found.open_set.p_if_independent or found.open_set.p) <= alpha
+        assert found.verdict.label == "INCONCLUSIVE"
+        assert any(f"{ahead} comes first, {behind} is number 2" in r for r in found.verdict.reasons)
+    asked = check(path, reference, alpha=alpha, resamples=5, artists=[first], independent=True)
+    assert (asked.verdict.label, asked.verdict.artist) == ("CONSISTENT", first)
+
+
+def test_p_of_a_choice_independent_of_the_file_is_that_of_one_hypothesis(
+    reference: ReferenceSet, suspect: Path
+) -> None:
+    """By hand, from the result alone: the others' references, each with its own artist left out."""
+    plain = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[ADA])
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[ADA], independent=True)
+    opened = found.open_set
+    assert opened is not None
+    assert plain.open_set is not None
+    owners, null = np.array(opened.null_owner), np.array(opened.null)
+    assert 0 not in owners
+    reached = [np.mean(null[owners == i] >= opened.statistic) for i in range(1, mini_set.COUNT)]
+    assert opened.p == pytest.approx((1 + sum(reached)) / mini_set.COUNT)
+    assert plain.open_set.p_if_independent == opened.p
+    assert opened.p_if_independent is None
+    assert opened.p_min == found.reference_set.alpha_floor == pytest.approx(1 / mini_set.COUNT)
+    assert found.reference_set.background_artists == mini_set.COUNT - 1
+    assert (found.verdict.label, found.verdict.artist) == ("CONSISTENT", ADA)
+    assert found.artists[0].log10_lr is not None
+    assert found.artists[0].log10_lr > 0
+    assert any("rest on the declaration" in r for r in found.verdict.reasons)
+    assert any("no figure for an artist chosen by likeness" in r for r in plain.verdict.reasons)
+
+
+def test_likeness_within_the_genre_is_told(reference: ReferenceSet, suspect: Path) -> None:
+    opened = check(suspect, reference, resamples=5, artists=[ADA], independent=True).open_set
+    assert opened is not None
+    same = [i for i, g in enumerate(reference.genres) if g == reference.genres[0] and i]
+    if not reference.genres[0]:
+        assert opened.same_genre is None
+        return
+    owners, null = np.array(opened.null_owner), np.array(opened.null)
+    share = np.mean([np.mean(null[owners == i] >= opened.statistic) for i in same])
+    assert opened.same_genre == {"genre": reference.genres[0], "artists": len(same), "share": pytest.approx(share)}
+
+
+def test_asking_about_everybody_is_asking_about_nobody(reference: ReferenceSet, suspect: Path) -> None:
+    plain, found = (check(suspect, reference, resamples=5, artists=who) for who in ((), mini_set.ARTISTS))
+    for audit in (plain, found):
+        audit.timing_s.clear()
+    assert {**plain.to_dict(), "created_at": ""} == {**found.to_dict(), "created_at": ""}
+
+
+@pytest.mark.parametrize(("artists", "independent", "words"), [
+    (["Ada Adler"], False, "Did you mean ada-alder"),
+    (["nobody at all of them"], False, "audit refs show"),
+    ([], True, "--artist"),
+    (list(mini_set.ARTISTS), True, "--artist"),
+])  # fmt: skip
+def test_what_cannot_be_asked_is_a_clear_error(
+    reference: ReferenceSet, suspect: Path, artists: list[str], independent: bool, words: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        check(suspect, reference, artists=artists, independent=independent)
+    assert words in raised.value.advice
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_the_question_is_reproduced(reference: ReferenceSet, suspect: Path, independent: bool) -> None:
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[BEN, ADA], independent=independent)
+    recorded = json.loads(json.dumps(found.to_dict()))
+    assert reproduce(recorded, suspect, reference).same_bytes
+
+
+def test_a_file_that_is_not_audited_keeps_the_question(reference: ReferenceSet, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"no file")
+    found = check(tmp_path / "x.safetensors", reference, artists=[ADA], independent=True)
+    assert found.verdict.label == "OUT_OF_SCOPE"
+    assert (found.options["artists"], found.options["independent"]) == ([ADA], True)
