@@ -88,7 +88,7 @@ def check(
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
-        coverage, asked = cover(weights, view, present), reference.numbers_of(artists)
+        coverage, asked = cover(weights, view, present), reference.asked(artists)
         about: dict[str, Any] = {"genres": reference.genres, "works_split": reference.works_split}
         about |= {"asked": asked, "independent": independent}
         tested = open_set(view, point, alpha, resamples, seed, reference.artists, **about)
@@ -152,10 +152,8 @@ def prepared(
         raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
     reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
     reference.require_features(features_name)
-    asked = [reference.artists[a] for a in reference.numbers_of(artists)]
+    asked = [reference.artists[a] for a in reference.asked(artists, independent)]
     options: dict[str, Any] = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples}
-    if independent and not asked:
-        raise UsageError("Nobody was asked about.", advice="Name whom with --artist (artists=), but not everybody.")
     options |= {"features": features_name} | ({"artists": asked} if asked else {})
     options |= {"independent": True} if independent else {}
     options |= {"thresholds": asdict(thresholds)} if thresholds != DEFAULTS else {}

@@ -5,7 +5,8 @@ CONSISTENT needs two rejections: "comes from an artist outside the set" (open-se
 "comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`tells`), for a
 file that has half of the layers (`WHOLE_ENOUGH`).
 Where some artists are asked about, only they can be named, and only if nobody else of the set stands nearer; NO_MATCH
-then says that "comes from one of them" is rejected.
+then says that "comes from one of them" is rejected, for artists whose own files are seldom rejected (`own_no_match`).
+DERIVATIVE does not depend on who was asked about.
 All else is INCONCLUSIVE.  A policy file may ask for more (`Thresholds`); which verdicts stop an upload is not decided
 here but in `auditor.gate`.
 """
@@ -24,6 +25,8 @@ LEAST_COVERAGE = 0.25
 """Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
 WHOLE_ENOUGH = 0.5
 """Share of the layers below which a file is never called nobody's: what is cut down lies farther from everybody."""
+MOST_OWN = 2.0
+"""Artists are ruled out only if at most so many times α of their own held-out LoRAs are: the rate is an average."""
 LEAST_GAIN = 2.0
 """NO_MATCH is given only by sets that give it to outsiders at least so many times as often as to their own artists (α):
 below, the verdict would be valid and tell nobody anything."""
@@ -40,6 +43,8 @@ class Thresholds:
 
 
 DEFAULTS = Thresholds()
+MOST_NAMED = 5
+"""Artists asked about who are named in sentences."""
 
 
 PARTICLES = frozenset(
@@ -90,6 +95,7 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
     """Both tests reject."""
     name = pretty(best.artist)
     figures = figures_of(open_set)
+    would_change = "change.consistent.declared" if open_set.independent else "change.consistent"
     return Verdict(
         "CONSISTENT",
         best.artist,
@@ -97,17 +103,19 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
         [
             said("why.open_set.rejects", open_set, **figures),
             *beforehand(open_set),
-            plain("why.artist", artist=name, p=f"{best.p:.3f}"),
+            *(() if open_set.independent else (plain("why.artist", artist=name, p=f"{best.p:.3f}"),)),
             taken_for(name, open_set),
             plain("why.controls"),
         ],
-        list(lines("change.consistent", statistic=f"{open_set.statistic:.2f}")),
+        list(lines(would_change, whom=whom(open_set.asked), statistic=f"{open_set.statistic:.2f}")),
     )
 
 
 def said(key: str, open_set: OpenSet, **values: object) -> str:
-    """A sentence of the catalogue on the test of resemblance; where some artists were tested for, its variant."""
-    return about(key, open_set, **values) if open_set.independent else plain(key, **values)
+    """A sentence of the catalogue on the test of resemblance; where some artists were tested for alone, its variant."""
+    return (
+        plain(f"{key}.declared", whom=whom(open_set.asked), **values) if open_set.independent else plain(key, **values)
+    )
 
 
 def about(key: str, open_set: OpenSet, **values: object) -> str:
@@ -116,20 +124,20 @@ def about(key: str, open_set: OpenSet, **values: object) -> str:
 
 
 def whom(asked: Sequence[str]) -> str:
-    """'Anders Zorn', 'any of the 3 artists asked about'; '' of nobody."""
-    return "" if not asked else pretty(asked[0]) if len(asked) == 1 else plain("whom.several", n=len(asked))
+    """'Anders Zorn', 'Anders Zorn or Canaletto', 'one of these 7 artists'; '' of nobody."""
+    named = [pretty(name) for name in asked]
+    return plain("whom.or").join(named) if len(named) <= MOST_NAMED else plain("whom.several", n=len(named))
 
 
 def beforehand(open_set: OpenSet) -> list[str]:
     """On what the test of resemblance rests where some artists were asked about, and how others of the genre do."""
-    if open_set.p_if_independent is not None:
-        return [about("why.chosen", open_set, p=f"{open_set.p_if_independent:.3f}")]
-    if not open_set.independent:
+    if open_set.p_otherwise is None:
         return []
-    reasons = [about("why.beforehand", open_set)]
+    key = "why.chosen.declared" if open_set.independent else "why.chosen.asked"
+    reasons = [plain(key, whom=whom(open_set.asked), p=f"{open_set.p_otherwise:.3f}")]
     if (alike := open_set.same_genre) is not None:
-        figures = {"n": alike["artists"], "genre": alike["genre"], "share": share(alike["share"])}
-        reasons.append(about("why.genre", open_set, **figures))
+        figures = {"n": alike["artists"], "genre": alike["genre"], "files": alike["files"], "reached": alike["reached"]}
+        reasons.append(said("why.genre", open_set, **figures))
     return reasons
 
 
@@ -152,8 +160,7 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
     No match if "from an artist of the set" (or "from one asked about") is rejected, else inconclusive.  best: the
     nearest of those asked about.
     """
-    far = open_set.p_member <= open_set.alpha and not stands_out(open_set)
-    if far and tells(open_set) and coverage.fraction >= WHOLE_ENOUGH:
+    if rules_out(open_set) and coverage.fraction >= WHOLE_ENOUGH:
         return no_match(open_set, best, artists)
     if best is not artists[0] and open_set.p <= open_set.alpha:
         return not_first(open_set, best, artists[0], coverage)
@@ -202,10 +209,22 @@ def tells(open_set: OpenSet) -> bool:
     return open_set.works_split and open_set.outsiders_no_match >= LEAST_GAIN * open_set.alpha
 
 
+def rules_out(open_set: OpenSet) -> bool:
+    """Whether "from an artist of the set" (or "from one asked about") is rejected, and that means something."""
+    far = open_set.p_member <= open_set.alpha
+    return far and tells(open_set) and not stands_out(open_set) and spares_own(open_set)
+
+
 def stands_out(open_set: OpenSet) -> bool:
     """Whether those asked about stand out, asked about alone: in a mixture they may, however low they score."""
-    alone = open_set.p if open_set.independent else open_set.p_if_independent
+    alone = open_set.p if open_set.independent else open_set.p_otherwise
     return alone is not None and alone <= open_set.alpha
+
+
+def spares_own(open_set: OpenSet) -> bool:
+    """Whether own LoRAs of the artists asked about are ruled out hardly more often than α, which is an average."""
+    own = open_set.own_no_match
+    return own is None or own["ruled_out"] <= MOST_OWN * open_set.alpha * own["files"]
 
 
 def no_match(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]) -> Verdict:
@@ -219,6 +238,7 @@ def no_match(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore
         [
             about("why.member.rejects", open_set, **figures),
             about("why.outsiders", open_set, share=share(open_set.outsiders_no_match)),
+            *([plain("why.own", **open_set.own_no_match)] if open_set.own_no_match else []),
             about("why.open_set.nearest", open_set, **nearest, **figures),
         ],
         list(lines("change.no_match.asked" if open_set.asked else "change.no_match")),
@@ -229,11 +249,13 @@ def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
     """What keeps an undecided file from being called nobody's."""
     p = f"{open_set.p_member:.3f}"
     if not open_set.works_split:
-        return plain("why.not.split")
+        return about("why.not.split", open_set)
     if open_set.p_member > open_set.alpha:
         return about("why.not.member", open_set, share=share(open_set.p_member), p=p)
     if stands_out(open_set):
         return about("why.not.mixed", open_set, p=p)
+    if not spares_own(open_set):
+        return plain("why.not.own", p=p, **(open_set.own_no_match or {}))
     if coverage.fraction < WHOLE_ENOUGH:
         return plain("why.not.whole", **layers(coverage), p=p, half=f"{WHOLE_ENOUGH:.0%}")
     return about("why.not.telling", open_set, share=share(open_set.outsiders_no_match), p=p)

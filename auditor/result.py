@@ -107,13 +107,17 @@ class OpenSet:
     """The artists who were asked about; empty: all of the set.  Otherwise H0 of `p_member` is that the suspect comes
     from one of them."""
     independent: bool = False
-    """Whether they were declared to be chosen independently of how the file looks.  H0 of `p` is then that the suspect
-    comes from none of them, and `statistic` and `null` are of the first of them, above the three best of all others."""
-    p_if_independent: float | None = None
-    """What `p` would be if they had been chosen so; None where nobody, or where this is what `p` is."""
+    """Whether they were declared to be chosen independently of the file.  H0 of `p` is then that the suspect comes from
+    none of them, and `statistic` and `null` are of the first of them, above the three best of all others."""
+    p_otherwise: float | None = None
+    """The p-value of the other test: of the artists asked about alone where they were not declared to be chosen so, of
+    all artists of the set where they were; None where nobody was asked about."""
+    own_no_match: dict[str, int] | None = None
+    """{files, ruled_out}: how many own LoRAs of an artist asked about, on works that the other references do not show,
+    have p_member ≤ α; of the one of whom the largest share has.  None where nobody was asked about."""
     same_genre: dict[str, Any] | None = None
-    """{genre, artists, share}: of LoRAs by the other artists of the genre of a single artist asked about, the share
-    that stands out for that artist as clearly, 0…1; None where no single artist of a known genre was asked about."""
+    """{genre, artists, files, reached}: how many LoRAs by the other artists of the genre of a single artist tested for
+    alone stand out for that artist as clearly; None where there is no such artist, or nobody of the genre."""
 
 
 @dataclass(frozen=True)

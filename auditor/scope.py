@@ -124,9 +124,9 @@ def skipped(
 
 
 def reference_info(reference: ReferenceSet, tested: int = 0) -> ReferenceSetInfo:
-    """The reference set's part of the result.  tested: for how many artists; 0: for all, and none is background.
+    """The reference set's part of the result.  tested: for how many artists; 0: for all.
 
-    A single artist tested for has no part in the null, which has an artist less then.
+    Where it is for some, the others are background, and alone in the null.
     """
     manifest = reference.manifest
     artists = len(reference.artists)
@@ -138,6 +138,6 @@ def reference_info(reference: ReferenceSet, tested: int = 0) -> ReferenceSetInfo
         artists=artists,
         references=len(manifest["references"]),
         background_artists=artists - tested if tested else 0,
-        alpha_floor=p_floor(artists - (tested == 1)),
+        alpha_floor=p_floor(artists - tested),
         validity=reference.validity(),
     )

@@ -22,16 +22,17 @@ TEXTS: Final[dict[str, str]] = {
     "artists outside the set point as clearly to someone in it.",
     "verdict.no_match": "This LoRA resembles no artist of the set: {share} LoRAs by the set’s own artists stay "
     "as far from everyone in it.",
-    "verdict.consistent.asked": "This LoRA resembles LoRAs trained on works by {artist}, as was asked: {share} LoRAs "
-    "by other artists stand out for {whom} as clearly.",
-    "verdict.undecided.asked": "The evidence does not decide: {share} LoRAs by other artists stand out for {whom} as "
-    "clearly as this one.",
+    "verdict.consistent.declared": "This LoRA resembles LoRAs trained on works by {artist}: {share} LoRAs by other "
+    "artists stand out for {whom} as clearly.",
+    "verdict.undecided.declared": "The evidence does not decide: {share} LoRAs by other artists stand out for {whom} "
+    "as clearly as this one.",
     "verdict.no_match.asked": "This LoRA does not resemble LoRAs trained on works by {whom}: {share} LoRAs by the "
     "set’s own artists come no closer to their own artist.",
     "verdict.undecided.some": "The evidence does not decide about {someone}: {share} LoRAs by artists outside the set "
     "point as clearly to someone in it.",
-    "verdict.nearer": "The evidence does not decide about {artist}: {nearer} stands nearer.",
-    "whom.several": "any of the {n} artists asked about",
+    "verdict.nearer": "The evidence does not decide about {artist}: {nearer}, who was not asked about, stands nearer.",
+    "whom.or": " or ",
+    "whom.several": "one of these {n} artists",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
     "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
@@ -52,22 +53,21 @@ TEXTS: Final[dict[str, str]] = {
     "why.open_set.rejects": "Open-set test: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
     "why.open_set.not": "Open-set test: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest": "Open-set test: p = {p} > {alpha}; the nearest of the {artists} artists is {artist}.",
-    "why.open_set.rejects.asked": "Test of {whom}: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
-    "why.open_set.not.asked": "Test of {whom}: p = {p} > {alpha} (least possible {p_min}).",
+    "why.open_set.rejects.declared": "Test of {whom}: p = {p} (least possible {p_min}), claimed error rate {alpha}.",
+    "why.open_set.not.declared": "Test of {whom}: p = {p} > {alpha} (least possible {p_min}).",
     "why.open_set.nearest.asked": "{artist} is the nearest of the set’s {artists} artists; of those asked about, the "
     "nearest is number {rank}.",
-    "why.beforehand.asked": "The figures on {whom} rest on the declaration that the choice was independent of how the "
-    "file or its pictures look. Of an artist chosen by likeness they say next to nothing: for nearly every LoRA by "
-    "somebody else, the nearest artist of the set stands out as clearly.",
-    "why.chosen.asked": "For {whom} alone p is {p}. That holds where the choice was independent of how the file or its "
-    "pictures look, and is no figure for an artist chosen by likeness: for nearly every LoRA by somebody else, the "
-    "nearest artist of the set stands out as clearly.",
-    "why.genre.asked": "Of LoRAs by the {n} other artists of the set of the same genre ({genre}), {share} stand out "
-    "for {whom} as clearly.",
+    "why.chosen.declared": "This rests on the declaration that the choice was independent of how the file or its "
+    "pictures look, and of any earlier audit of it. Chosen by likeness, {whom} would most often be the nearest artist "
+    "of the set, and p that of the test of all artists: {p}.",
+    "why.chosen.asked": "For {whom} alone p is {p}. That holds only where the choice was independent of how the file "
+    "or its pictures look, and of any earlier audit of it.",
+    "why.genre.declared": "Of {files} LoRAs by other artists of the set of the same genre ({genre}, {n}), {reached} "
+    "stand out for {whom} as clearly.",
     "why.nearer": "{nearer} comes first, {artist} is number {rank}. Nobody is named behind somebody nearer.",
     "why.artist": "{artist} against all other artists: p = {p}, the larger of this artist’s own p-value and the "
     "open-set test’s.",
-    "why.lookalikes": "Artists of the set whose own LoRAs would be taken for {artist} if the set did not have them: "
+    "why.lookalikes": "Artists of the set whose own LoRAs would be taken for {artist} at this level α without them: "
     "{listed}. An artist outside the set as near to {artist} would be mistaken as often.",
     "why.lookalikes.none": "Of the set’s other artists, each left out in turn, none was taken for {artist}.",
     "why.controls": "By rank, strength or spectrum alone this artist is not singled out.",
@@ -77,12 +77,18 @@ TEXTS: Final[dict[str, str]] = {
     "why.outsiders": "Of LoRAs by artists outside the set, {share} come out like this.",
     "why.member.rejects.asked": "Test of “by {whom}”: p = {p_member}, claimed error rate {alpha}.",
     "why.outsiders.asked": "Of LoRAs by other artists, {share} come out like this.",
+    "why.own": "Of {files} LoRAs by the very artist, on works that the other references do not show, {ruled_out} come "
+    "out so.",
+    "why.not.own": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = {p}), but "
+    "so do {ruled_out} of {files} LoRAs by an artist asked about, too many to rule anybody out.",
     "why.not.member.asked": "Nor is it shown not to be by {whom}: {share} LoRAs by the set’s own artists come no "
     "closer to their own artist (p = {p}).",
     "why.not.mixed.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
     "{p}), but stands out for {whom} all the same, as a mixture of styles may: nobody is ruled out then.",
     "why.not.telling.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
     "{p}), but with this set only {share} LoRAs by others score as low, too few to conclude.",
+    "why.not.split.asked": "Nor can {whom} be ruled out: which works the references were made from is not known, and "
+    "so not how far a file on other works of their artists may lie.",
     "why.not.split": "Nor can it be shown to be by nobody of the set: which works the references were made from is "
     "not known, and so not how far a file on other works of their artists may lie.",
     "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come "
@@ -108,6 +114,7 @@ TEXTS: Final[dict[str, str]] = {
     "label.CONSISTENT": "Consistent with one artist",
     "label.INCONCLUSIVE": "Inconclusive",
     "label.NO_MATCH": "No match in this set",
+    "label.NO_MATCH.any": "No match",
     "label.NO_MATCH.asked": "No match with {whom}",
     "label.DERIVATIVE": "Derived from a known file",
     "label.OUT_OF_SCOPE": "Out of scope: not audited",
@@ -115,11 +122,12 @@ TEXTS: Final[dict[str, str]] = {
     "label.not-a-lora": "No LoRA of an image model: not audited",
     "meaning.CONSISTENT": "A resemblance, with the error rate stated below. An artist outside the set whose style "
     "is close could look the same.",
-    "meaning.CONSISTENT.asked": "A resemblance, with the error rate stated below, which holds for {whom} if chosen "
-    "independently of how the file looks. Another artist whose style is close would look the same.",
+    "meaning.CONSISTENT.declared": "A resemblance, with the error rate stated below, which holds for {whom} if chosen "
+    "independently of how the file looks. Another artist whose style is close could look the same.",
     "meaning.INCONCLUSIVE": "The figures allow no conclusion in either direction.",
     "meaning.NO_MATCH": "No artist of this set stands out. Artists who are not in the set were not looked at.",
-    "meaning.NO_MATCH.asked": "The file lies too far from {whom}. Nobody else was asked about.",
+    "meaning.NO_MATCH.asked": "The file is unlike LoRAs of works by {whom}. As a smaller part of a mixture of styles, "
+    "such works could be in it all the same.",
     "meaning.DERIVATIVE": "The file’s weights go back to a file that is already known.",
     "meaning.OUT_OF_SCOPE": "This file could not be compared. Nothing is known about whose style it carries.",
     "date": "{day} {month} {year}, {time} UTC",
@@ -128,14 +136,18 @@ TEXTS: Final[dict[str, str]] = {
     "asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does it "
     "resemble LoRAs made from the works of one of {artists} known artists (the reference set “{set}”) more closely "
     "than LoRAs of other artists do? Only the file’s numbers were compared; no picture was looked at.",
-    "asked.asked": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: "
+    "question": "Asked about: {whom}.",
+    "question.declared": "Asked about: {whom}. It was declared that the choice was independent of how the file or its "
+    "pictures look, and of any earlier audit of it.",
+    "asked.declared": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: "
     "does it resemble LoRAs made from the works of {whom} more closely than LoRAs of other artists do? It was "
-    "declared that the choice was independent of how the file or its pictures look. The other artists ({others}) of "
-    "the reference set “{set}” serve for comparison. Only the file’s numbers were compared; no picture was looked at.",
-    "asked.some": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: does "
-    "it resemble LoRAs made from the works of {whom} more closely than LoRAs of other artists do, or can this be ruled "
-    "out? {artists} known artists (the reference set “{set}”) were compared. Only the file’s numbers were compared; no "
+    "declared that the choice was independent of how the file or its pictures look, and of any earlier audit of it. "
+    "All other artists of the reference set “{set}” serve for comparison. Only the file’s numbers were compared; no "
     "picture was looked at.",
+    "asked.some": "Examined: one LoRA, a small file that changes what a picture-generating model draws. Question: "
+    "does it resemble LoRAs made from the works of {whom} more closely than LoRAs of other artists do, or can this be "
+    "ruled out? {artists} known artists (the reference set “{set}”) were compared. Only the file’s numbers were "
+    "compared; no picture was looked at.",
     "asked.not": "A LoRA is a small file that changes what a picture-generating model draws. The question was whose "
     "style, if that of one of {artists} known artists (the reference set “{set}”), this one carries. It could not be "
     "answered.",
@@ -151,11 +163,10 @@ TEXTS: Final[dict[str, str]] = {
     "some artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would point at least this clearly to "
     "some artist in it.",
-    "sure.of100.asked": "Of 100 LoRAs by other artists, about {n} would stand out for {whom} at least this clearly.",
-    "sure.of100.few.asked": "Of 100 LoRAs by other artists, fewer than 1 would stand out for {whom} at least this "
+    "sure.of100.declared": "Of 100 LoRAs by other artists, about {n} would stand out for {whom} at least this clearly.",
+    "sure.of100.few.declared": "Of 100 LoRAs by other artists, fewer than 1 would stand out for {whom} at least this "
     "clearly.",
-    "sure.genre": "Of 100 LoRAs by the {artists} others of the same genre ({genre}) in the set, about {n} do.",
-    "sure.genre.few": "Of 100 LoRAs by the {artists} others of the same genre ({genre}) in the set, fewer than 1 does.",
+    "sure.genre": "Of the {files} by other artists of the same genre ({genre}) in the set, {reached} do.",
     "sure.member.asked": "Of 100 LoRAs by artists of the set, about {n} would come no closer to their own artist than "
     "this one comes to {whom}.",
     "sure.member.few.asked": "Of 100 LoRAs by artists of the set, fewer than 1 would come no closer to its own artist "
@@ -179,10 +190,12 @@ TEXTS: Final[dict[str, str]] = {
     "range": "{low} to {high}",
     "fact.p": "p-value",
     "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {range}",
-    "fact.p.note.asked": "chance of so clear a resemblance to {whom} for another artist; 95 % range {range}",
-    "fact.p.note.point.asked": "chance of so clear a resemblance to {whom} for another artist",
+    "fact.p.note.declared": "chance of so clear a resemblance to {whom} for another artist; 95 % range {range}",
+    "fact.p.note.point.declared": "chance of so clear a resemblance to {whom} for another artist",
     "fact.independent": "p for {whom} alone",
-    "fact.independent.note": "holds only if chosen independently of how the file or its pictures look, not by likeness",
+    "fact.independent.note": "holds only if chosen independently of how the file or its pictures look",
+    "fact.likeness": "p, if chosen by likeness",
+    "fact.likeness.note": "chance for an artist outside the set of so clear a resemblance to anybody in it",
     "fact.member.asked": "p, by {whom}",
     "fact.member.note.asked": "chance of so little resemblance to one’s own artist; 95 % range {range}",
     "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
@@ -200,7 +213,8 @@ TEXTS: Final[dict[str, str]] = {
     "fact.lr.other": ", if nobody knows which works it was made from; {lr} if from others than the references",
     "fact.lr.unknown": ". It rests on held-out files that may be on the very works of the others; on other works it "
     "would be smaller, nobody knows by how much",
-    "fact.lr.independent": ". It holds for an artist chosen independently of how the file looks",
+    "fact.lr.independent": ". Against another artist taken at random from the set, if the choice was independent; "
+    "against one of the same genre it would be smaller",
     "fact.lr.mute": "not measurable with this set",
     "fact.lr.mute.note": "no file can reach a likelihood ratio above {bound} with it; the {lr} of this one speaks "
     "neither for nor against",
@@ -218,8 +232,8 @@ TEXTS: Final[dict[str, str]] = {
     "the first artist can have, for it is computed from how far the first stands out.",
     "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
     "from how far the first stands out.",
-    "artists.evidence.asked": "Evidence: the likelihood ratio (LR), of {whom} alone, for it is computed from how far "
-    "whom was asked about stands out; several asked about have none.",
+    "artists.evidence.declared": "Evidence: the likelihood ratio (LR), computed from how far {whom} stands out; only a "
+    "single artist who is tested for has one.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists too",
     "artists.rest": "The other {n} artists",
@@ -232,9 +246,7 @@ TEXTS: Final[dict[str, str]] = {
     "col.p.long": "p: of the first artist the larger of the p-value above and of how often a LoRA by others scores so "
     "high with this artist; of all others the latter, corrected for looking at all artists, which with many artists is "
     "always near 1 and decides nothing",
-    "col.p.long.asked": "p: of {whom} (the nearest, of several) the larger of the p-value above and of how often a "
-    "LoRA by others scores so high; of all others the latter, corrected for looking at all artists, which decides "
-    "nothing",
+    "col.p.long.declared": "p: of {whom} alone; nobody else was tested for",
     "col.exclusion": "p excl.",
     "col.exclusion.long": "p of exclusion: how often LoRAs by the set’s artists, all taken together, score so low with "
     "their own artist; LoRAs of an artist whose works differ much may do so far more often",
@@ -246,14 +258,14 @@ TEXTS: Final[dict[str, str]] = {
     "evidence.lr": "LR {lr}",
     # figures
     "h.null": "Against artists outside the set",
-    "h.null.asked": "Against other artists",
-    "null.lead.asked": "Each dot is a LoRA by another artist, who was removed from the set before asking how far "
+    "h.null.declared": "Against other artists",
+    "null.lead.declared": "Each dot is a LoRA by another artist, who was removed from the set before asking how far "
     "{whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
-    "null.lead.bars.asked": "Each bar counts LoRAs by another artist, who was removed from the set before asking how "
-    "far {whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
-    "null.title.asked": "How far {whom} stands out in LoRAs by other artists, with the suspect marked",
-    "null.axis.asked": "how far {whom} stands out, above the three best of all others",
-    "col.scores.asked": "How far {whom} stands out",
+    "null.lead.bars.declared": "Each bar counts LoRAs by another artist, who was removed from the set before asking "
+    "how far {whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
+    "null.title.declared": "How far {whom} stands out in LoRAs by other artists, with the suspect marked",
+    "null.axis.declared": "how far {whom} stands out, above the three best of all others",
+    "col.scores.declared": "How far {whom} stands out",
     "null.lead": "Each dot is a LoRA whose own artist was removed from the set before asking who is nearest: how far "
     "the first artist stands out when the answer is “nobody here”. In {beyond} of {total} it stands out as far as in "
     "the suspect.",
@@ -301,7 +313,7 @@ TEXTS: Final[dict[str, str]] = {
     "subnetworks.rank": "rank {rank} of {n}",
     "subnetworks.col.first": "First in this part",
     "h.pips": "One hundred LoRAs by outside artists",
-    "h.pips.asked": "One hundred LoRAs by other artists",
+    "h.pips.declared": "One hundred LoRAs by other artists",
     "h.pips.member": "One hundred LoRAs by artists of the set",
     "pips.desc": "{n} of 100 dots are filled.",
     "table.show": "The same as a table",
@@ -448,7 +460,8 @@ TEXTS: Final[dict[str, str]] = {
     "index.filter": "Show",
     "index.find": "Find in file names and conclusions",
     "index.pdf": "PDF",
-    "index.bh": "q is the p-value adjusted for auditing several files at once (Benjamini–Hochberg).",
+    "index.bh": "p is of the test of resemblance, whatever the conclusion; q is that p-value adjusted for auditing "
+    "several files at once (Benjamini–Hochberg).",
     "col.file": "File",
     "col.verdict": "Conclusion",
     "col.q": "q",
@@ -465,7 +478,7 @@ TEXTS: Final[dict[str, str]] = {
     "{log10}); what its trials bear out is less (below).",
     "card.headline": "Headline: {of}",
     "card.kinds": "Kinds of suspect",
-    "card.asked": "Artists asked about, one at a time, chosen independently of the file",
+    "card.asked": "Artists tested for alone, declared to be chosen independently of the file",
     "card.recipes": "Other works, by the suspect’s recipe",
     "card.hard": "Hard negatives: artists left out of the set",
     "card.ablations": "One change at a time, controls and baselines",
@@ -542,6 +555,11 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "References that cover other periods or techniques of an artist.",
         "Evidence that the file was altered after training so as to look like nobody’s.",
     ),
+    "change.consistent.declared": (
+        "A LoRA by another artist, of a similar style, that stands out for {whom} by over {statistic}.",
+        "Evidence that the choice of the artist went by likeness after all.",
+        "Evidence that the file was merged or altered after training.",
+    ),
     "change.no_match.asked": (
         "References that cover other periods or techniques of the artist.",
         "Evidence that the file was altered after training so as to look like nobody’s.",
@@ -572,10 +590,10 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "not.NO_MATCH.asked": (
         "It does not say that no artist’s works were used. Nobody was asked about but {whom}.",
-        "It does not clear the file: adding noise or merging can make any file look like nobody’s.",
+        "It does not exclude a smaller part of a mixture: merging with other files hides any artist.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),
-    "not.CONSISTENT.asked": (
+    "not.CONSISTENT.declared": (
         "It does not say which pictures went into the file, nor how they were obtained.",
         "It does not say that anyone did something wrong; resemblance of style is not infringement.",
         "It does not give the probability that the artist’s works were used. That depends on other evidence too.",
@@ -622,8 +640,9 @@ METHOD: Final[tuple[str, ...]] = (
     "same figure of every reference when its own artist is left out of the whole fit: how far the first artist stands "
     "out, by the lead of its score over the mean of the next three. Artists count, not files.",
     "Where some artists were asked about, only they can be named. They are ruled out where LoRAs of the set’s artists "
-    "seldom score so low with their own artist. Where they were chosen independently of how the file looks, the null "
-    "hypothesis is that the suspect comes from none of them, and it is tested how far the best of them stands out.",
+    "seldom score so low with their own artist. Where they were declared to be chosen independently of the file, the "
+    "null hypothesis is that the suspect comes from none of them, and how far the best of them stands out is compared "
+    "with how far it does in LoRAs of all others; the artist’s own p-value is then of this test.",
     "An artist is named only after that test rejects, and only if the artist’s own p-value, against the files of all "
     "other artists, is at or below the level as well.",
     "Controls: whether ranks, norms or spectra alone, which know nothing of style, fit one artist’s recipes clearly "
@@ -640,10 +659,14 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("Score", "similarity of the suspect and an artist’s references; higher is closer."),
     (
         "Standing out",
-        "the lead of the first artist’s score over the mean of the next three. The p-value and the likelihood ratio "
-        "are computed from it.",
+        "the lead of the first artist’s score (of an artist tested for alone, if one is) over the mean of the three "
+        "best of all others. The p-value and the likelihood ratio are computed from it.",
     ),
-    ("p-value", "how often a LoRA by an artist outside the set would stand out for someone in it as clearly."),
+    (
+        "p-value",
+        "how often a LoRA by an artist outside the set would stand out for someone in it as clearly (for an artist "
+        "tested for alone, a LoRA by somebody else).",
+    ),
     (
         "Asked about",
         "an artist of whom alone it was asked whether the file is theirs. Without such a question all artists of the "
@@ -659,8 +682,9 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
         "Likelihood ratio",
         "how many times better so much standing out fits a LoRA made from the first artist’s works (as often as not "
         "the very works of the references) than one by an artist outside the set. Below 1 it speaks for an artist "
-        "outside the set. Of the set’s other artists it says nothing. It cannot exceed what the size and the "
-        "trials of the set support.",
+        "outside the set. Of the set’s other artists it says nothing. (Of an artist tested for alone: than one by "
+        "another artist, taken at random from the set.) It cannot exceed what the size and the trials of the set "
+        "support.",
     ),
     ("Coverage", "how much of what the set compares is present in the suspect."),
     ("Control", "a test on something that knows nothing of style; it should single out nobody."),
@@ -692,12 +716,13 @@ FIGURES: Final[dict[str, str]] = {
     "map_at_5": "Mean average precision over the first five",
     "false_attribution_at_02": "Artists outside the set wrongly matched at α = 0.02",
     "cllr": "Cllr (cost of the likelihood ratios; 0 is best, 1 is useless)",
-    "asked_found_at_alpha": "Asked about: own artist found at α = 0.05",
-    "asked_false_attribution": "Asked about: other artists wrongly matched at α = 0.05",
-    "asked_false_attribution_genre": "Asked about: the same, of others of the same genre",
-    "asked_false_of_nearest": "Asked about: the nearest of them wrongly matched, as if chosen by looks",
-    "asked_auc": "Asked about: own artist told from others (ROC AUC)",
-    "asked_cllr": "Asked about: Cllr (cost of the likelihood ratios)",
+    "asked_found_at_alpha": "Declared: own artist found at α = 0.05",
+    "asked_false_p_at_alpha": "Declared: p ≤ 0.05 for another artist",
+    "asked_false_p_genre": "Declared: the same, for another of the same genre (mean over genres)",
+    "asked_false_of_nearest": "Declared falsely: the nearest other artist matched, as if chosen by likeness",
+    "asked_auc": "Declared: own artist told from others (ROC AUC)",
+    "asked_cllr": "Declared: Cllr (cost of the likelihood ratios)",
+    "asked_cllr_genre": "Declared: Cllr against others of the same genre",
     "cllr_min": "Cllr after ideal calibration",
     "cllr_cal": "Cllr lost to calibration",
 }
@@ -722,7 +747,11 @@ VERBAL: Final = (
 )
 """Words for a likelihood ratio, step by step (ENFSI guideline 2015)."""
 
-SUPPORTED: Final[dict[str, str]] = {"this": "this artist", "another": "an artist outside the set"}
+SUPPORTED: Final[dict[str, str]] = {
+    "this": "this artist",
+    "outside": "an artist outside the set",
+    "other": "another artist",
+}
 """Whom a likelihood ratio supports."""
 
 RELATIONS: Final[dict[str, str]] = {
@@ -757,10 +786,14 @@ def say(key: str, /, **values: object) -> str:
     return _BREAKABLE.sub(lambda m: m[0].replace(" ", "\u00a0"), TEXTS[key]).format(**values)
 
 
-def told(key: str, whom: str, /, **values: object) -> str:
-    """`say`; where `whom` was asked about, and not everybody in the set, the sentence's variant for that, if any."""
-    asked = f"{key}.asked"
-    return say(asked, whom=whom, **values) if whom and asked in TEXTS else say(key, **values)
+def told(key: str, whom: str, /, variant: str = "declared", **values: object) -> str:
+    """`say`; where there is a `whom`, the sentence's variant for that, if it has one.
+
+    'asked': they were asked about, and not everybody in the set; 'declared': they were tested for alone, since they
+    were declared to be chosen independently of the file.
+    """
+    other = f"{key}.{variant}"
+    return say(other, whom=whom, **values) if whom and other in TEXTS else say(key, **values)
 
 
 def lines(key: str, /, *labels: str, **values: object) -> tuple[str, ...]:

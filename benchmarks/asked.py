@@ -18,13 +18,13 @@ from study import Table, add_to_card, printed
 
 import auditor
 from auditor.audit import Placed
-from auditor.embedding.backend import Floats, leads
-from auditor.evidence.significance import impostors_of, member_p, scores_of
+from auditor.embedding.backend import Floats
+from auditor.evidence.impostors import p_of, scores_of
+from auditor.evidence.membership import member_p, own_no_match
+from auditor.policy import MOST_OWN
 from auditor.reference.set import ReferenceSet, View
 
 ALPHA = 0.05
-ANYBODY = (0,)
-"""The null of ruling out one artist is pooled over artists: it is the same whoever is asked about."""
 
 
 class Shares:
@@ -57,10 +57,12 @@ class Shares:
 
 def ruled_out(view: View, scores: Floats) -> NDArray[np.bool_]:
     """Of which artists (C,) an audit asked about them alone says NO_MATCH; see `auditor.policy.outside`."""
-    far = member_p(view, scores, ANYBODY) <= ALPHA
-    ahead = leads(scores[None])[0]
-    alone = np.array([impostors_of(view, (a,)).null(ahead[a])[0] for a in range(len(scores))])
-    return np.asarray(far & (alone > ALPHA))
+    everybody = range(len(scores))
+    far = member_p(view, scores, single=True) <= ALPHA
+    alone = np.array([p_of(view, scores, (a,)) for a in everybody])
+    own = [own_no_match(view, ALPHA, (a,)) for a in everybody]
+    spared = np.array([out["ruled_out"] <= MOST_OWN * ALPHA * out["files"] for out in own])
+    return np.asarray(far & (alone > ALPHA) & spared)
 
 
 def main() -> None:

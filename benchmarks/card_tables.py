@@ -45,11 +45,12 @@ def conditions(card: dict[str, Any]) -> list[str]:
 
 WHEN_ASKED = {
     "found at α = .05": "found_at_alpha",
-    "false attribution": "false_attribution",
-    "of the same genre": "false_attribution_genre",
-    "of the nearest": "false_of_nearest",
+    "p ≤ .05 for another": "false_p_at_alpha",
+    "of the same genre": "false_p_genre",
+    "the nearest matched": "false_of_nearest",
     "AUC": "auc",
     "Cllr": "cllr",
+    "of the same genre, Cllr": "cllr_genre",
 }
 
 
@@ -59,7 +60,7 @@ def asked(card: dict[str, Any]) -> list[str]:
         name: [str(card["suspects"][name]), *(cell(figures, key, True) for key in WHEN_ASKED.values())]
         for name, figures in card["asked"].items()
     }
-    return table("suspects, one artist asked about", rows, ["n", *WHEN_ASKED])
+    return table("suspects, one artist tested for alone", rows, ["n", *WHEN_ASKED])
 
 
 def ablations(card: dict[str, Any]) -> list[str]:

@@ -3,8 +3,9 @@
 Validation suspects are changed by each attack and audited twice: with their artist in the set (found), and by a set
 whose fit never had every fourth artist, theirs among them (false attribution).  `moved` is the median change of the
 open-set statistic.  Where two LoRAs are merged, naming the other one's artist is no false attribution; `other` counts
-how often the set with both artists does so.  Same works: the set holds both halves of each artist's works; --halves a:
-references from half a, suspects from half b.  The exact rewritings must leave every p-value as it was.
+how often the set with both artists does so.  Ruled out: asked about the own artist, the audit says NO_MATCH.  Same
+works: the set holds both halves of each artist's works; --halves a: references from half a, suspects from half b.  The
+exact rewritings must leave every p-value as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from study import FOLDS, Study, Suspect, Table, add_to_card, printed, shown
 
 from auditor.embedding.backend import cosines
 from auditor.evidence.mixtures import strongest_left
-from auditor.policy import LEAST_COVERAGE
+from auditor.evidence.significance import open_set
+from auditor.policy import LEAST_COVERAGE, WHOLE_ENOUGH, rules_out
 from auditor.reference.calibrate import VIEWS
 from auditor.reference.set import View
 from auditor.scope import likeness
@@ -79,7 +81,7 @@ def fitting(sets: list[tuple[list[str], View]], adapted: set[str]) -> tuple[list
     return best if covered >= LEAST_COVERAGE else None
 
 
-def asked(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, float]:
+def first_of(names: list[str], view: View, row: np.ndarray) -> tuple[str, float, float]:
     """(first artist, open-set p, statistic) of features."""
     cosine = cosines(view.projection(row), view.centres)
     best, p = strongest_left(view, cosine, cosine, [])
@@ -110,7 +112,20 @@ Judged = tuple[str, float, float]
 def judged(study: Study, sets: list[tuple[list[str], View]], row: np.ndarray, adapted: set[str]) -> Judged:
     """What the audit would say; ('', 1, nan) where the file shows too little of the network."""
     chosen = fitting(sets, adapted)
-    return asked(*chosen, study.seen_by(chosen[1], row)) if chosen else ("", 1.0, np.nan)
+    return first_of(*chosen, study.seen_by(chosen[1], row)) if chosen else ("", 1.0, np.nan)
+
+
+def ruled_out(
+    study: Study, sets: list[tuple[list[str], View]], row: np.ndarray, adapted: set[str], artist: str
+) -> bool:
+    """Whether an audit asked about `artist` would say NO_MATCH; see `auditor.policy.outside`."""
+    chosen = fitting(sets, adapted)
+    if chosen is None or np.mean([path in adapted for path in chosen[1].bases.paths]) < WHOLE_ENOUGH:
+        return False
+    names, view = chosen
+    point = view.projection(study.seen_by(view, row))
+    found = open_set(view, point, ALPHA, 1, 0, asked=(names.index(artist),))
+    return rules_out(found)
 
 
 def outcome(who: list[tuple[str, str]], genuine: list[Judged], outside: list[Judged], merged: bool) -> dict[str, Any]:
@@ -152,6 +167,9 @@ def main() -> None:
         outside = [judged(study, folds[study.names.index(own) % FOLDS], row, seen) for (own, _), row, seen in rows]
         plain = plain or [g[2] for g in genuine]
         rows_of_table.append({"attack": name} | outcome([who for who, _, _ in rows], genuine, outside, name in MERGES))
+        if given.halves == "ab":  # a set of one half of the works rules nobody out
+            out = [ruled_out(study, whole, row, adapted, own) for (own, _), row, adapted in rows]
+            rows_of_table[-1]["ruled out"] = float(np.mean(out))
         rows_of_table[-1]["statistic moved"] = float(np.median(np.array([g[2] for g in genuine]) - np.array(plain)))
         print(", ".join(f"{k} {shown(v)}" for k, v in rows_of_table[-1].items()), file=sys.stderr, flush=True)
     print(printed(rows_of_table))
@@ -159,6 +177,7 @@ def main() -> None:
         works = "same works" if given.halves == "ab" else "other works"
         note = "Found: first and p ≤ .05.  False attribution: by sets that never had the suspect's artist; of merges, "
         note += "to neither artist.  Other: the merge's other artist is the one that is found."
+        note += "  Ruled out: the own artist, when asked about." if given.halves == "ab" else ""
         add_to_card(given.card, f"laundering, {works}", f"Laundered suspects, {works}", note, rows_of_table)
 
 

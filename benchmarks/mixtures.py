@@ -2,7 +2,8 @@
 
 For each fold a quarter of the artists leaves the set (and its whole fit).  Merges of validation suspects then have
 parts inside and outside the set.  Found: each part's artist is listed; wrong name: somebody is listed who is not in
-the merge; accused: the audit's open-set test rejects and its first artist is not in the merge.
+the merge; accused: the audit's open-set test rejects and its first artist is not in the merge.  Asked: the audit, asked
+about that part's artist alone, chosen independently of the file, names it; out: asked about it, it rules it out.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from study import Study, Table, add_to_card, printed
 
 from auditor.embedding.backend import cosines
 from auditor.evidence.mixtures import mixture, strongest_left
+from auditor.evidence.significance import open_set
+from auditor.policy import rules_out, stands_out
 
 WEIGHTS = ((1.0,), (0.5, 0.5), (0.7, 0.3), (0.9, 0.1), (1 / 3, 1 / 3, 1 / 3))
 ALPHA = 0.05
+COLUMNS = ("part 1", "part 2", "part 3", "share 1", "wrong name", "accused", "asked 1", "asked 2", "out 1", "out 2")
+"""Of the table."""
 
 
 Made = list[tuple[list[str], tuple[float, ...], np.ndarray]]
@@ -52,6 +57,11 @@ def judged(names: list[str], view: Any, artists: list[str], row: np.ndarray) -> 
     outcome["share 1"] = next((r["share"] for r in rows if r["artist"] == artists[0]), np.nan)
     outcome["wrong name"] = float(bool(set(found) - set(artists)))
     outcome["accused"] = float(p <= ALPHA and names[best] not in artists)
+    for i, artist in enumerate(artists):
+        if artist in names:
+            opened = open_set(view, point, ALPHA, 1, 0, asked=(names.index(artist),))
+            outcome[f"asked {i + 1}"] = float(stands_out(opened) and names[best] == artist)
+            outcome[f"out {i + 1}"] = float(rules_out(opened))
     return outcome
 
 
@@ -81,7 +91,8 @@ def main() -> None:
     print(printed(rows))
     if given.card:
         works = "same works" if given.halves == "ab" else "other works"
-        note = "i: the artist is in the set, o: not.  Part: share that list it; wrong name: that list another."
+        note = "i: the artist is in the set, o: not.  Part: share that list it; wrong name: that list another.  Asked: "
+        note += "named when asked about alone, chosen independently; out: ruled out when asked about."
         add_to_card(given.card, f"mixtures, {works}", f"Merges, {works}", note, rows)
 
 
@@ -90,7 +101,7 @@ def summary(table: dict[tuple[str, str, str], list[dict[str, float]]]) -> Table:
     rows: Table = []
     for (method, weights, where), outcomes in sorted(table.items()):
         row: dict[str, str | float] = {"merge": method, "weights": weights, "parts": where, "n": len(outcomes)}
-        for column in ("part 1", "part 2", "part 3", "share 1", "wrong name", "accused"):
+        for column in COLUMNS:
             seen = [o[column] for o in outcomes if not np.isnan(o.get(column, np.nan))]
             row[column] = float(np.mean(seen)) if seen else float("nan")
         rows.append(row)

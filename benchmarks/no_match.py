@@ -17,7 +17,7 @@ from study import Table, add_to_card, printed
 
 import auditor
 from auditor.embedding.backend import Floats, Grams, centroids, fit, unit
-from auditor.evidence.significance import member_p
+from auditor.evidence.membership import member_p
 from auditor.reference.build import DIRECTIONS
 from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
 from auditor.reference.protocol import (

@@ -28,7 +28,7 @@ SET_FIELDS = ("name", "digest", "base", "features", "artists", "references", "al
 KNOWN_FIELDS = ("count", "digest", "unread_count")
 OPEN_SET_FIELDS = (
     *("p", "p_min", "p_interval", "p_member", "p_member_interval", "null_artists", "statistic", "alpha"),
-    *("asked", "independent", "p_if_independent"),
+    *("asked", "independent", "p_otherwise", "own_no_match"),
 )
 ARTIST_FIELDS = ("artist", "score", "p", "p_exclusion", "log10_lr", "lr_bound")
 NEAREST = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,9 @@ from auditor.gate import Policy, gated, level_of, load_policy
 from auditor.policy import DEFAULTS
 from auditor.result import Audit
 from auditor.sources import Network
+
+if TYPE_CHECKING:
+    from auditor.reference.set import ReferenceSet
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
@@ -108,6 +111,7 @@ def check(
     options |= {"artists": artists or (), "independent": independent}
     with found(refs, network) as (reference, pinned):
         _warn_of_concern(policy, reference.artists)
+        _require_whole_question(policy, reference, artists or ())
 
         def audit_one(path: Path) -> Audit:
             return audit_file(path, reference, **options)
@@ -140,6 +144,16 @@ def _warn_of_concern(policy: Policy | None, artists: Sequence[str]) -> None:
     missing = policy.unknown_artists(artists) if policy else []
     if missing:
         complain(f"The reference set does not hold {', '.join(missing)}: with this set the policy cannot protect them.")
+
+
+def _require_whole_question(policy: Policy | None, reference: ReferenceSet, artists: Sequence[str]) -> None:
+    """Refuse to ask about some artists only where a policy protects more: the others would pass.  Raises UsageError."""
+    asked = {reference.artists[a] for a in reference.asked(artists)}
+    if policy and asked and not asked >= (set(policy.of_concern) & set(reference.artists) or set(reference.artists)):
+        raise UsageError(
+            "--artist leaves out artists whom the policy protects.",
+            advice="Leave --artist or --policy out, or name all artists of concern.",
+        )
 
 
 def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:

@@ -65,7 +65,6 @@ Artists = Annotated[
     list[str] | None,
     typer.Option(
         "--artist",
-        envvar="AUDIT_ARTIST",
         metavar="NAME",
         help="Repeatable: is it this artist's, or can they be ruled out? Default: whose of all is it?",
     ),
@@ -74,8 +73,7 @@ Independent = Annotated[
     bool,
     typer.Option(
         "--independent",
-        envvar="AUDIT_INDEPENDENT",
-        help="Declare that --artist was not chosen by how the file or its pictures look: a sharper test.",
+        help="Declare that --artist was not chosen by how the file or its pictures look, nor by an earlier audit.",
     ),
 ]
 PaperSize = Annotated[Paper, typer.Option("--paper", envvar="AUDIT_PAPER", help="Of PDFs.")]

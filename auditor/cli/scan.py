@@ -115,6 +115,8 @@ def _tell(output: Path, found: Any, options: Any, as_json: bool) -> None:
         "discoveries": found.discoveries,
         "least_q": found.least_q,
     }
+    if options.artists:
+        shown |= {"asked about": list(options.artists), "declared independent of the files": options.independent}
     if options.duplicates:
         shown["groups of near-duplicates"] = found.groups
     shown["file"] = str(output)

@@ -67,7 +67,7 @@ class Scanner:
         self.options = options
         self.reference = ReferenceSet.load(options.refs)
         self.reference.require_features(options.features)
-        self.reference.numbers_of(options.artists)
+        self.reference.asked(options.artists, options.independent)
         self.family: str = self.reference.manifest["base"]["family"]
 
     def __call__(self, name: str, known: Known) -> Row:
@@ -211,6 +211,7 @@ def verdict_columns(audit: Audit, reference: ReferenceSet) -> Row:
         row["coverage"] = audit.coverage.fraction
     if audit.open_set:
         row |= {"p": audit.open_set.p, "p_min": audit.open_set.p_min, "score": audit.open_set.statistic}
+        row |= {"p_member": audit.open_set.p_member}
     if audit.artists:
         best = audit.artists[0]
         row |= {"nearest": best.artist, "nearest_p": best.p, "nearest_p_exclusion": best.p_exclusion}

@@ -89,7 +89,7 @@ def scan(
             groups = find(everything, out, workers, limits)
         finish(everything, out, columns, settings, groups)
         journal.remove()
-    return summary(out, options.alpha, fresh, reference)
+    return summary(out, options.alpha, fresh, settings["set"]["p_min"])
 
 
 def rows_of(
@@ -108,12 +108,12 @@ def rows_of(
 
 def settings_for(reference: ReferenceSet, options: Options) -> dict[str, Any]:
     """What must agree for rows to stand in one file."""
-    manifest, about = reference.manifest, reference.numbers_of(options.artists)
+    manifest, about = reference.manifest, reference.asked(options.artists, options.independent)
     described = {"name": manifest["name"], "digest": manifest["digest"], "features": manifest["features"]}
     described |= {
         "base": manifest["base"]["family"],
         "artists": reference.artists,
-        "p_min": p_floor(len(reference.artists) - (options.independent and len(about) == 1)),
+        "p_min": p_floor(len(reference.artists) - (len(about) if options.independent else 0)),
     }
     asked = {key: value for key, value in asdict(options).items() if key != "refs"}
     asked["artists"] = [reference.artists[a] for a in about]
@@ -174,8 +174,8 @@ class Done:
         return False
 
 
-def summary(out: Path, alpha: float, fresh: int, reference: ReferenceSet) -> Summary:
-    """Figures of the finished file."""
+def summary(out: Path, alpha: float, fresh: int, p_min: float) -> Summary:
+    """Figures of the finished file.  p_min: the least p that a file can have in it."""
     labels: Counter[str] = Counter()
     groups: set[int] = set()
     tests = discoveries = 0
@@ -184,5 +184,5 @@ def summary(out: Path, alpha: float, fresh: int, reference: ReferenceSet) -> Sum
         tests += row["p"] is not None and not row["same_as"]
         discoveries += row["q"] is not None and row["q"] <= alpha and not row["same_as"]
         groups.add(row["group"])
-    least_q = min(1.0, p_floor(len(reference.artists)) * tests)
+    least_q = min(1.0, p_min * tests)
     return Summary(labels.total(), dict(labels.most_common()), fresh, tests, least_q, discoveries, len(groups - {None}))

@@ -34,7 +34,7 @@ TEXTS = (
     *("derivative_of", "derivative_relation", "creator", "title", "date"),
 )
 WHOLE = ("bytes", "modules", "rank_min", "rank_max")
-NUMBERS = ("coverage", "p", "p_min", "score", "nearest_p", "nearest_p_exclusion", "nearest_log10_lr")
+NUMBERS = ("coverage", "p", "p_min", "p_member", "score", "nearest_p", "nearest_p_exclusion", "nearest_log10_lr")
 COPIED = ("status", "label", "artist", "sentence", "code", "reason", "advice", "dialect", "algorithm", "base_family",
           "modules", "rank_min", "rank_max", "view", "nearest", "nearest_reference", "derivative_of",
           "derivative_relation", *NUMBERS)  # fmt: skip

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.embedding.backend import Floats, centroids, cosines, distinct, lead, t_norm, unit
+from auditor.evidence.impostors import Asked, best_of, p_of, scores_of
 from auditor.evidence.kept import kept
-from auditor.evidence.significance import Asked, best_of, impostors_of, scores_of
+from auditor.evidence.membership import member_p
 from auditor.reference.set import ReferenceSet, View, sub_modules
 from auditor.result import ArtistScore
 from auditor.statistics.conformal import ConformalNull, holm
@@ -34,7 +35,7 @@ def exclusion_p(view: View, scores: Floats) -> Floats:
     H0: the suspect is of this artist, exchangeable with references whose own half of the works was left out; pooled
     over artists, since one artist alone has too few references to exclude anybody at α.
     """
-    return kept(view, "genuine", lambda: ConformalNull.of(-view.genuine_scores, view.artist))(-scores)
+    return member_p(view, scores, single=True)
 
 
 def score_spread(view: View) -> tuple[float, float]:
@@ -54,7 +55,8 @@ def score_spread(view: View) -> tuple[float, float]:
 def artist_scores(reference: ReferenceSet, view: View, given: Floats, tested: Asked = ()) -> list[ArtistScore]:
     """Every artist of the set, closest first; p-values adjusted as in `stepwise`.  given: `View.shares`.
 
-    Only the first of those tested for has a likelihood ratio; where they are more than one, but not all, nobody has.
+    tested: artists who are tested for alone; the first of them gets the larger of the open-set p-value and of its own,
+    tested for without the others.  Only the first of all, or a single artist tested for, has a likelihood ratio.
     """
     point = given.sum(0, keepdims=True)
     scores = scores_of(view, point)
@@ -62,7 +64,12 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats, tested: As
     against = per_artist_p(view, scores)
     excluded = exclusion_p(view, scores) if reference.works_split else np.ones(len(scores))
     statistic, best = float(lead(scores[None], tested)[0]), best_of(scores, tested)
-    adjusted = stepwise(against, scores, float(impostors_of(view, tested).null(statistic)[0]), best)
+    p_open = p_of(view, scores, tested)
+    if tested:  # rejecting "none of them" does not say which: the artist's own test does
+        adjusted = holm(against)
+        adjusted[best] = max(p_open, p_of(view, scores, (best,)))
+    else:
+        adjusted = stepwise(against, scores, p_open)
     calibration, other_works = calibrations(view, tested)
     ratio = float(calibration.log10_lr(statistic)) if calibration else None
     other = float(other_works.log10_lr(statistic)) if other_works and reference.works_split else None
@@ -80,7 +87,7 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats, tested: As
             p_exclusion=float(excluded[a]),
             log10_lr=ratio if a == best else None,
             lr_bound=calibration.limit_of(ratio) if calibration and ratio is not None and a == best else None,
-            verbal=verbal(ratio) if ratio is not None and a == best else None,
+            verbal=verbal(ratio, "other" if tested else "outside") if ratio is not None and a == best else None,
             nearest_reference=nearest[a],
             subnetworks={name: float(values[a]) for name, values in parts.items()},
             log10_lr_other_works=other if a == best else None,
@@ -96,20 +103,18 @@ def calibrations(view: View, tested: Asked) -> tuple[LogisticCalibration | None,
     return (view.asked, view.asked_other_works) if len(tested) == 1 else (None, None)
 
 
-def stepwise(raw: Floats, scores: Floats, p_open: float, best: int) -> Floats:
+def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
     """Adjusted p-value (C,) of each artist, named only after the open-set test.
 
-    `best`, the first of those tested for, gets the larger of its own p and the open-set p, which is asked of whoever
-    that is: an outsider is named no more often than the open-set test rejects, and looking through all artists costs
-    nothing more.  The others get Holm's, kept monotone in the score.
+    The first artist gets the larger of its own p and the open-set p, which is asked of whoever comes first: an outsider
+    is named no more often than the open-set test rejects, and looking through all artists costs nothing more.  The
+    others get Holm's, kept monotone in the score.
     """
     adjusted = holm(raw)
-    named = max(float(raw[best]), p_open)
+    best = int(np.argmax(scores))
+    adjusted[best] = max(float(raw[best]), p_open)
     order = np.argsort(-scores, kind="stable")
-    if order[0] == best:
-        adjusted[best] = named
     adjusted[order] = np.maximum.accumulate(adjusted[order])
-    adjusted[best] = named
     return adjusted
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from auditor.embedding.backend import Floats, Labels, Normaliser, cosines, fit_normaliser, impostor_scores, lead, unit
+from auditor.evidence.impostors import impostors_of
 from auditor.evidence.kept import kept
-from auditor.evidence.significance import impostors_of
 from auditor.reference.set import ReferenceSet, View
 from auditor.statistics.conformal import ConformalNull
 from auditor.statistics.mixture import shares, taken_out

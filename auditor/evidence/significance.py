@@ -1,83 +1,29 @@
-"""Is the suspect by an artist of the set, or by one who was asked about?  The open-set test, its range, the reverse.
+"""Is the suspect by an artist of the set, or by one who was asked about?  The open-set test and its range.
 
-Some artists may be asked about, of whom alone it is then said whether the file is theirs, or whether they can be ruled
-out.  Ruling out asks nothing of how they came to be asked about.  For a resemblance it matters: whoever was chosen
-because the pictures look alike is most often the nearest of the set, as if all had been looked through, and so the test
-is of the nearest of all.  Only where the choice is `independent` of how the file looks does it test for them alone.
+Some artists may be asked about, and only they can be named then.  Whoever was chosen because the pictures look alike is
+most often the nearest of the set, as if all had been looked through, and so the test is of the nearest of all.  Only
+where the choice is declared to be `independent` of the file does it test for those artists alone; the others of the set
+are background then: compared with, and never named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, Labels, artist_weights, cosines, lead
+from auditor.embedding.backend import Floats, Labels, distinct, lead
+from auditor.evidence.impostors import Asked, Impostors, best_of, impostors_of, p_of, scores_of
 from auditor.evidence.kept import kept
+from auditor.evidence.membership import member_p, members, outsiders_no_match, own_no_match
 from auditor.reference.set import View
 from auditor.result import OpenSet
-from auditor.statistics.conformal import ConformalNull, conformal_p, left_out_p, p_floor, rate_limits
+from auditor.statistics.conformal import conformal_p, p_floor, rate_limits
 
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
-Asked = tuple[int, ...]
-"""Which artists are asked about, ascending; () is all of the set."""
-
-
-def scores_of(view: View, point: Floats) -> Floats:
-    """Normalised score (C,) of one point with each artist."""
-    return np.asarray(view.normaliser(cosines(point, view.centres))[0])
-
-
-@dataclass(frozen=True)
-class Impostors:
-    """References whose own artist was left out, tested for the same artists as the suspect."""
-
-    scores: Floats
-    """(n, C) normalised; own column NaN."""
-    artist: Labels
-    """(n,) whose each is.  Where a single artist is tested for, its own files are none: it is left out for them."""
-    asked: Asked
-
-    @cached_property
-    def statistic(self) -> Floats:
-        """(n,) see `open_set`."""
-        return lead(self.scores, self.asked)
-
-    @cached_property
-    def first(self) -> Labels:
-        """(n,) the artist of the set who comes first, asked about or not."""
-        return np.asarray(np.nanargmax(self.scores, axis=1), dtype=np.intp)
-
-    @cached_property
-    def best(self) -> Floats:
-        """(n,) the best score among the artists asked about."""
-        return np.asarray(np.nanmax(self.scores[:, list(self.asked)] if self.asked else self.scores, axis=1))
-
-    @cached_property
-    def left_out_p(self) -> Floats:
-        """(n,) p-value of each by the set without its artist, who is in no null then."""
-        return left_out_p(self.statistic, self.artist)
-
-    @cached_property
-    def null(self) -> ConformalNull:
-        """The null of the open-set test."""
-        return ConformalNull.of(self.statistic, self.artist)
-
-
-def impostors_of(view: View, asked: Asked = ()) -> Impostors:
-    """The impostors of a view for the artists asked about, made ready once."""
-    return kept(view, ("impostors", asked), partial(_impostors, view, asked))
-
-
-def _impostors(view: View, asked: Asked) -> Impostors:
-    if len(asked) != 1:
-        return Impostors(view.null_scores, view.artist, asked)
-    rows = view.artist != asked[0]
-    return Impostors(view.null_scores[rows], view.artist[rows], asked)
 
 
 def open_set(
@@ -95,25 +41,18 @@ def open_set(
 ) -> OpenSet:
     """Is the suspect by an artist of the set?  independent: by one of those `asked` about, see above.
 
-    H0: the suspect comes from an artist who is none of them, and is exchangeable with the references of an artist who
-    is left out of the whole fit.  Statistic: how far the first of them leads (`lead`), so that looking at many is paid
-    for by the maximum over them.  `names` of the set's artists, if given, go into the result, so that readers can
+    H0: the suspect comes from an artist who is none of them, and is exchangeable with the references of such an artist
+    who is left out of the whole fit.  Statistic: how far the first of them leads (`lead`), so that looking at many is
+    paid for by the maximum over them.  `names` of the set's artists, if given, go into the result, so that readers can
     compute p again from it.  genres (C,): of the artists.  works_split: see `OpenSet`.
     """
     tested = asked if independent else ()
     scores, others = scores_of(view, point), impostors_of(view, tested)
     observed = float(lead(scores[None], tested)[0])
     groups = others.null.groups
-    member, unmatched, within = 1.0, 0.0, (0.0, 1.0)
-    if works_split:
-        best = scores[list(asked)].max() if asked else scores.max()
-        member = float(member_p(view, best, asked)[0])
-        within = p_interval(members(view, asked) <= best, view, resamples, seed)
-        unmatched = kept(view, ("unmatched", alpha, asked), partial(outsiders_no_match, view, alpha, asked))
+    best = float(scores[best_of(scores, asked)])
+    reverse: dict[str, Any] = reversed_test(view, best, alpha, resamples, seed, asked) if works_split else {}
     alike = lookalikes(view, best_of(scores, tested), alpha, tested) if names else {}
-    alone = None
-    if asked and not independent:
-        alone = float(impostors_of(view, asked).null(lead(scores[None], asked))[0])
     return OpenSet(
         p=float(others.null(observed)[0]),
         p_min=p_floor(groups),
@@ -122,24 +61,37 @@ def open_set(
         null=[round(float(v), 5) for v in others.statistic],
         alpha=alpha,
         p_interval=p_interval(others.statistic >= observed, view, resamples, seed, others.artist),
-        p_member=member,
-        outsiders_no_match=unmatched,
+        p_member=reverse.pop("p_member", 1.0),
+        outsiders_no_match=reverse.pop("outsiders_no_match", 0.0),
         threshold=kept(view, ("limit", alpha, tested), partial(threshold, others, alpha)),
         null_names=list(names),
         null_owner=[int(a) for a in others.artist] if names else [],
         works_split=works_split,
         lookalikes=[{"artist": names[a], "share": share} for a, share in alike.items()],
-        p_member_interval=within,
         asked=[names[a] for a in asked] if names else [],
         independent=independent,
-        p_if_independent=alone,
+        p_otherwise=None if not asked else float(p_of(view, scores, () if independent else asked)),
         same_genre=same_genre(others, observed, genres) if genres else None,
+        **reverse,
     )
 
 
+def reversed_test(view: View, best: float, alpha: float, resamples: int, seed: int, asked: Asked) -> dict[str, Any]:
+    """What `OpenSet` tells of the test of membership; best: score with anybody, or with whom was asked about."""
+    single = bool(asked)
+    found: dict[str, Any] = {
+        "p_member": float(member_p(view, best, single)[0]),
+        "p_member_interval": p_interval(members(view, single) <= best, view, resamples, seed),
+        "outsiders_no_match": kept(view, ("unmatched", alpha, asked), partial(outsiders_no_match, view, alpha, asked)),
+    }
+    if asked:
+        found["own_no_match"] = kept(view, ("own", alpha, asked), partial(own_no_match, view, alpha, asked))
+    return found
+
+
 def same_genre(others: Impostors, observed: float, genres: Sequence[str]) -> dict[str, Any] | None:
-    """{genre, artists, share}: how many LoRAs by the other artists of the genre of a single artist asked about stand
-    out for that artist as clearly as `observed`, 0…1, artists weighing equally; None where there are none.
+    """{genre, artists, files, reached}: how many LoRAs by the other artists of the genre of a single artist tested for
+    stand out for that artist as clearly as `observed`; None where there are none.
 
     These are the strangers to expect where the choice was not quite as independent as it was said to be.
     """
@@ -149,41 +101,8 @@ def same_genre(others: Impostors, observed: float, genres: Sequence[str]) -> dic
     rows = np.array([genres[a] == genre for a in others.artist])
     if not rows.any():
         return None
-    share = artist_weights(others.artist, rows) @ (others.statistic >= observed)
-    return {"genre": genre, "artists": len(np.unique(others.artist[rows])), "share": float(share)}
-
-
-def best_of(scores: Floats, asked: Asked) -> int:
-    """The first artist by scores (C,) among those asked about."""
-    return asked[int(np.argmax(scores[list(asked)]))] if asked else int(np.argmax(scores))
-
-
-def members(view: View, asked: Asked) -> Floats:
-    """The score (n,) by which a reference could be told from its own artists' files, its half of the works left out.
-
-    Everybody asked about, the best over artists, for where a member's own score is low a neighbour's is usually the
-    best; else its own artist's.  Pooled over artists: one alone has too few references to rule anybody out.
-    """
-    return view.genuine_scores if asked else view.member_best
-
-
-def member_p(view: View, best: ArrayLike, asked: Asked = ()) -> Floats:
-    """p-value (m,) of best scores (m,) among the artists asked about; small means too low for any of them.
-
-    H0: the suspect comes from one of these artists, and is exchangeable with references whose own half of the works
-    was left out, whoever of the artists it is.  Statistic: see `members`.
-    """
-    null = kept(view, ("members", bool(asked)), lambda: ConformalNull.of(-members(view, asked), view.artist))
-    return null(-np.asarray(best, float))
-
-
-def outsiders_no_match(view: View, alpha: float, asked: Asked = ()) -> float:
-    """Share of LoRAs by other artists than those asked about that `member_p` tells from theirs at α; artists weigh
-    equally.
-    """
-    others = impostors_of(view, asked)
-    told = member_p(view, others.best, asked) <= alpha
-    return float(artist_weights(others.artist, np.ones(len(told), bool)) @ told)
+    reached = int(np.sum(others.statistic[rows] >= observed))
+    return {"genre": genre, "artists": len(distinct(others.artist[rows])), "files": int(rows.sum()), "reached": reached}
 
 
 def lookalikes(view: View, artist: int, alpha: float, asked: Asked = ()) -> dict[int, float]:

@@ -153,7 +153,7 @@ def ratios_of(view: View, *own: Floats) -> LogisticCalibration:
 
 
 def ratios_when_asked(view: View, *own: Floats) -> LogisticCalibration:
-    """As `ratios_of`, for an artist who was asked about.  H2: the file is by another artist, of the set or not."""
+    """As `ratios_of`, for an artist tested for alone.  H2: it is by another artist, who is left out of the set."""
     every = np.arange(len(view.artist))
     kinds = [leads(view.normaliser(cosine))[every, view.artist] for cosine in own]
     strange = leads(view.null_scores)

@@ -107,11 +107,12 @@ def when_asked(
 ) -> dict[str, dict[str, Any]]:
     """The figures of a condition for artists who are asked about, one at a time, named beforehand.
 
-    Found: the own artist's p-value is at most α, and nobody stands nearer.  False attribution: the same of every other
-    artist in turn, the own one left out of the set; `_genre`: of those of the suspect's own genre.  The rates without
-    the demand that nobody stand nearer are `p_at_alpha` and `false_p_at_alpha`.  AUC and Cllr compare a file with its
-    own artist and with all others, Cllr by calibrations that saw no file of its artist.  `false_of_nearest` is what
-    comes of asking about the artist to whom a stranger's file lies nearest, as whoever goes by its looks may do.
+    Found: the own artist's p-value is at most α, and nobody stands nearer.  False p: p ≤ α for another artist, every
+    one in turn, the own one left out of the set; `_genre`: for those of the suspect's own genre, the mean over genres.
+    False attribution needs that nobody stand nearer as well, which is so for one artist only.  `false_of_nearest` is
+    what comes of asking about that one, as whoever goes by its looks may do.  AUC and Cllr compare a file with its own
+    artist and with all others (`cllr_genre`: with those of its genre), Cllr by calibrations that saw no file of its
+    artist.
     """
     t = pooled.trials
     named = np.arange(len(artists)) == t.accused[:, None]
@@ -129,7 +130,7 @@ def when_asked(
         "false_of_nearest": lambda i: float(np.mean((low & named)[i].any(axis=1))),
     }
     if (alike & other).any():
-        measures["false_attribution_genre"] = share(low & named & alike, other & alike)
+        measures["false_p_genre"] = over_genres(low & alike, other & alike, own)
     inside = bool((t.artist >= 0).all())
     if inside:
         first, reached = t.own_rank == 1, t.own_p <= ALPHA
@@ -139,11 +140,29 @@ def when_asked(
             "auc": lambda i: auc(t.own_lead[i], t.other_leads[i][other[i]]),
         }
     result = {name: asdict(over_groups(of, pooled.name, rng, resamples)) for name, of in measures.items()}
-    return result | (pair_cost(pooled, rng, resamples) if inside else {})
+    return result | (pair_cost(pooled, alike, rng, resamples) if inside else {})
 
 
-def pair_cost(pooled: Pool, rng: np.random.Generator, resamples: int) -> dict[str, dict[str, Any]]:
-    """Cllr, and its part that no calibration can remove, of likelihood ratios about artists named beforehand."""
+def over_genres(
+    hits: NDArray[np.bool_], of: NDArray[np.bool_], genre: NDArray[np.str_]
+) -> Callable[[NDArray[np.intp]], float]:
+    """Mean over genres of the share of pairs (m, C) that are hits, from rows i of files of genres (m,)."""
+
+    def mean(i: NDArray[np.intp]) -> float:
+        _, member = np.unique(genre[i], return_inverse=True)
+        seen, found = (np.bincount(member, some[i].sum(1)) for some in (of, hits))
+        return float(np.mean(found[seen > 0] / seen[seen > 0])) if seen.any() else 0.0
+
+    return mean
+
+
+def pair_cost(
+    pooled: Pool, alike: NDArray[np.bool_], rng: np.random.Generator, resamples: int
+) -> dict[str, dict[str, Any]]:
+    """Cllr, and its part that no calibration can remove, of likelihood ratios about artists tested for alone.
+
+    alike (m, C): which artists are of the file's genre.
+    """
     t = pooled.trials
     file, asked = np.nonzero(~np.isnan(t.other_leads))
     trials = PairTrials(t.own_lead, t.artist, t.other_leads[file, asked], t.artist[file], asked)
@@ -153,15 +172,16 @@ def pair_cost(pooled: Pool, rng: np.random.Generator, resamples: int) -> dict[st
     if not (np.isfinite(same).all() and np.isfinite(found).all()):  # nobody else to calibrate on
         return {}
 
-    def cost(of: Callable[..., float]) -> dict[str, Any]:
+    def cost(of: Callable[..., float], pairs: NDArray[np.bool_]) -> dict[str, Any]:
         def on(i: NDArray[np.intp]) -> float:
-            ratios, weight = different[i], even(pooled.name[i])
-            there = ~np.isnan(ratios)
-            return of(same[i], ratios[there], weight, np.repeat(weight, there.sum(1)))
+            ratios, weight, there = different[i], even(pooled.name[i]), pairs[i]
+            return of(same[i], ratios[there], weight, np.repeat(weight, there.sum(1))) if there.any() else np.nan
 
         return asdict(over_groups(on, pooled.name, rng, resamples))
 
-    return {"cllr": cost(cllr), "cllr_min": cost(cllr_min)}
+    every = ~np.isnan(different)
+    costs = {"cllr": cost(cllr, every), "cllr_min": cost(cllr_min, every)}
+    return costs | ({"cllr_genre": cost(cllr, every & alike)} if (every & alike).any() else {})
 
 
 def likelihood(pooled: Pool, artists: int, rng: np.random.Generator, resamples: int = 500) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class View:
     other_works: LogisticCalibration | None = None
     """As `calibration`, for a file that is certainly on other works than the references; None in older sets."""
     asked: LogisticCalibration | None = None
-    """Of the lead of an artist who was asked about, and who need not come first; None in older sets."""
+    """Of the lead of an artist who is tested for alone, and who need not come first; None in older sets."""
     asked_other_works: LogisticCalibration | None = None
     """The same for a file that is certainly on other works than the references."""
 
@@ -116,19 +116,9 @@ class View:
         return lead(self.null_scores)
 
     @cached_property
-    def null_best(self) -> Floats:
-        """The best normalised score of each reference among other artists (n,)."""
-        return np.asarray(np.nanmax(self.null_scores, axis=1))
-
-    @cached_property
     def left_out_p(self) -> Floats:
         """Open-set p-value (n,) of each reference by the set without its artist, who is in no null then."""
         return left_out_p(self.null_statistic, self.artist)
-
-    @cached_property
-    def null_first(self) -> Labels:
-        """The artist (n,) that comes first for each reference when its own is left out."""
-        return np.asarray(np.nanargmax(self.null_scores, axis=1), dtype=np.intp)
 
     @cached_property
     def member_best(self) -> Floats:
@@ -285,21 +275,24 @@ class ReferenceSet:
         """(out, in) of each module."""
         return {path: (int(shape[0]), int(shape[1])) for path, shape in self.manifest["modules"].items()}
 
-    def numbers_of(self, artists: Sequence[str]) -> tuple[int, ...]:
+    def asked(self, artists: Sequence[str], independent: bool = False) -> tuple[int, ...]:
         """Indices of artists who are asked about, ascending; () where none or all are.
 
-        Names as in the set; people's spelling of them ('Anders Zorn') does as well.  Raises UsageError.
+        Names as in the set; people's spelling of them ('Anders Zorn') does as well.  independent: they were chosen
+        independently of the file, which says nothing of all.  Raises UsageError.
         """
-        from difflib import get_close_matches  # for who misspells a name
-
         known = {spelt(name): number for number, name in enumerate(self.artists)}
-        unknown = [name for name in artists if spelt(name) not in known]
-        if unknown:
-            near = sorted({n for name in unknown for n in get_close_matches(spelt(name), known, 3, 0.5)})
-            advice = f"Did you mean {' or '.join(near)}?" if near else "`audit refs show` lists the set's artists."
-            raise UsageError(f"The set holds no artist '{shown(unknown[0])}'.", advice=advice)
+        for name in artists:
+            if spelt(name) not in known:
+                near = " or ".join(alike(spelt(name), list(known)))
+                advice = f"Did you mean {near}?" if near else "`audit refs show` lists the set's artists."
+                raise UsageError(f"'{shown(name)}' is not in the reference set.", advice=advice)
         found = sorted({known[spelt(name)] for name in artists})
-        return () if len(found) == len(known) else tuple(found)
+        some = () if len(found) == len(known) else tuple(found)
+        if independent and not some:
+            who = "everybody in the set" if found else "nobody in particular"
+            raise UsageError(f"--independent, but {who} is asked about.", advice="Name some artists with --artist.")
+        return some
 
     def require_features(self, name: str | None) -> None:
         """Refuse a feature extractor that this set was not made with.  Raises UsageError."""
@@ -318,6 +311,17 @@ def spelt(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name.strip().lower())
     kept = "".join(c for c in plain if not unicodedata.combining(c))
     return re.sub(r"[\s_-]+", "-", kept)
+
+
+def alike(name: str, known: Sequence[str]) -> list[str]:
+    """Up to three names that somebody may have meant who wrote `name`, or a part of theirs; best first."""
+    from difflib import SequenceMatcher  # for who misspells a name
+
+    def likeness(other: str) -> float:
+        return max(SequenceMatcher(None, name, part).ratio() for part in (other, *other.split("-")))
+
+    near = sorted(known, key=likeness, reverse=True)[:3]
+    return [other for other in near if likeness(other) >= 0.7]
 
 
 def sub_modules(bases: Bases, name: str) -> NDArray[np.bool_]:

@@ -50,7 +50,7 @@ from auditor.statistics.conformal import conformal_p, p_floor
 from auditor.whole_file import write_whole
 
 SCHEMA = "audit-validity-card/2"
-IN_HEADLINE = ("found_at_alpha", "false_attribution", "false_attribution_genre", "false_of_nearest", "auc", "cllr")
+IN_HEADLINE = ("found_at_alpha", "false_p_at_alpha", "false_p_genre", "false_of_nearest", "auc", "cllr", "cllr_genre")
 """Figures of artists named beforehand that reports tell."""
 CHANCE = 0.5
 """The area under the ROC curve of a set that knows nothing."""
@@ -86,7 +86,7 @@ def evaluate(
     corpus += never_trained(corpus, rng)
     pooled = pool(corpus, features_of(manifest["features"]), settings, crossed=True)
     genre = {name: str(known.get("genre", "")) for name, known in read_genres(Path(loras)).items()}
-    card = build_card(pooled, corpus, artists, manifest, settings, genre, rng)
+    card = build_card(pooled, corpus, artists, manifest, settings, genre, rng, seed)
     card |= structure(ReferenceSet.load(place), rng)
     write_card(place, card)
     card["ablations"] = ablations(corpus, manifest["features"], settings, rng, thorough, baselines or {})
@@ -118,7 +118,8 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
     pooled = held_out(reference, view)
     measured, ratios = figures(pooled, rng), likelihood(pooled, len(artists), rng)
     genre = dict(zip(artists, reference.genres, strict=True))
-    negatives, about = hard_negatives(pooled, artists, genre), when_asked(pooled, artists, genre, rng)
+    negatives = hard_negatives(pooled, artists, genre)
+    about = when_asked(pooled, artists, genre, np.random.default_rng(seed))
     counts = {name: false_attribution_band(c) for name, c in ({tried: pooled} | negatives).items()}
     card = {
         "schema": SCHEMA,
@@ -211,6 +212,7 @@ def build_card(
     settings: Settings,
     genre: dict[str, str],
     rng: np.random.Generator,
+    seed: int,
 ) -> dict[str, Any]:
     """All conditions and counts; ablations come later."""
     conditions = conditions_of(pooled, half_out_pool(corpus, features_of(manifest["features"]), settings))
@@ -220,7 +222,8 @@ def build_card(
     both = {name_of_headline, "same works, other recipe"}
     ratios = {name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)}
     negatives = hard_negatives(headline, artists, genre)
-    about = {name: when_asked(c, artists, genre, rng) for name, c in conditions.items() if len(c.name)}
+    tried = {name: c for name, c in conditions.items() if len(c.name)}
+    about = {name: when_asked(c, artists, genre, np.random.default_rng(seed)) for name, c in tried.items()}
     counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
     return {
         "schema": SCHEMA,

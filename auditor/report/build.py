@@ -45,6 +45,8 @@ from auditor.report.view import (
 from auditor.texts import FIGURES, RELATIONS, lines, say, told
 
 MOST_ROWS = 120
+MOST_NAMED = 5
+"""Artists asked about who are named in sentences."""
 """Artists a document lists; the JSON has them all."""
 MOST_NULL = 5000
 """Values of the null that a document lists; the JSON has them all."""
@@ -77,8 +79,9 @@ def brief(audit: Fields) -> Brief:
     """A few fields of the view of one audit, without making the others."""
     verdict, skipped, opened = audit["verdict"], _skipped(audit), audit["open_set"]
     label, file = str(verdict["label"]), show(audit["suspect"]["path"], 400)
-    sure = _sure(opened, label) if opened else None
-    found = Brief(label, _name(label, skipped, _whom(opened)), file, show(verdict["sentence"]), sure, skipped)
+    sure = _sure(audit) if opened else None
+    name, question = _name(label, skipped, _whom(audit)), _question(audit)
+    found = Brief(label, name, file, show(verdict["sentence"]), sure, skipped, question)
     if not runs_left(repr(found)):
         return found
     changed: Brief = mapped(found, isolated)
@@ -93,28 +96,29 @@ def _build(audit: Fields) -> View:
     controls = _controls(audit)
     declared, declared_cut = declared_rows(suspect["declared"])
     skipped = _skipped(audit)
-    whom, tested = _whom(opened), _tested(opened)
+    whom, tested = _whom(audit), _tested(audit)
     name = _name(label, skipped, whom)
     text, alarm = _controls_text(controls, verdict, opened)
     return View(
         label=label,
         label_text=name,
         whom=whom,
-        meaning=told(f"meaning.{label}", whom if label == "NO_MATCH" else tested),
+        meaning=_meaning(label, whom, tested),
         page_title=say("title.page", label=name, file=_basename(file)),
         file=file,
         sentence=show(verdict["sentence"]),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
-        sure=_sure(opened, label) if opened else None,
+        sure=_sure(audit) if opened else None,
         copied=_copied(audit["derivative"]) if label == "DERIVATIVE" else (),
         tested=tested,
+        question=_question(audit),
         asked=_asked(audit, skipped is None),
         facts=_facts(audit),
         does_not_say=_does_not_say(label, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=rows[:MOST_ROWS],
         artists_cut=max(0, len(rows) - MOST_ROWS),
-        null=_null(opened) if opened else None,
+        null=_null(opened, tested) if opened else None,
         map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
         parts=_parts(audit["artists"]),
         mixture=_mixture(audit["mixture"]),
@@ -146,38 +150,50 @@ def _build(audit: Fields) -> View:
     )
 
 
-def _whom(opened: Fields | None) -> str:
+def _whom(audit: Fields) -> str:
     """Who was asked about, in words; empty where it was everybody in the set."""
-    asked = (opened or {}).get("asked") or ()
-    return "" if not asked else person(asked[0], 120) if len(asked) == 1 else say("whom.several", n=len(asked))
+    asked = audit["options"].get("artists") or ()
+    named = [person(name, 120) for name in asked[:MOST_NAMED]]
+    return say("whom.or").join(named) if len(asked) <= MOST_NAMED else say("whom.several", n=len(asked))
 
 
-def _tested(opened: Fields | None) -> str:
-    """Who was tested for alone, in words: `_whom`, where that was chosen independently of how the file looks."""
-    return _whom(opened) if (opened or {}).get("independent") else ""
+def _tested(audit: Fields) -> str:
+    """Who was tested for alone, in words: `_whom`, where that was declared to be chosen independently of the file."""
+    return _whom(audit) if audit["options"].get("independent") else ""
+
+
+def _meaning(label: str, whom: str, tested: str) -> str:
+    """What the conclusion means."""
+    return told(f"meaning.{label}", whom, "asked") if label == "NO_MATCH" else told(f"meaning.{label}", tested)
 
 
 def _does_not_say(label: str, whom: str, tested: str) -> tuple[str, ...]:
     """What the conclusion must not be read as."""
-    own = bool(whom if label == "NO_MATCH" else tested)
-    return lines("not", f"{label}.asked" if own else label, label, whom=whom)
+    forms = (f"{label}.asked",) if whom and label == "NO_MATCH" else (f"{label}.declared",) if tested else ()
+    return lines("not", *forms, label, whom=whom)
 
 
 def _name(label: str, skipped: SkippedView | None, whom: str) -> str:
     """The label in words; a file that could not be read is told from one of another base."""
     unread = {"malformed": "label.malformed", "not-a-lora": "label.not-a-lora"}
-    return told(unread.get(skipped.code if skipped else "", f"label.{label}"), whom)
+    return told(unread.get(skipped.code if skipped else "", f"label.{label}"), whom, "asked")
 
 
 def _asked(audit: Fields, audited: bool) -> str:
     """The question, with the size and name of the set."""
-    info, opened = audit["reference_set"], audit["open_set"]
+    info = audit["reference_set"]
     known = {"artists": count(info["artists"]), "set": given_name(info["name"])}
     if not audited or audit["verdict"]["label"] == "DERIVATIVE":
-        return say("asked.copy" if audited else "asked.not", **known)
-    if (whom := _whom(opened)) and not _tested(opened):
+        return f"{say('asked.copy' if audited else 'asked.not', **known)} {_question(audit)}".strip()
+    if (whom := _whom(audit)) and not _tested(audit):
         return say("asked.some", whom=whom, **known)
-    return told("asked", whom, others=count(info["background_artists"]), **known)
+    return told("asked", whom, **known)
+
+
+def _question(audit: Fields) -> str:
+    """Who was asked about, and on what declaration, as a sentence; empty where it was everybody in the set."""
+    whom = _whom(audit)
+    return say("question.declared" if _tested(audit) else "question", whom=whom) if whom else ""
 
 
 def _basename(path: str) -> str:
@@ -198,14 +214,15 @@ def _agreement(found: Fields | None) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _sure(opened: Fields, label: str) -> Sure:
+def _sure(audit: Fields) -> Sure:
     """The p-value of the conclusion as words: of the open-set test, or for NO_MATCH of the test of membership."""
-    if label == "NO_MATCH" and opened.get("p_member") is not None:
-        return _sure_of_none(opened)
+    opened = audit["open_set"]
+    if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
+        return _sure_of_none(opened, _whom(audit))
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
     n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
-    at_floor, tested = p <= p_min * (1 + 1e-9), _tested(opened)
+    at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
     compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
     return Sure(
         words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
@@ -221,23 +238,23 @@ def _sure(opened: Fields, label: str) -> Sure:
 
 
 def _same_genre(opened: Fields) -> str:
-    """What the share of LoRAs is among artists of the genre of a single artist asked about, where that is known."""
+    """How many LoRAs by others of the genre of a single artist tested for do so, where that is known."""
     alike = opened.get("same_genre")
     if not alike:
         return ""
-    n, names = of_hundred(alike["share"]), {"artists": count(alike["artists"]), "genre": show(alike["genre"], 80)}
-    return " " + (say("sure.genre", n=n, **names) if n else say("sure.genre.few", **names))
+    counts = {name: count(alike[name]) for name in ("files", "reached")}
+    return " " + say("sure.genre", genre=show(alike["genre"], 80), **counts)
 
 
-def _sure_of_none(opened: Fields) -> Sure:
+def _sure_of_none(opened: Fields, whom: str) -> Sure:
     """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
     p, n = opened["p_member"], of_hundred(opened["p_member"])
-    found, whom = round(100 * opened.get("outsiders_no_match", 0.0)), _whom(opened)
+    found = round(100 * opened.get("outsiders_no_match", 0.0))
     names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
     return Sure(
-        words=told("sure.member", whom, n=n) if n else told("sure.member.few", whom),
+        words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
         compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
-        floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, n=found),
+        floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, "asked", n=found),
         **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
         pips=say("h.pips.member"),
@@ -247,27 +264,41 @@ def _sure_of_none(opened: Fields) -> Sure:
 
 def _facts(audit: Fields) -> tuple[Row, ...]:
     """The three or four figures under the verdict."""
-    opened, coverage = audit["open_set"], audit["coverage"]
-    if audit["verdict"]["label"] == "DERIVATIVE":
+    opened, coverage, label = audit["open_set"], audit["coverage"], audit["verdict"]["label"]
+    if label == "DERIVATIVE":
         return (*_copy_facts(audit["derivative"]), *_coverage_fact(coverage))
-    facts, whom = [], _whom(opened)
-    if opened:
-        low, high = opened["p_interval"]
-        note = told("fact.p.note" if low < high else "fact.p.note.point", _tested(opened), range=between(low, high))
-        facts.append(Row(say("fact.p"), probability(opened["p"]), note=note))
-        alone = opened.get("p_if_independent")
-        if alone is not None and audit["verdict"]["label"] != "NO_MATCH":
-            note = say("fact.independent.note")
-            facts.append(Row(say("fact.independent", whom=whom), probability(alone), note=note))
-        note = say("fact.floor.note", artists=opened["null_artists"])
-        facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
-        if audit["verdict"]["label"] == "NO_MATCH" and opened.get("p_member") is not None:
-            note = told("fact.member.note", whom, range=between(*opened.get("p_member_interval", (0.0, 1.0))))
-            facts.insert(0, Row(told("fact.member", whom), probability(opened["p_member"]), note=note))
+    facts: list[Row] = []
+    if opened and label == "NO_MATCH" and opened.get("p_member") is not None:
+        facts.append(_member_fact(audit))
+    if opened and not (label == "NO_MATCH" and _whom(audit)):  # what was asked is another question then
+        facts += _resemblance_facts(audit)
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
         facts.append(_strength(named, audit))
     return (*facts, *_coverage_fact(coverage))
+
+
+def _member_fact(audit: Fields) -> Row:
+    """The p-value by which artists are ruled out."""
+    opened, whom = audit["open_set"], _whom(audit)
+    note = told("fact.member.note", whom, "asked", range=between(*opened.get("p_member_interval", (0.0, 1.0))))
+    return Row(told("fact.member", whom, "asked"), probability(opened["p_member"]), note=note)
+
+
+def _resemblance_facts(audit: Fields) -> list[Row]:
+    """The open-set p-value, what it would be by the other way of choosing whom to ask about, and the least possible."""
+    opened, whom, tested = audit["open_set"], _whom(audit), _tested(audit)
+    low, high = opened["p_interval"]
+    note = told("fact.p.note" if low < high else "fact.p.note.point", tested, range=between(low, high))
+    facts = [Row(say("fact.p"), probability(opened["p"]), note=note)]
+    if (other := opened.get("p_otherwise")) is not None:
+        name = say("fact.likeness") if tested else say("fact.independent", whom=whom)
+        note = say("fact.likeness.note") if tested else say("fact.independent.note")
+        facts.append(Row(name, probability(other), note=note))
+    if not tested:  # beside two p-values it is told in a sentence only
+        note = say("fact.floor.note", artists=opened["null_artists"])
+        facts.append(Row(say("fact.floor"), probability(opened["p_min"]), note=note))
+    return facts
 
 
 def _strength(named: Fields, audit: Fields) -> Row:
@@ -282,7 +313,8 @@ def _strength(named: Fields, audit: Fields) -> Row:
         note += say("fact.lr.other", lr=ratio(other))
     if audit["open_set"] and not audit["open_set"].get("works_split", True):
         note += say("fact.lr.unknown")
-    note += say("fact.lr.independent") if _tested(audit["open_set"]) else _cost_of_lr(audit)
+    tested = _tested(audit)
+    note += (say("fact.lr.independent") if tested else "") + _cost_of_lr(audit, "asked_cllr" if tested else "cllr")
     return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
 
 
@@ -310,17 +342,17 @@ def _coverage_fact(coverage: Fields | None) -> tuple[Row, ...]:
     return (Row(say("fact.coverage"), percent(coverage["fraction"]), note=say("fact.coverage.note", **counts)),)
 
 
-def _cost_of_lr(audit: Fields) -> str:
+def _cost_of_lr(audit: Fields, figure: str) -> str:
     """A caution where the set's own card says that its likelihood ratios inform nobody."""
-    entry = audit["reference_set"]["validity"].get("cllr")
+    entry = audit["reference_set"]["validity"].get(figure)
     value = entry.get("value") if isinstance(entry, Mapping) else entry
     return say("fact.lr.useless", cllr=number(value)) if isinstance(value, float) and value >= USELESS else ""
 
 
 def _artists(audit: Fields) -> tuple[ArtistRow, ...]:
     """The ranked artists."""
-    opened = audit["open_set"] or {}
-    alpha, asked = opened.get("alpha", 0.0), frozenset(opened.get("asked") or ())
+    alpha = audit["open_set"]["alpha"] if audit["open_set"] else 0.0
+    asked = frozenset(audit["options"].get("artists") or ())
     return tuple(_artist(a, alpha, asked) for a in sorted(audit["artists"], key=lambda a: int(a["rank"])))
 
 
@@ -333,7 +365,7 @@ def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
         genre=show(a["genre"], 80),
         score=number(a["score"]),
         interval=f"{number(low)} … {number(high)}",
-        p=probability(a["p"]),
+        p=DASH if asked and a["artist"] not in asked else probability(a["p"]),
         p_exclusion=probability(a["p_exclusion"]),
         evidence=say("evidence.none") if a["log10_lr"] is None else say("evidence.lr", lr=ratio(a["log10_lr"])),
         verbal=show(a["verbal"] or "", 60),
@@ -349,7 +381,7 @@ def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
     )
 
 
-def _null(opened: Fields) -> NullView:
+def _null(opened: Fields, tested: str) -> NullView:
     """The null, the suspect in it, and what p ≤ α asks for."""
     values = tuple(sorted(opened["null"]))
     limit, alpha = threshold(opened), f"{opened['alpha']:g}"
@@ -361,11 +393,17 @@ def _null(opened: Fields) -> NullView:
         threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
         beyond=sum(v >= opened["statistic"] for v in values),
         alpha=alpha,
-        artists=tuple(person(name, 120) for name in opened.get("null_names") or ()),
+        artists=_owners(opened),
         cut=max(0, len(values) - MOST_NULL),
         listing=_listing(opened),
-        tested=_tested(opened),
+        tested=tested,
     )
+
+
+def _owners(opened: Fields) -> tuple[str, ...]:
+    """The artists behind the null; one who is tested for alone is none of them."""
+    names, owners = opened.get("null_names") or (), frozenset(opened.get("null_owner") or ())
+    return tuple(person(name, 120) for number, name in enumerate(names) if not owners or number in owners)
 
 
 def _listing(opened: Fields) -> tuple[tuple[str, str], ...]:

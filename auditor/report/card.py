@@ -20,7 +20,7 @@ from auditor.texts import CARD_FIGURES, FIGURES, say
 
 Fields = Mapping[str, Any]
 COLUMNS = ("top1", "open_set_auc", "found_at_alpha", "tpr_at_fpr_1", "false_attribution", "false_attribution_at_02")
-WHEN_ASKED = ("found_at_alpha", "false_attribution", "false_attribution_genre", "false_of_nearest", "auc", "cllr")
+WHEN_ASKED = ("found_at_alpha", "false_p_at_alpha", "false_p_genre", "false_of_nearest", "auc", "cllr", "cllr_genre")
 NAMES = FIGURES | CARD_FIGURES
 WIDE, HIGH, LEFT, BOTTOM = 340.0, 250.0, 44.0, 40.0
 

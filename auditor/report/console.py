@@ -48,6 +48,8 @@ def _panel(view: View) -> Panel:
     lines = [Text(f"{SIGNS[view.label]} {view.label_text}", style=f"bold {style}"), Text(view.sentence)]
     if view.skipped:
         lines += [Text(view.skipped.reason), Text(view.skipped.advice), Text(say("skipped.meaning"), style="dim")]
+    if view.question:
+        lines.append(Text(view.question))
     if view.copied:
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:

@@ -49,8 +49,14 @@ def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[s
     rows = list(zip(views, links or [()] * len(views), ps, adjusted(ps), strict=True))
     found = Counter(v.label for v in views)
     labels = [label for label in figures.SIGNS if found[label]]
-    counts = [(label, found[label]) for label in labels]
-    return _environment().get_template("index.html.jinja").render(rows=rows, counts=counts, labels=labels)
+    texts = {v.label: v.label_text for v in views}
+    mixed = {v.label for v in views if v.label_text != texts[v.label]}
+    none = say("label.NO_MATCH.any") if "NO_MATCH" in mixed else texts.get("NO_MATCH", "")
+    counts = [(label, none if label == "NO_MATCH" else say(f"label.{label}"), found[label]) for label in labels]
+    questions = {v.question for v in views if v.question}
+    question = questions.pop() if len(questions) == 1 else ""
+    template = _environment().get_template("index.html.jinja")
+    return template.render(rows=rows, counts=counts, labels=labels, question=question)
 
 
 def adjusted(ps: Sequence[float | None]) -> list[str]:

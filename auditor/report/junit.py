@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from auditor.report.build import build
+from auditor.report.numbers import probability
 from auditor.report.untrusted import show
 from auditor.report.view import View
 
@@ -65,4 +66,7 @@ def _case(suite: Element, audit: Mapping[str, Any], view: View) -> None:
 
 def _properties(audit: Mapping[str, Any], view: View) -> dict[str, str]:
     found = {"verdict": view.label, "tensor_sha256": audit["suspect"]["tensor_sha256"] or ""}
-    return {**found, "p": view.sure.p, "p_min": view.sure.p_min} if view.sure else found
+    if not view.sure:
+        return found
+    member = (audit["open_set"] or {}).get("p_member")
+    return {**found, "p": view.sure.p, "p_min": view.sure.p_min, "p_member": probability(member)}

@@ -66,6 +66,7 @@ def _head(v: View) -> list[str]:
         f"**{text(v.sentence)}**",
         text(v.meaning),
         code(v.file),
+        *([text(v.question)] if v.question else []),
     ]
     if v.skipped:
         parts += [f"### {say('h.skipped')}", text(v.skipped.reason), f"### {say('h.advice')}", text(v.skipped.advice)]

@@ -85,7 +85,7 @@ def _result(audit: Mapping[str, Any], view: View, index: int) -> list[dict[str, 
     review = view.label == "INCONCLUSIVE" and not view.skipped and not note.get("blocks")
     passed = bool(note) and not note["blocks"] and not view.skipped
     level = "none" if review else "note" if passed else RULES[name]
-    text = f"{view.sentence} {_more(view)}"
+    text = f"{view.sentence} {_more(view)} {view.question}"
     return [
         {
             "ruleId": name,

@@ -158,7 +158,7 @@ def _null(v: View) -> Iterator[Block]:
     """The null with its threshold."""
     if not (v.null and v.null.values):
         return
-    yield _heading("h.null.asked" if v.tested else "h.null")
+    yield _heading("h.null.declared" if v.tested else "h.null")
     yield Block("text", figures.null_lead(v.null))
     yield _figure(figures.null_figure(v.null))
 

@@ -196,6 +196,8 @@ class View:
     """Who was asked about, in words; empty where it was everybody in the set."""
     tested: str
     """Who was tested for alone, likewise."""
+    question: str
+    """Both as a sentence, for documents that do not tell the question at length."""
     meaning: str
     page_title: str
     file: str
@@ -260,6 +262,7 @@ class Brief:
     sentence: str
     sure: Sure | None
     skipped: SkippedView | None
+    question: str
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:

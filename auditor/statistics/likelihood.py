@@ -201,9 +201,12 @@ def even(sources: ArrayLike) -> Floats:
     return np.asarray(1.0 / size[member] / size.size)
 
 
-def verbal(log10_lr: float) -> str:
-    """The ENFSI verbal equivalent of a log10 likelihood ratio, naming the supported proposition."""
+def verbal(log10_lr: float, against: str = "outside") -> str:
+    """The ENFSI verbal equivalent of a log10 likelihood ratio, naming the supported proposition.
+
+    against: key of `SUPPORTED`, who the alternative to this artist is.
+    """
     step = max(i for i, edge in enumerate(STEPS) if edge <= abs(log10_lr))
     if step == 0:
         return VERBAL[step]
-    return VERBAL[step].format(artist=SUPPORTED["this" if log10_lr > 0 else "another"])
+    return VERBAL[step].format(artist=SUPPORTED["this" if log10_lr > 0 else against])

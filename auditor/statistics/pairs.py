@@ -46,7 +46,7 @@ class PairTrials:
 def fit_pairs(trials: PairTrials, sources: int) -> LogisticCalibration:
     """Calibration on all pairs, the files' artists weighing equally, bounded by log10(sources) and by ELUB.
 
-    As in `ranked.fit_ranked`, what bounds it are ratios by calibrations that never saw a pair's artists.
+    As in `ranked.fit_ranked`, what bounds it are ratios by calibrations in which the file's artist has no part.
     """
     fitted = unbounded(trials, sources)
     same, different = disjoint_pair_ratios(trials)

@@ -69,7 +69,12 @@ def test_a_question_about_one_artist(run, example):
     assert alone.returncode == 11
     assert (document["open_set"]["independent"], document["reference_set"]["background_artists"]) == (True, 55)
     jsonschema.validate(document, schema())
-    for arguments, words in ((("--artist", "valentin-serow"), "valentin-serov"), (("--independent",), "--artist")):
+    shown = run("check", example, "--artist", "valentin-serov", "--independent").stdout
+    assert "It was declared that the choice" in " ".join(shown.replace("│", "").split())
+    for arguments, words in (
+        (("--artist", "valentin-serow"), "valentin-serov"),
+        (("--independent",), "nobody in particular"),
+    ):
         done = run("check", example, *arguments)
         assert done.returncode == 2
         assert words in done.stderr

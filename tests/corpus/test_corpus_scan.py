@@ -124,8 +124,11 @@ def test_a_scan_about_one_artist_says_what_check_says(world, set_folder, tmp_pat
     scan(expand([str(world / "in")], []), out, again, workers=1)  # the same question
     with pytest.raises(UsageError, match="options"):
         scan([], out, Options(str(set_folder), alpha=0.2))
-    with pytest.raises(UsageError, match="no artist"):
-        scan([], tmp_path / "x.parquet", Options(str(set_folder), artists=("nobody",)))
+    unknown = Options(str(set_folder), artists=("nobody",)), "not in the reference set"
+    for wrong, words in (unknown, (Options(str(set_folder), independent=True), "nobody in particular")):
+        with pytest.raises(UsageError, match=words):
+            scan([], tmp_path / "x.parquet", wrong)
+        assert not (tmp_path / "x.parquet").exists()
 
 
 def test_the_header_settles_other_bases_without_reading_tensors(world, set_folder, monkeypatch):

@@ -11,7 +11,9 @@ from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
 from auditor.embedding.backend import centroids, cosines, fit, fit_normaliser, lead
 from auditor.evidence.artists import exclusion_p, per_artist_p
-from auditor.evidence.significance import member_p, open_set, outsiders_no_match, scores_of
+from auditor.evidence.impostors import scores_of
+from auditor.evidence.membership import member_p, outsiders_no_match
+from auditor.evidence.significance import open_set
 from auditor.reference.set import View
 from auditor.reference.trials import run_half_out_trials, run_trials, trial_cosines
 

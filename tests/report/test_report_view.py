@@ -192,8 +192,9 @@ def test_every_sentence_is_used() -> None:
         "row.res",
         "rule.",
     )
-    keys = {k.removesuffix(".asked") for k in TEXTS}  # variants, by `told` and `about`
-    assert [k for k in keys if f'"{k}"' not in used and f"'{k}'" not in used and not k.startswith(by_name)] == []
+    variants = re.compile(r"\.(asked|declared)$")  # by `told`, `said` and `about`
+    found = {k for k in TEXTS for name in (k, variants.sub("", k)) if f'"{name}"' in used or f"'{name}'" in used}
+    assert [k for k in TEXTS if k not in found and not k.startswith(by_name)] == []
 
 
 def test_the_configuration_beside_the_file_is_told_with_its_digest() -> None:
@@ -210,10 +211,10 @@ def test_every_sentence_asked_for_exists() -> None:
     used = "\n".join(p.read_text("utf-8") for p in files)
     key = r"""\(["']([a-z_.A-Z0-9-]+[^.])["']"""
     assert set(re.findall("(?:say|plain|told)" + key, used)) <= set(TEXTS)
-    asked = set(re.findall("(?:said|about)" + key, used))
-    assert len(asked) > 10
+    declared, asked = (set(re.findall(name + key, used)) for name in ("said", "about"))
+    assert min(len(declared), len(asked)) > 3
+    assert {f"{name}.declared" for name in declared} <= set(TEXTS)
     assert {f"{name}.asked" for name in asked} <= set(TEXTS)
-    assert set(re.findall("said" + key, used)) <= set(TEXTS)
 
 
 def copied(**figures: float) -> dict[str, Any]:
