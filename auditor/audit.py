@@ -89,9 +89,10 @@ def check(
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
         coverage, asked = cover(weights, view, present), reference.asked(artists)
-        about: dict[str, Any] = {"genres": reference.genres, "works_split": reference.works_split}
-        about |= {"asked": asked, "independent": independent}
-        tested = open_set(view, point, alpha, resamples, seed, reference.artists, **about)
+        tested = open_set(
+            view, point, alpha, resamples, seed, reference.artists, genres=reference.genres,
+            works_split=reference.works_split, asked=asked, independent=independent,
+        )  # fmt: skip
         ranked = artist_scores(reference, view, given, asked if independent else ())
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None

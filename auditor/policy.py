@@ -102,7 +102,7 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
         said("verdict.consistent", open_set, artist=name, share=share(open_set.p)),
         [
             said("why.open_set.rejects", open_set, **figures),
-            *beforehand(open_set),
+            *rests_on(open_set),
             *(() if open_set.independent else (plain("why.artist", artist=name, p=f"{best.p:.3f}"),)),
             taken_for(name, open_set),
             plain("why.controls"),
@@ -113,9 +113,9 @@ def consistent(open_set: OpenSet, best: ArtistScore) -> Verdict:
 
 def said(key: str, open_set: OpenSet, **values: object) -> str:
     """A sentence of the catalogue on the test of resemblance; where some artists were tested for alone, its variant."""
-    return (
-        plain(f"{key}.declared", whom=whom(open_set.asked), **values) if open_set.independent else plain(key, **values)
-    )
+    if not open_set.independent:
+        return plain(key, **values)
+    return plain(f"{key}.declared", whom=whom(open_set.asked), **values)
 
 
 def about(key: str, open_set: OpenSet, **values: object) -> str:
@@ -129,7 +129,7 @@ def whom(asked: Sequence[str]) -> str:
     return plain("whom.or").join(named) if len(named) <= MOST_NAMED else plain("whom.several", n=len(named))
 
 
-def beforehand(open_set: OpenSet) -> list[str]:
+def rests_on(open_set: OpenSet) -> list[str]:
     """On what the test of resemblance rests where some artists were asked about, and how others of the genre do."""
     if open_set.p_otherwise is None:
         return []
@@ -172,7 +172,7 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
         said(about_some, open_set, **values),
         [
             said("why.open_set.not", open_set, **figures_of(open_set)),
-            *beforehand(open_set),
+            *rests_on(open_set),
             *(() if best is artists[0] else (behind(best, artists[0]),)),
             *still_possible(artists, open_set),
             why_not_no_match(open_set, coverage),
@@ -190,7 +190,7 @@ def not_first(open_set: OpenSet, best: ArtistScore, nearer: ArtistScore, coverag
     """The test of resemblance rejects, but somebody who was not asked about stands nearest."""
     sentence = plain("verdict.nearer", artist=pretty(best.artist), nearer=pretty(nearer.artist))
     tested = said("why.open_set.rejects", open_set, **figures_of(open_set))
-    reasons = [behind(best, nearer), tested, *beforehand(open_set), why_not_no_match(open_set, coverage)]
+    reasons = [behind(best, nearer), tested, *rests_on(open_set), why_not_no_match(open_set, coverage)]
     return Verdict("INCONCLUSIVE", None, sentence, reasons, list(lines("change.nearer")))
 
 

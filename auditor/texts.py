@@ -62,8 +62,8 @@ TEXTS: Final[dict[str, str]] = {
     "of the set, and p that of the test of all artists: {p}.",
     "why.chosen.asked": "For {whom} alone p is {p}. That holds only where the choice was independent of how the file "
     "or its pictures look, and of any earlier audit of it.",
-    "why.genre.declared": "Of {files} LoRAs by other artists of the set of the same genre ({genre}, {n}), {reached} "
-    "stand out for {whom} as clearly.",
+    "why.genre.declared": "Of {files} LoRAs by other artists of the set of the same genre ({genre}; artists: {n}), "
+    "{reached} stand out for {whom} as clearly.",
     "why.nearer": "{nearer} comes first, {artist} is number {rank}. Nobody is named behind somebody nearer.",
     "why.artist": "{artist} against all other artists: p = {p}, the larger of this artist’s own p-value and the "
     "open-set test’s.",

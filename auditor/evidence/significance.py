@@ -23,6 +23,8 @@ from auditor.reference.set import View
 from auditor.result import OpenSet
 from auditor.statistics.conformal import conformal_p, p_floor, rate_limits
 
+NOT_TESTED: dict[str, Any] = {"p_member": 1.0, "outsiders_no_match": 0.0}
+"""Of membership, where nobody knows which works the references are of."""
 CHUNK = 10_000  # resamples drawn at a time: memory stays small however many are asked for
 
 
@@ -51,7 +53,7 @@ def open_set(
     observed = float(lead(scores[None], tested)[0])
     groups = others.null.groups
     best = float(scores[best_of(scores, asked)])
-    reverse: dict[str, Any] = reversed_test(view, best, alpha, resamples, seed, asked) if works_split else {}
+    reverse = reversed_test(view, best, alpha, resamples, seed, asked) if works_split else NOT_TESTED
     alike = lookalikes(view, best_of(scores, tested), alpha, tested) if names else {}
     return OpenSet(
         p=float(others.null(observed)[0]),
@@ -61,8 +63,6 @@ def open_set(
         null=[round(float(v), 5) for v in others.statistic],
         alpha=alpha,
         p_interval=p_interval(others.statistic >= observed, view, resamples, seed, others.artist),
-        p_member=reverse.pop("p_member", 1.0),
-        outsiders_no_match=reverse.pop("outsiders_no_match", 0.0),
         threshold=kept(view, ("limit", alpha, tested), partial(threshold, others, alpha)),
         null_names=list(names),
         null_owner=[int(a) for a in others.artist] if names else [],
@@ -70,7 +70,7 @@ def open_set(
         lookalikes=[{"artist": names[a], "share": share} for a, share in alike.items()],
         asked=[names[a] for a in asked] if names else [],
         independent=independent,
-        p_otherwise=None if not asked else float(p_of(view, scores, () if independent else asked)),
+        p_otherwise=p_of(view, scores, () if independent else asked) if asked else None,
         same_genre=same_genre(others, observed, genres) if genres else None,
         **reverse,
     )

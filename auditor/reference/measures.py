@@ -105,7 +105,7 @@ def hard_negatives(pooled: Pool, artists: list[str], genre: Mapping[str, str]) -
 def when_asked(
     pooled: Pool, artists: Sequence[str], genre: Mapping[str, str], rng: np.random.Generator, resamples: int = 500
 ) -> dict[str, dict[str, Any]]:
-    """The figures of a condition for artists who are asked about, one at a time, named beforehand.
+    """The figures of a condition for artists who are tested for alone, one at a time.
 
     Found: the own artist's p-value is at most α, and nobody stands nearer.  False p: p ≤ α for another artist, every
     one in turn, the own one left out of the set; `_genre`: for those of the suspect's own genre, the mean over genres.

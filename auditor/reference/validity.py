@@ -46,7 +46,7 @@ from auditor.reference.protocol import (
 )
 from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest
 from auditor.reference.trials import Trials, asked_p
-from auditor.statistics.conformal import conformal_p, p_floor
+from auditor.statistics.conformal import conformal_p, left_out_p, p_floor
 from auditor.whole_file import write_whole
 
 SCHEMA = "audit-validity-card/2"
@@ -157,9 +157,8 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     strange, every = leads(view.null_scores), np.arange(len(scores))
     others_p = np.full_like(strange, np.nan)
     for a in distinct(view.artist):
-        mine, kept = view.artist == a, np.arange(strange.shape[1]) != a
-        rest = np.searchsorted(np.flatnonzero(kept), view.artist[~mine])
-        others_p[np.ix_(mine, kept)] = asked_p(strange[np.ix_(mine, kept)], strange[np.ix_(~mine, kept)], rest)
+        others = view.artist != a
+        others_p[others, a] = left_out_p(strange[others, a], view.artist[others])
     ahead = leads(scores)
     trials = Trials(
         artist=view.artist,
@@ -253,7 +252,7 @@ def build_card(
 
 
 def headline_when_asked(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What reports tell of artists named beforehand."""
+    """What reports tell of artists tested for alone."""
     return {f"asked_{name}": about[name] for name in IN_HEADLINE if name in about}
 
 

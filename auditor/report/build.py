@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from auditor.policy import of_hundred
+from auditor.policy import MOST_NAMED, of_hundred
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
     command,
@@ -45,8 +45,6 @@ from auditor.report.view import (
 from auditor.texts import FIGURES, RELATIONS, lines, say, told
 
 MOST_ROWS = 120
-MOST_NAMED = 5
-"""Artists asked about who are named in sentences."""
 """Artists a document lists; the JSON has them all."""
 MOST_NULL = 5000
 """Values of the null that a document lists; the JSON has them all."""

@@ -1,4 +1,4 @@
-"""Likelihood ratio for an artist named before anything was looked at: files with their own artist against all others.
+"""Likelihood ratio for an artist chosen independently of the file: files with their own artist against all others.
 
 H1: the suspect was trained on works of the artist asked about.  H2: on works of another artist of the population.
 Nobody was looked for, so the statistic of a file with its own artist is compared with that of files with an artist not
