@@ -7,6 +7,7 @@ set, whole road.  False attribution: p at or below the level, whoever is named; 
 from __future__ import annotations
 
 import argparse
+import re
 from collections import defaultdict
 from functools import partial
 from itertools import chain
@@ -23,13 +24,14 @@ LEVELS = 0.05, 0.02
 
 
 def p_values(reference: ReferenceSet, loras: Path) -> dict[str, list[tuple[str, float]]]:
-    """(artist, open-set p) of the files by recipe, the last part of a name; files out of scope raise AssertionError."""
+    """(artist, open-set p) of the files by recipe, which their names end in; files out of scope raise AssertionError."""
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for path in sorted(loras.glob("*/*.safetensors")):
         opened = auditor.check(path, reference).open_set
         assert opened is not None, path
         assert path.parent.name not in reference.artists, path
-        found[path.stem.partition("--suspect-")[2][2:] or "any"].append((path.parent.name, opened.p))
+        recipe = re.search(r"--(?:suspect|ref)-[a-z]+-(.+)$", path.stem)
+        found[recipe[1] if recipe else "any"].append((path.parent.name, opened.p))
     return found
 
 

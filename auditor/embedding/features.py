@@ -19,7 +19,7 @@ matter of rank, batch and trainer, is not taken for style (docs/decisions/0032).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -51,6 +51,8 @@ class Bases:
     kinds: tuple[str, ...] = KINDS
     sketch: int | None = None
     """Seed of random bases that anybody can draw again; None: fitted on references."""
+    cells: int | None = None
+    """Of a sketch: sums that the numbers of a longer block are thrown together in, with signs drawn from its seed."""
 
     @property
     def paths(self) -> list[str]:
@@ -61,7 +63,8 @@ class Bases:
         """Length of one module's block of each kind."""
         k_out, k_in = self.out[path].shape[1], self.into[path].shape[1]
         known = {"paper": RAW_SKETCH, "delta": k_out * k_in}
-        return {kind: known.get(kind, k_out * (k_out + 1) // 2) for kind in self.kinds}
+        covariance = min(k_out * (k_out + 1) // 2, self.cells or k_out**2)
+        return {kind: known.get(kind, covariance) for kind in self.kinds}
 
     def width(self, path: str) -> int:
         """Length of one module's features."""
@@ -86,11 +89,20 @@ class Bases:
     def everywhere(self) -> dict[tuple[str, str], Floats]:
         """By path and kind, of covariances only: the features of what goes everywhere alike, of unit length."""
         covariances = [kind for kind in self.kinds if kind in COVARIANCES]
-        return {(path, kind): unit_triangle(p.T @ p) for path, p in self.out.items() for kind in covariances}
+        rows = {path: self.thrown(path, triangle(p.T @ p)) for path, p in self.out.items()}
+        return {(path, kind): unit(row) for path, row in rows.items() for kind in covariances}
+
+    def thrown(self, path: str, row: Floats) -> Floats:
+        """A block of more numbers than cells as that many sums: a count sketch, inner products kept on average."""
+        if self.sketch is None or self.cells is None or row.size <= self.cells:
+            return row
+        rng = np.random.default_rng(seed_of(self.sketch, path, "cells"))
+        cell, sign = rng.integers(0, self.cells, row.size), rng.integers(0, 2, row.size) * 2.0 - 1.0
+        return np.bincount(cell, sign * row, self.cells).astype(np.float64)
 
     def only(self, paths: Sequence[str]) -> Bases:
         """The bases of some modules."""
-        return Bases({p: self.out[p] for p in paths}, {p: self.into[p] for p in paths}, self.kinds, self.sketch)
+        return replace(self, out={p: self.out[p] for p in paths}, into={p: self.into[p] for p in paths})
 
 
 def common_directions(pieces: Sequence[Floats], k: int, seed: int) -> Floats:
@@ -120,16 +132,23 @@ def fit_bases(factored: Sequence[dict[str, Factored]], k: int, seed: int = 0, ki
     return Bases(out, into, kinds)
 
 
-def sketch_bases(shapes: dict[str, tuple[int, int]], k: int, seed: int) -> Bases:
+def sketch_bases(shapes: dict[str, tuple[int, int]], k: int, cells: int, seed: int) -> Bases:
     """Random bases for sketched output covariances: no reference goes into them, so they need not be shared.
 
-    shapes: (out, in) by module path.  P (out, k) holds signs / √k drawn from (seed, path): the same on every machine;
-    P Pᵀ is the identity on average.  Inputs are not looked at (Q is empty), so only `root-gram` and `gram` can be used.
+    shapes: (out, in) by module path.  P (out, min(k, out)) is drawn from (seed, path), the same on every machine: its
+    columns are orthogonal, P Pᵀ is the identity on average, and exactly where the layer is no wider than k.  What is
+    seen through it is thrown together in `cells` sums (`Bases.thrown`).  Inputs are not looked at (Q is empty), so only
+    `root-gram` can be used.
     """
     out = {}
     for path, (rows, _) in shapes.items():
-        out[path] = (np.random.default_rng(seed_of(seed, path)).integers(0, 2, (rows, k)) * 2.0 - 1.0) / np.sqrt(k)
-    return Bases(out, {path: np.zeros((across, 0)) for path, (_, across) in shapes.items()}, ("root-gram",), seed)
+        drawn = np.random.default_rng(seed_of(seed, path)).standard_normal((rows, min(k, rows)))
+        q, r = np.linalg.qr(drawn)
+        out[path] = (
+            q * np.sign(np.diag(r)) * np.sqrt(rows / drawn.shape[1])
+        )  # as Gram and Schmidt would, on any machine
+    inputs = {path: np.zeros((across, 0)) for path, (_, across) in shapes.items()}
+    return Bases(out, inputs, ("root-gram",), seed, cells)
 
 
 def half(matrix: Floats) -> Floats:
@@ -168,9 +187,8 @@ def raw_sketch(module: LoraModule) -> Floats:
     return np.asarray(sketch / max(float(np.linalg.norm(flat)), 1e-300))
 
 
-def unit_triangle(symmetric: Floats) -> Floats:
-    """`triangle`, of unit length."""
-    row = triangle(symmetric)
+def unit(row: Floats) -> Floats:
+    """`row` at unit length."""
     return np.asarray(row / np.linalg.norm(row))
 
 
@@ -204,6 +222,8 @@ def features(factored: dict[str, Factored], bases: Bases) -> tuple[Floats, NDArr
     for members in alike.values():
         for number, row in zip(members, stacked(factored, bases, [paths[n] for n in members]), strict=True):
             blocks[number] = row
+    if bases.cells is not None:
+        blocks = [bases.thrown(path, row) if path in factored else row for path, row in zip(paths, blocks, strict=True)]
     vector = np.concatenate(blocks)
     for path, kind, columns in bases.blocks():
         if (same := bases.everywhere.get((path, kind))) is not None:

@@ -25,8 +25,10 @@ from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import CONTROL, ReferenceSet, digest_of, locate, pack_view, write_arrays, write_manifest
 from auditor.whole_file import make_folder
 
-SKETCH = 24
-"""Random directions a layer: as many numbers as audits of the shipped base need to lose nothing measurable."""
+DIRECTIONS = 192
+"""Random directions a layer, at most; narrower layers are seen whole."""
+CELLS = 1500
+"""Sums that a layer's covariance is thrown together in; with them a sketch is about as large as the default set."""
 
 
 def export_set(folder: str | Path, output: str | Path) -> dict[str, Any]:
@@ -43,17 +45,19 @@ def export_set(folder: str | Path, output: str | Path) -> dict[str, Any]:
 
 
 def export_sketch(
-    folder: str | Path, loras: str | Path, output: str | Path, *, k: int = SKETCH, seed: int = 0
+    folder: str | Path, loras: str | Path, output: str | Path, *, k: int = DIRECTIONS, cells: int = CELLS, seed: int = 0
 ) -> dict[str, Any]:
     """Write a sketch of a calibrated set, computed from the LoRA files it was made from.
 
-    k: random directions a layer; seed: of these, public.  Raises ReferenceSetError where files are missing or are not
+    k: random directions a layer, at most; cells: sums a layer, at most; seed: of both, public.
+
+    Raises ReferenceSetError where files are missing or are not
     the set's, UsageError where the folder is not empty.
     """
     reference, target = ReferenceSet.load(folder), empty_folder(Path(output))
-    bases = sketch_bases(reference.shapes, k, seed)
+    bases = sketch_bases(reference.shapes, k, cells, seed)
     rows = [factors(Path(loras), entry, bases) for entry in reference.manifest["references"]]
-    manifest = public_manifest(reference, k, seed)
+    manifest = public_manifest(reference, FeaturesName(("root-gram",), k, seed, cells))
     arrays = feature_rows(rows, bases)
     views = build_views(manifest, arrays, Settings(**reference.manifest["settings"]), bases=bases)
     kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
@@ -86,7 +90,7 @@ def factors(loras: Path, entry: dict[str, Any], bases: Bases) -> dict[str, Facto
     return held(factor_all(weights, [p for p in denoiser(weights) if p in bases.out]))
 
 
-def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any]:
+def public_manifest(reference: ReferenceSet, features: FeaturesName) -> dict[str, Any]:
     """The set's manifest with numbered references: no file names, recipes or counts of pictures."""
     known = reference.manifest
     numbers: dict[str, int] = {}
@@ -98,7 +102,7 @@ def public_manifest(reference: ReferenceSet, k: int, seed: int) -> dict[str, Any
     carried = ("schema", "base", "artists", "modules", "settings", "seed")
     return {key: known[key] for key in carried if key in known} | {
         "name": f"{known['name']}-sketch",
-        "features": str(FeaturesName(("root-gram",), k, seed, sketch=True)),
+        "features": str(features),
         "sketch_of": known["digest"],
         "references": entries,
         "skipped": [],

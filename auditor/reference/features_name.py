@@ -1,7 +1,7 @@
 """The name of a set's features: everything that changes one of their numbers, as it stands in manifest and audit.
 
 root-gram+delta/k32/seed0/v2       kinds, directions a side fitted on the references, seed of the fit
-root-gram/sketch24/seed0/v2        as many random directions instead, drawn from the seed
+root-gram/sketch96in600/seed0/v2   at most as many random directions, seen in as many sums, drawn from the seed
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from auditor.errors import ReferenceSetError
 
 FORM = re.compile(
-    r"(?P<kinds>[a-z-]+(?:\+[a-z-]+)*)/(?P<way>k|sketch)(?P<directions>[0-9]{1,9})/seed(?P<seed>[0-9]{1,19})/v2"
+    r"(?P<kinds>[a-z-]+(?:\+[a-z-]+)*)/(?:k(?P<fitted>[0-9]{1,9})|sketch(?P<drawn>[0-9]{1,9})in(?P<cells>[0-9]{1,9}))"
+    r"/seed(?P<seed>[0-9]{1,19})/v2"
 )
 
 
@@ -24,8 +25,8 @@ class FeaturesName:
     directions: int
     """A side of each layer."""
     seed: int
-    sketch: bool = False
-    """Whether the directions are drawn and not fitted."""
+    cells: int | None = None
+    """Of a sketch, whose directions are drawn: sums that a block is seen in.  None: directions are fitted."""
 
     @classmethod
     def parse(cls, name: str) -> FeaturesName:
@@ -36,12 +37,13 @@ class FeaturesName:
                 f"A reference set names its features {name!r}, which this version does not know.",
                 advice="Make the set again with `audit refs import`, or install the version of audit that made it.",
             )
-        kinds = tuple(found["kinds"].split("+"))
-        return cls(kinds, int(found["directions"]), int(found["seed"]), found["way"] == "sketch")
+        kinds, cells = tuple(found["kinds"].split("+")), found["cells"]
+        return cls(kinds, int(found["fitted"] or found["drawn"]), int(found["seed"]), int(cells) if cells else None)
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.family}/{'sketch' if self.sketch else 'k'}{self.directions}/seed{self.seed}/v2"
+        way = f"k{self.directions}" if self.cells is None else f"sketch{self.directions}in{self.cells}"
+        return f"{self.family}/{way}/seed{self.seed}/v2"
 
     @property
     def family(self) -> str:
@@ -50,7 +52,7 @@ class FeaturesName:
 
     def require_fitted(self) -> None:
         """Refuse a sketch where directions are to be fitted again.  Raises ReferenceSetError."""
-        if self.sketch:
+        if self.cells is not None:
             raise ReferenceSetError(
                 f"This set is a sketch ({self}): its directions are drawn, and cannot be fitted on other files.",
                 advice="Evaluate the set it was made from.",

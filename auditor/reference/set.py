@@ -414,7 +414,7 @@ def unpack_bases(spec: dict[str, Any], get: Callable[[str], Floats]) -> Bases:
     sketch = spec.get("sketch")
     if sketch is not None:
         shapes = {path: (int(rows), int(across)) for path, (rows, across) in sketch["shapes"].items()}
-        return sketch_bases(shapes, int(sketch["k"]), int(sketch["seed"]))
+        return sketch_bases(shapes, int(sketch["k"]), int(sketch["cells"]), int(sketch["seed"]))
     sides = []
     for side in ("out", "in"):
         if "shapes" in spec:
@@ -443,8 +443,8 @@ def pack_bases(bases: Bases) -> tuple[dict[str, Any], dict[str, Floats]]:
         shapes = {side: [list(b.shape) for b in have] for side, have in sides.items()}
         return {"shapes": shapes}, {side: np.concatenate([b.ravel() for b in have]) for side, have in sides.items()}
     drawn = {p: [len(bases.out[p]), len(bases.into[p])] for p in bases.paths}
-    k = next(iter(bases.out.values())).shape[1]
-    return {"sketch": {"seed": bases.sketch, "k": k, "shapes": drawn}}, {}
+    k = max(b.shape[1] for b in bases.out.values())
+    return {"sketch": {"seed": bases.sketch, "k": k, "cells": bases.cells, "shapes": drawn}}, {}
 
 
 def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -191,7 +191,8 @@ def test_what_goes_everywhere_alike_is_no_feature(bases: Bases) -> None:
              for path, shape in SHAPES.items()}  # fmt: skip
     square = {path: turn for path, turn in turns.items() if turn.shape[0] <= turn.shape[1]}
     assert square
-    for whole in (complete(("root-gram", "gram")), sketch_bases(SHAPES, 6, 0), replace(bases, kinds=("root-gram",))):
+    drawn = sketch_bases(SHAPES, 6, 15, 0)
+    for whole in (complete(("root-gram", "gram")), drawn, replace(bases, kinds=("root-gram",))):
         made = {path: LoraModule(path, turn.astype(np.float32), np.eye(len(turn.T), dtype=np.float32), 3.0)
                 for path, turn in square.items()}  # fmt: skip
         vector = features({path: factor(m) for path, m in made.items()}, whole)[0]

@@ -19,10 +19,16 @@ def test_seeds_are_the_first_bytes_of_a_digest() -> None:
     assert seed_of(7, "a") == seed_of("7|a") != seed_of("7", "", "a")
 
 
-def test_signs_of_sketched_bases() -> None:
-    signs = sketch_bases({PATH: (5, 4)}, 3, 7).out[PATH] * np.sqrt(3)
-    expected = [[-1, 1, -1], [-1, -1, -1], [-1, -1, -1], [-1, -1, -1], [1, -1, -1]]
-    assert signs == pytest.approx(np.array(expected))
+def test_directions_and_sums_of_a_sketch() -> None:
+    """Directions: drawn numbers made orthogonal one after another, none turned round; sums: with drawn signs."""
+    bases = sketch_bases({PATH: (5, 4)}, 3, 4, 7)
+    found: list[np.ndarray] = []
+    for column in np.random.default_rng(seed_of(7, PATH)).standard_normal((5, 3)).T:
+        rest = column - sum((one * (one @ column) for one in found), np.zeros(5))
+        found.append(rest / np.linalg.norm(rest))
+    assert bases.out[PATH] == pytest.approx(np.array(found).T * np.sqrt(5 / 3), abs=1e-12)
+    assert bases.out[PATH][0] == pytest.approx([0.7386, 0.5059, 0.6106], abs=1e-4)
+    assert bases.thrown(PATH, np.arange(1.0, 7.0)).tolist() == [0, 5, 7, -1]
 
 
 def test_signs_of_fingerprints() -> None:

@@ -224,20 +224,21 @@ def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -
 
 @given(
     st.lists(st.sampled_from(KNOWN), min_size=1, max_size=4), st.integers(0, 10**9 - 1), st.integers(0, 2**62),
-    st.booleans(),
+    st.none() | st.integers(1, 10**9 - 1),
 )  # fmt: skip
-def test_a_features_name_is_read_as_it_is_written(kinds: list[str], k: int, seed: int, sketch: bool) -> None:
-    name = FeaturesName(tuple(kinds), k, seed, sketch)
+def test_a_features_name_is_read_as_it_is_written(kinds: list[str], k: int, seed: int, cells: int | None) -> None:
+    name = FeaturesName(tuple(kinds), k, seed, cells)
     assert FeaturesName.parse(str(name)) == name
 
 
 def test_features_names_in_use() -> None:
     assert FeaturesName.parse("root-gram+delta/k32/seed0/v2") == FeaturesName(("root-gram", "delta"), 32, 0)
-    assert FeaturesName.parse("root-gram/sketch24/seed7/v2") == FeaturesName(("root-gram",), 24, 7, sketch=True)
+    assert FeaturesName.parse("root-gram/sketch96in600/seed7/v2") == FeaturesName(("root-gram",), 96, 7, 600)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "root-gram", "root-gram/k32", "root-gram/k32/seed0/v1", "/k1/seed0/v1", "a/kk/b/c"]
+    "name",
+    ["", "root-gram", "root-gram/k32", "root-gram/k32/seed0/v1", "/k1/seed0/v1", "a/kk/b/c", "gram/sketch24/seed0/v2"],
 )
 def test_what_is_no_features_name_is_refused(name: str) -> None:
     with pytest.raises(ReferenceSetError, match="does not know"):
