@@ -24,7 +24,7 @@ LEVELS = 0.05, 0.02
 
 
 def p_values(reference: ReferenceSet, loras: Path) -> dict[str, list[tuple[str, float]]]:
-    """(artist, open-set p) of the files by recipe, which their names end in; files out of scope raise AssertionError."""
+    """(artist, open-set p) of files by recipe, which their names end in; one out of scope raises AssertionError."""
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for path in sorted(loras.glob("*/*.safetensors")):
         opened = auditor.check(path, reference).open_set

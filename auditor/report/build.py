@@ -91,6 +91,7 @@ def _build(audit: Fields) -> View:
     verdict, suspect, opened = audit["verdict"], audit["suspect"], audit["open_set"]
     label, file = str(verdict["label"]), show(suspect["path"], 400)
     rows = _artists(audit)
+    kept = *rows[:MOST_ROWS], *(row for row in rows[MOST_ROWS:] if row.asked)
     controls = _controls(audit)
     declared, declared_cut = declared_rows(suspect["declared"])
     skipped = _skipped(audit)
@@ -114,8 +115,8 @@ def _build(audit: Fields) -> View:
         facts=_facts(audit),
         does_not_say=_does_not_say(label, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
-        artists=rows[:MOST_ROWS],
-        artists_cut=max(0, len(rows) - MOST_ROWS),
+        artists=kept,
+        artists_cut=len(rows) - len(kept),
         null=_null(opened, tested) if opened else None,
         map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
         parts=_parts(audit["artists"]),

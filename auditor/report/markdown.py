@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from auditor.report.build import build
-from auditor.report.view import TOP, Row, View
+from auditor.report.view import Row, View
 from auditor.texts import say
 
 SIGNS = {"CONSISTENT": "◉", "INCONCLUSIVE": "◐", "NO_MATCH": "○", "DERIVATIVE": "❐", "OUT_OF_SCOPE": "⊘"}
@@ -105,7 +105,7 @@ def _artists(v: View) -> list[str]:
     )
     rows = [
         [str(a.rank), text(a.artist), text(a.genre), a.score, a.interval, text(a.p), text(a.p_exclusion), _evidence(a)]
-        for a in v.artists[:TOP]
+        for a in v.shown
     ]
     return [f"### {say('h.artists')}", _table([say(k) for k in keys], rows)]
 

@@ -119,11 +119,11 @@ def _artists(v: View) -> Iterator[Block]:
     yield _heading("h.artists")
     yield Block("quiet", f"{say('artists.lead.table')} {told('col.p.long', v.tested)}. {say('col.exclusion.long')}.")
     scale = figures.score_scale(v.artists[:TOP])
-    yield _artist_table(v.artists[:TOP], scale)
+    yield _artist_table(v.shown, scale)
     yield Block("quiet", say("artists.nearest", reference=v.artists[0].nearest, artist=v.artists[0].artist))
-    if v.artists[TOP:]:
-        yield Block("heading", say("artists.rest", n=len(v.artists) - TOP), level=2)
-        yield _artist_table(v.artists[TOP:], None)
+    if v.rest:
+        yield Block("heading", say("artists.rest", n=len(v.rest)), level=2)
+        yield _artist_table(v.rest, None)
         if v.artists_cut:
             yield Block("quiet", say("artists.cut", n=v.artists_cut))
 

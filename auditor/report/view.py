@@ -247,6 +247,16 @@ class View:
     schema: str
 
     @property
+    def shown(self) -> tuple[ArtistRow, ...]:
+        """The first artists, and whoever else was asked about."""
+        return *self.artists[:TOP], *(a for a in self.artists[TOP:] if a.asked)
+
+    @property
+    def rest(self) -> tuple[ArtistRow, ...]:
+        """All other artists."""
+        return tuple(a for a in self.artists[TOP:] if not a.asked)
+
+    @property
     def audited(self) -> bool:
         """Whether there is anything to compare; the short form of a document is for the rest."""
         return self.label != "OUT_OF_SCOPE" and self.skipped is None

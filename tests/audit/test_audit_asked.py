@@ -18,7 +18,9 @@ from auditor.evidence.membership import own_no_match
 from auditor.evidence.significance import open_set
 from auditor.policy import rules_out
 from auditor.reference.set import ReferenceSet
-from auditor.report import render_html
+from auditor.report import render, render_html
+from auditor.report.build import build
+from auditor.report.view import TOP
 
 ALPHA = 0.2
 """The mini-set's twelve artists give no p below 1 / 13."""
@@ -194,3 +196,14 @@ def test_a_file_that_is_not_audited_keeps_the_question(reference: ReferenceSet, 
     found = check(tmp_path / "x.safetensors", reference, artists=[ADA], independent=True)
     assert found.verdict.label == "OUT_OF_SCOPE"
     assert (found.options["artists"], found.options["independent"]) == ([ADA], True)
+
+
+def test_an_artist_asked_about_is_among_the_rows_that_are_shown_first(reference: ReferenceSet, suspect: Path) -> None:
+    """However far down: who asks looks for that name."""
+    last = check(suspect, reference, alpha=ALPHA, resamples=5).artists[-1].artist
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[last])
+    view = build(found.to_dict())
+    assert [a.asked for a in view.shown] == [False] * TOP + [True]
+    assert (*view.shown[:TOP], *view.rest, view.shown[TOP]) == view.artists
+    assert f"| {len(view.artists)} | {view.shown[TOP].artist} |" in render([found.to_dict()], "md")
+    assert render([found.to_dict()], "html").count('class=" asked"') == 1

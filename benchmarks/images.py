@@ -1,0 +1,141 @@
+"""Do files on more pictures tell more?  `python benchmarks/images.py LORAS [--suspects DIR]` prints a table.
+
+The protocol of the card, suspects on other works by every recipe, the other half's references among them, in groups by
+the number of pictures that each was trained on (its job in plan.json).  Artists with few works have no files on many
+pictures: the second part of the table keeps to artists who have files in the first group and in the last.  With
+--suspects, a folder with a plan.json of its own, its suspects alone are tried, a row for every number of pictures.
+`--train DIR --base BASE --images IMAGES` trains such suspects: of every half with enough works, on nested subsets.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import openset
+from numpy.typing import NDArray
+from study import Table, add_to_card, printed
+
+from auditor.embedding.backend import Floats, Labels, fit_normaliser, lead
+from auditor.reference.build import read_plan
+from auditor.reference.calibrate import VIEWS, view_modules
+from auditor.reference.protocol import all_modules, complete, is_reference, kind_of_recipe, make_fold, read_corpus
+from auditor.statistics.conformal import conformal_p
+from auditor.statistics.metrics import auc
+
+GROUPS = ((8, 10), (11, 13), (14, 16), (17, 20))
+NESTED, RECIPE = (5, 10, 20, 38), "suspect-r32-all"
+STATISTIC = openset.of_scores(fit_normaliser, lead)
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Suspects (n,): artist, pictures, the test's figure with and without their artist, and what came of it."""
+
+    artist: Labels
+    pictures: Labels
+    genuine: Floats
+    impostor: Floats
+    named: Flags
+    found: Flags
+    wrong: Flags
+
+    def row(self, label: str, kept: Flags) -> dict[str, str | float]:
+        """Figures of some suspects."""
+        shares = {key: float(getattr(self, key)[kept].mean()) for key in ("named", "found", "wrong")}
+        area = auc(self.genuine[kept], self.impostor[kept])
+        known = {"pictures": label, "files": int(kept.sum()), "artists": len(np.unique(self.artist[kept]))}
+        return (
+            known
+            | {"named": shares["named"], "AUC": area}
+            | {"found at .05": openset.shown(shares["found"], shares["wrong"])}
+        )
+
+
+def tried(one: openset.Asked, counts: dict[str, int]) -> Tried:
+    """All suspects of a fold that are on other works by an artist of the set."""
+    fold, artist = one.fold, one.fold.reference_artist
+    rows = np.flatnonzero((fold.works == "other") & (fold.suspect_artist >= 0) & (fold.recipe != "foreign"))
+    own = fold.suspect_artist[rows]
+    judged = STATISTIC(one.null, artist, one.inside[rows])
+    named = judged.first == own
+    impostor, wrong = np.empty(len(rows)), np.empty(len(rows), bool)
+    for a in np.unique(own):
+        left, others, his = artist != a, np.arange(one.null.shape[1]) != a, own == a
+        relabelled = artist[left] - (artist[left] > a)
+        alone = STATISTIC(
+            one.null[np.ix_(left, others)], relabelled, one.without[np.ix_(rows[his], np.flatnonzero(others))]
+        )
+        impostor[his], wrong[his] = alone.suspects, conformal_p(alone.suspects, alone.null, relabelled) <= openset.ALPHA
+    found = named & (conformal_p(judged.suspects, judged.null, artist) <= openset.ALPHA)
+    seen = np.array([counts[Path(fold.suspects[k].entry["file"]).stem] for k in rows])
+    return Tried(own, seen, judged.suspects, impostor, named, found, wrong)
+
+
+def train(loras: Path, base: Path, images: Path, output: Path) -> None:
+    """Suspects of one recipe on `NESTED` pictures of every half that has so many; resumes."""
+    from auditor.training.default_set import default_jobs, write_genres
+    from auditor.training.references import load_base, run, write_plan
+
+    works: dict[tuple[str, str], set[str]] = {}
+    for job in read_plan(loras)[1].values():
+        works.setdefault((job["artist"], job["half"]), set()).update(job["pictures"])
+    jobs = []
+    for job in default_jobs(images, 0):
+        files = sorted(works[job.artist, job.half])
+        if job.recipe != "diffusers-r8-all" or len(files) < max(NESTED):
+            continue
+        order = np.random.default_rng(len(jobs)).permutation(files).tolist()
+        name = job.name.replace("--ref-", "--suspect-").replace(job.recipe, RECIPE)
+        for n in NESTED:
+            chosen = sorted(order[:n])
+            jobs.append(replace(job, name=f"{name}-n{n}", recipe=RECIPE, seed=job.seed + n, pictures=chosen))
+    write_plan(output, jobs, load_base(base).digest)
+    write_genres(images, output)
+    run(base, images, output, jobs, workers=2)
+
+
+def main() -> None:
+    """Print the table, or train suspects for one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("loras", type=Path)
+    parser.add_argument("--suspects", type=Path, help="folder of suspects to try in place of those of LORAS")
+    parser.add_argument("--card", type=Path, help="card.json to add the table to")
+    parser.add_argument("--train", type=Path, help="folder to train suspects into, and do nothing else")
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--images", type=Path)
+    given = parser.parse_args()
+    if given.train:
+        return train(given.loras, given.base, given.images, given.train)
+    folders = [given.loras, *([given.suspects] if given.suspects else [])]
+    counts = {j["name"]: len(j["pictures"]) for folder in folders for j in read_plan(folder)[1].values()}
+    corpus = [one for one in read_corpus(given.loras) if kind_of_recipe(one) != "far"]
+    if given.suspects:
+        corpus = [one for one in corpus if is_reference(one)] + read_corpus(given.suspects)
+    modules = view_modules(all_modules(corpus), VIEWS["all"])
+    corpus = [one for one in corpus if complete(one, modules)]
+    halves = [make_fold(corpus, half, crossed=not given.suspects) for half in "ab"]
+    folds = [tried(openset.asked(fold, modules), counts) for fold in halves]
+    every = Tried(*(np.concatenate([getattr(f, key) for f in folds]) for key in Tried.__dataclass_fields__))
+    groups = [(n, n) for n in np.unique(every.pictures).tolist()] if given.suspects else GROUPS
+    inside = [(every.pictures >= low) & (every.pictures <= high) for low, high in groups]
+    both = np.isin(every.artist, np.intersect1d(every.artist[inside[0]], every.artist[inside[-1]]))
+    rows: Table = []
+    for kept, whose in ((np.ones(len(both), bool), ""), (both, ", artists with few and many")):
+        for (low, high), group in zip(groups, inside, strict=True):
+            rows.append(every.row(f"{low} to {high}{whose}" if high > low else f"{low}", group & kept))
+        if given.suspects:
+            break
+    print(printed(rows))
+    if given.card:
+        note = "Suspects on other works that adapt all layers.  In brackets false attribution.  "
+        note += "One recipe." if given.suspects else "By the set's recipes and others."
+        title = "How many pictures a suspect was trained on" + (", more of them" if given.suspects else "")
+        add_to_card(given.card, title.lower(), title, note, rows)
+
+
+if __name__ == "__main__":
+    main()
