@@ -48,7 +48,7 @@ TASKS = {
     "features": FACTORS
     + (
         "from auditor.embedding.features import features, sketch_bases\n"
-        "bases = sketch_bases({q: m.shape for q, m in load_lora(sys.argv[1]).modules.items()}, 16, 0)\n"
+        "bases = sketch_bases({q: m.shape for q, m in load_lora(sys.argv[1]).modules.items()}, 16, 136, 0)\n"
         "work = lambda p: features(factored(p), bases)"
     ),
     "copies": FACTORS

@@ -46,7 +46,7 @@ def test_packed_modules_are_the_same_numbers(dtype: type, tmp_path: Path, monkey
         np.testing.assert_array_equal(one.down, two.down)
         for name in ("path", "source", "scale", "scale_source", "algorithm", "rank", "shape", "empty", "held_numbers"):
             assert getattr(one, name) == getattr(two, name)
-    bases = sketch_bases({path: module.shape for path, module in plain.modules.items()}, 4, 0)
+    bases = sketch_bases({path: module.shape for path, module in plain.modules.items()}, 4, 10, 0)
     both = [factor_all(weights, weights.modules) for weights in (plain, packed)]
     np.testing.assert_array_equal(features(both[0], bases)[0], features(both[1], bases)[0])
     np.testing.assert_array_equal(fingerprint(both[0]), fingerprint(both[1]))
