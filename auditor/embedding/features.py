@@ -144,9 +144,8 @@ def sketch_bases(shapes: dict[str, tuple[int, int]], k: int, cells: int, seed: i
     for path, (rows, _) in shapes.items():
         drawn = np.random.default_rng(seed_of(seed, path)).standard_normal((rows, min(k, rows)))
         q, r = np.linalg.qr(drawn)
-        out[path] = (
-            q * np.sign(np.diag(r)) * np.sqrt(rows / drawn.shape[1])
-        )  # as Gram and Schmidt would, on any machine
+        turned = np.sign(np.diag(r))  # as Gram and Schmidt would have it, whatever library is at work
+        out[path] = q * turned * np.sqrt(rows / drawn.shape[1])
     inputs = {path: np.zeros((across, 0)) for path, (_, across) in shapes.items()}
     return Bases(out, inputs, ("root-gram",), seed, cells)
 

@@ -51,8 +51,7 @@ def export_sketch(
 
     k: random directions a layer, at most; cells: sums a layer, at most; seed: of both, public.
 
-    Raises ReferenceSetError where files are missing or are not
-    the set's, UsageError where the folder is not empty.
+    Raises ReferenceSetError where files are missing or are not the set's, UsageError where the folder is not empty.
     """
     reference, target = ReferenceSet.load(folder), empty_folder(Path(output))
     bases = sketch_bases(reference.shapes, k, cells, seed)
