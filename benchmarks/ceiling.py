@@ -112,19 +112,8 @@ def row_of(name: str, folds: list[Fold], matrix: Matrix, modules: list[str]) -> 
         one = openset.outcome(statistic, trials, *openset.KINDS[kind])
         row[kind] = openset.shown(*one.shares(everybody))
         if kind == KINDS[0]:
-            row |= {"named": named(statistic, trials, kind), "AUC": one.auc}
+            row |= {"named": float(one.named.mean()), "AUC": one.auc}
     return row
-
-
-def named(statistic: openset.Statistic, trials: list[openset.Asked], kind: str) -> float:
-    """Share of the suspects of one kind whose artist comes first."""
-    works, recipe = openset.KINDS[kind]
-    hits = []
-    for one in trials:
-        own = one.fold.suspect_artist
-        rows = (one.fold.works == works) & (one.fold.recipe == recipe) & (own >= 0)
-        hits.append(statistic(one.null, one.fold.reference_artist, one.inside[rows]).first == own[rows])
-    return float(np.concatenate(hits).mean())
 
 
 def main() -> None:

@@ -10,69 +10,28 @@ pictures: the second part of the table keeps to artists who have files in the fi
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import openset
-from numpy.typing import NDArray
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import Floats, Labels, fit_normaliser, lead
+from auditor.embedding.backend import fit_normaliser, lead
 from auditor.reference.build import read_plan
 from auditor.reference.calibrate import VIEWS, view_modules
 from auditor.reference.protocol import all_modules, complete, is_reference, kind_of_recipe, make_fold, read_corpus
-from auditor.statistics.conformal import conformal_p
-from auditor.statistics.metrics import auc
 
 GROUPS = ((8, 10), (11, 13), (14, 16), (17, 20))
 NESTED, RECIPE = (5, 10, 20, 38), "suspect-r32-all"
 STATISTIC = openset.of_scores(fit_normaliser, lead)
-Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Tried:
-    """Suspects (n,): artist, pictures, the test's figure with and without their artist, and what came of it."""
-
-    artist: Labels
-    pictures: Labels
-    genuine: Floats
-    impostor: Floats
-    named: Flags
-    found: Flags
-    wrong: Flags
-
-    def row(self, label: str, kept: Flags) -> dict[str, str | float]:
-        """Figures of some suspects."""
-        shares = {key: float(getattr(self, key)[kept].mean()) for key in ("named", "found", "wrong")}
-        area = auc(self.genuine[kept], self.impostor[kept])
-        known = {"pictures": label, "files": int(kept.sum()), "artists": len(np.unique(self.artist[kept]))}
-        return (
-            known
-            | {"named": shares["named"], "AUC": area}
-            | {"found at .05": openset.shown(shares["found"], shares["wrong"])}
-        )
-
-
-def tried(one: openset.Asked, counts: dict[str, int]) -> Tried:
-    """All suspects of a fold that are on other works by an artist of the set."""
-    fold, artist = one.fold, one.fold.reference_artist
-    rows = np.flatnonzero((fold.works == "other") & (fold.suspect_artist >= 0) & (fold.recipe != "foreign"))
-    own = fold.suspect_artist[rows]
-    judged = STATISTIC(one.null, artist, one.inside[rows])
-    named = judged.first == own
-    impostor, wrong = np.empty(len(rows)), np.empty(len(rows), bool)
-    for a in np.unique(own):
-        left, others, his = artist != a, np.arange(one.null.shape[1]) != a, own == a
-        relabelled = artist[left] - (artist[left] > a)
-        alone = STATISTIC(
-            one.null[np.ix_(left, others)], relabelled, one.without[np.ix_(rows[his], np.flatnonzero(others))]
-        )
-        impostor[his], wrong[his] = alone.suspects, conformal_p(alone.suspects, alone.null, relabelled) <= openset.ALPHA
-    found = named & (conformal_p(judged.suspects, judged.null, artist) <= openset.ALPHA)
-    seen = np.array([counts[Path(fold.suspects[k].entry["file"]).stem] for k in rows])
-    return Tried(own, seen, judged.suspects, impostor, named, found, wrong)
+def row_of(label: str, some: openset.Outcome) -> dict[str, str | float]:
+    """Figures of some suspects."""
+    row: dict[str, str | float] = {"pictures": label, "files": len(some.file), "artists": len(np.unique(some.artist))}
+    found = openset.shown(float(some.found.mean()), float(some.wrong.mean()))
+    return row | {"named": float(some.named.mean()), "AUC": some.auc, "found at .05": found}
 
 
 def train(loras: Path, base: Path, images: Path, output: Path) -> None:
@@ -118,15 +77,17 @@ def main() -> None:
     modules = view_modules(all_modules(corpus), VIEWS["all"])
     corpus = [one for one in corpus if complete(one, modules)]
     halves = [make_fold(corpus, half, crossed=not given.suspects) for half in "ab"]
-    folds = [tried(openset.asked(fold, modules), counts) for fold in halves]
-    every = Tried(*(np.concatenate([getattr(f, key) for f in folds]) for key in Tried.__dataclass_fields__))
-    groups = [(n, n) for n in np.unique(every.pictures).tolist()] if given.suspects else GROUPS
-    inside = [(every.pictures >= low) & (every.pictures <= high) for low, high in groups]
+    trials = [openset.asked(fold, modules) for fold in halves]
+    recipes = ("other",) if given.suspects else ("reference", "other")
+    every = openset.together([openset.outcome(STATISTIC, trials, "other", recipe) for recipe in recipes])
+    pictures = np.array([counts[Path(file).stem] for file in every.file])
+    groups = [(n, n) for n in np.unique(pictures).tolist()] if given.suspects else GROUPS
+    inside = [(pictures >= low) & (pictures <= high) for low, high in groups]
     both = np.isin(every.artist, np.intersect1d(every.artist[inside[0]], every.artist[inside[-1]]))
     rows: Table = []
     for kept, whose in ((np.ones(len(both), bool), ""), (both, ", artists with few and many")):
         for (low, high), group in zip(groups, inside, strict=True):
-            rows.append(every.row(f"{low} to {high}{whose}" if high > low else f"{low}", group & kept))
+            rows.append(row_of(f"{low} to {high}{whose}" if high > low else f"{low}", every.of(group & kept)))
         if given.suspects:
             break
     print(printed(rows))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -226,41 +226,59 @@ def asked(fold: Fold, modules: list[str]) -> Asked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Suspects of one kind (n,): their artists, whether each was found, and whether it was attributed to another."""
+    """Suspects of one kind (n,): artist, file; whether the artist came first, was found, and another was attributed in
+    its absence; the test's figure with the artist in the set and without."""
 
     artist: Labels
+    file: NDArray[np.str_]
+    named: NDArray[np.bool_]
     found: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
-    auc: float
+    genuine: Floats
+    impostor: Floats
+
+    @property
+    def auc(self) -> float:
+        """How well the figure orders files with their artist in the set before files without."""
+        return auc(self.genuine, self.impostor)
+
+    def of(self, rows: NDArray[np.bool_]) -> Outcome:
+        """Some of the suspects."""
+        return Outcome(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def shares(self, artists: Labels) -> tuple[float, float]:
         """Found and false attribution among the suspects by some artists."""
-        rows = np.isin(self.artist, artists)
-        return float(self.found[rows].mean()), float(self.wrong[rows].mean())
+        some = self.of(np.isin(self.artist, artists))
+        return float(some.found.mean()), float(some.wrong.mean())
+
+
+def together(outcomes: list[Outcome]) -> Outcome:
+    """All of them."""
+    return Outcome(*(np.concatenate([getattr(o, one.name) for o in outcomes]) for one in fields(Outcome)))
 
 
 def outcome(statistic: Statistic, trials: list[Asked], works: str, recipe: str) -> Outcome:
-    """All suspects of one kind."""
-    whose, genuine, impostor, found, wrong = [], [], [], [], []
+    """All suspects of one kind.  Raises ValueError where there are none."""
+    seen = []
     for one in trials:
         artist, own = one.fold.reference_artist, one.fold.suspect_artist
-        rows = (one.fold.works == works) & (one.fold.recipe == recipe) & (own >= 0)
-        if not rows.any():
+        rows = np.flatnonzero((one.fold.works == works) & (one.fold.recipe == recipe) & (own >= 0))
+        if not len(rows):
             continue
         judged = statistic(one.null, artist, one.inside[rows])
-        genuine.append(judged.suspects)
-        hits = (judged.first == own[rows]) & (conformal_p(judged.suspects, judged.null, artist) <= ALPHA)
+        first = judged.first == own[rows]
+        hits = first & (conformal_p(judged.suspects, judged.null, artist) <= ALPHA)
         for a in np.unique(own[rows]):
-            left, others = artist != a, np.arange(one.null.shape[1]) != a
+            his, left, others = own[rows] == a, artist != a, np.arange(one.null.shape[1]) != a
             relabelled = artist[left] - (artist[left] > a)
-            cosine = one.without[np.ix_(rows & (own == a), others)]
+            cosine = one.without[np.ix_(rows[his], np.flatnonzero(others))]
             alone = statistic(one.null[np.ix_(left, others)], relabelled, cosine)
-            impostor.append(alone.suspects)
-            wrong.append(conformal_p(alone.suspects, alone.null, relabelled) <= ALPHA)
-            whose.append(np.full(len(cosine), a))
-            found.append(hits[own[rows] == a])
-    area = auc(np.concatenate(genuine), np.concatenate(impostor))
-    return Outcome(np.concatenate(whose), np.concatenate(found), np.concatenate(wrong), area)
+            wrong = conformal_p(alone.suspects, alone.null, relabelled) <= ALPHA
+            files = np.array([one.fold.suspects[k].entry["file"] for k in rows[his]])
+            whose = np.full(len(files), a)
+            found = whose, files, first[his], hits[his], wrong, judged.suspects[his], alone.suspects
+            seen.append(Outcome(*found))
+    return together(seen)
 
 
 KINDS = {
