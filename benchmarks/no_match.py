@@ -76,7 +76,7 @@ def scores_without(view: View, fold: Fold, x: Floats, columns: list[slice]) -> F
     number = {key: i for i, key in enumerate(sorted({part_key(r) for r in fold.references + fold.suspects}))}
     parts = np.array([number[part_key(r)] for r in fold.references + fold.suspects])
     reference = np.arange(len(artist)) < len(fold.references)
-    grams = Grams(x, columns, artist, np.where(reference, parts, -1), reference)
+    grams = Grams(x, columns, artist, reference)
     scores = np.full((len(artist), len(fold.artists)), np.nan)
     for part in np.unique(parts[~reference]):
         kept, rows = reference & (parts != part), ~reference & (parts == part)

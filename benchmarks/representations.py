@@ -141,7 +141,7 @@ def plda_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings, crosse
         n, of = len(fold.references), fold.suspect_artist
         everyone, artists = np.concatenate([fold.reference_artist, of]), len(fold.artists)
         references = np.arange(len(everyone)) < n
-        grams = Grams(x, columns, everyone, everyone, references)
+        grams = Grams(x, columns, everyone, references)
         inside = plda(fit(grams, references, settings), everyone, artists, references)[n:]
         null, without = np.full((n, artists), np.nan), np.full((len(of), artists), np.nan)
         for a in range(artists):

@@ -101,7 +101,7 @@ def calibrate_view(
     """Fit one view on features x (n, D) of the references `rows`; parts (n,) nest in artists."""
     everything = np.ones(len(x), bool)
     columns = [block for _, _, block in bases.blocks()]
-    grams = Grams(x, columns, artist, parts, everything)
+    grams = Grams(x, columns, artist, everything)
     fitted = fit(grams, everything, settings)
     bases, x, matrix = used_part(bases, x, fitted)
     projection = Projection(half(fitted.weight @ x), *in_steps(matrix))

@@ -78,7 +78,7 @@ def trial_cosines(
     and of suspects with their artist left out (m, C).  NaN for the artist that is left out.  Arguments as `run_trials`.
     """
     everyone = np.concatenate([reference_artist, suspect_artist])
-    corpus = Corpus(x, columns, everyone, len(reference_artist), everyone, settings)
+    corpus = Corpus(x, columns, everyone, len(reference_artist), settings)
     inside = corpus.cosines(corpus.references)[corpus.n :]
     null, without = corpus.artists_left_out()
     without[suspect_artist < 0] = inside[suspect_artist < 0]
@@ -88,14 +88,12 @@ def trial_cosines(
 class Corpus:
     """References and suspects together, to be seen by sets that some references were left out of."""
 
-    def __init__(
-        self, x: Floats, columns: Sequence[slice], artist: Labels, n: int, groups: Labels, settings: Settings
-    ) -> None:
-        """x (n + m, D): the n references first; artist (n + m,); groups (n + m,): what will be left out together."""
+    def __init__(self, x: Floats, columns: Sequence[slice], artist: Labels, n: int, settings: Settings) -> None:
+        """x (n + m, D): the n references first; artist (n + m,)."""
         self.n, self.artist, self.settings = n, artist, settings
         self.artists = int(artist[:n].max()) + 1
         self.references = np.arange(len(artist)) < n
-        self.grams = Grams(x, columns, artist, groups, self.references)
+        self.grams = Grams(x, columns, artist, self.references)
 
     def cosines(self, kept: NDArray[np.bool_]) -> Floats:
         """Of all files with the artists (n + m, C), by a set of the `kept` references."""
@@ -127,8 +125,7 @@ def run_half_out_trials(
     """
     n, everyone = len(reference_artist), np.concatenate([reference_artist, suspect_artist])
     parts = np.concatenate([reference_part, suspect_part])
-    groups = np.where(np.arange(len(parts)) < n, parts, -1)
-    corpus = Corpus(x, columns, everyone, n, groups, settings)
+    corpus = Corpus(x, columns, everyone, n, settings)
     null, without = corpus.artists_left_out()
     inside, outside = np.zeros_like(without), suspect_artist < 0
     for part in np.unique(suspect_part[~outside]):

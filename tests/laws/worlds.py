@@ -62,13 +62,11 @@ def grams_of(
     x: np.ndarray,
     artist: np.ndarray,
     blocks: int = 1,
-    groups: np.ndarray | None = None,
     fitted: np.ndarray | None = None,
 ) -> Grams:
-    """Gram matrices of features; by default every file may be left out alone and all are references."""
-    groups = np.arange(len(x)) if groups is None else groups
+    """Gram matrices of features; by default all are references."""
     fitted = np.ones(len(x), bool) if fitted is None else fitted
-    return Grams(x, columns_of(x.shape[1], blocks), artist, groups, fitted)
+    return Grams(x, columns_of(x.shape[1], blocks), artist, fitted)
 
 
 def view_of(x: np.ndarray, artist: np.ndarray, settings: Settings = SETTINGS, blocks: int = 5) -> View:
