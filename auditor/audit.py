@@ -30,6 +30,8 @@ from auditor.result import Audit
 from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
 
 ALPHA, RESAMPLES = 0.05, 1000
+MOST_RESAMPLES = 10_000_000
+"""Some seconds and 160 MB; the range that they give has long settled."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,11 @@ def prepared(
     independent: bool = False,
 ) -> tuple[ReferenceSet, Frame]:
     """The set, and the frame of an audit with these options.  Raises UsageError, ReferenceSetError."""
-    if not 0 < alpha < 1 or resamples < 1:
-        raise UsageError(f"alpha = {alpha:g}, resamples = {resamples}.", advice="Give 0 < alpha < 1 and resamples ≥ 1.")
+    if not 0 < alpha < 1 or not 1 <= resamples <= MOST_RESAMPLES or seed < 0:
+        raise UsageError(
+            f"alpha = {alpha:g}, resamples = {resamples}, seed = {seed}.",
+            advice=f"Give 0 < alpha < 1, resamples from 1 to {MOST_RESAMPLES:,} and a seed of 0 or more.",
+        )
     reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
     reference.require_features(features_name)
     asked = [reference.artists[a] for a in reference.asked(artists, independent)]

@@ -17,15 +17,19 @@ COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:
-    """The reference whose weights this file carries, or None."""
+    """The reference whose weights this file carries, or None.
+
+    By the size of the cosine: a file with all signs turned is the same update at a negative strength.
+    """
     same, known = reference.numbers.get(artifact.tensor_sha256), reference.directions
-    if same is None and (rough := rough_fingerprint(factored)) is not None and (known @ rough).max() < COPY - ROUGH:
+    if same is None and (rough := rough_fingerprint(factored)) is not None and np.abs(known @ rough).max() < COPY - ROUGH:
         return None
     closeness = known @ fingerprint(factored)
-    best = int(np.argmax(closeness)) if same is None else same
-    if same is None and closeness[best] < COPY:
+    best = int(np.argmax(np.abs(closeness))) if same is None else same
+    likeness = abs(closeness[best])
+    if same is None and likeness < COPY:
         return None
-    relation = "same_tensors" if same is not None else "same_update" if closeness[best] > 0.97 else "same_run"
+    relation = "same_tensors" if same is not None else "same_update" if likeness > 0.97 else "same_run"
     return derivative(reference.manifest["references"][best], relation, closeness[best])
 
 

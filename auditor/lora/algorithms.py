@@ -57,12 +57,14 @@ class Scaling:
 def build_module(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule | None:
     """The module, or None when `tensors` hold nothing that makes a ΔW.
 
-    Raises MalformedFile (through `fault`) for missing partners, shapes that do not fit or a rank of 0, and TooLarge.
+    Raises MalformedFile (through `fault`) for missing partners, shapes that do not fit, a rank of 0, or a module given
+    in two ways, of which some programs apply one, some the other and some both; and TooLarge.
     """
-    for first, build in (("down", _lora), ("up", _lora), ("hada", _loha), ("lokr", _lokr), ("diff", _full)):
-        if any(role.startswith(first) for role in tensors):
-            return build(path, tensors, scaling, fault)
-    return _glora(path, tensors, scaling, fault) if "glora_b1" in tensors or "glora_b2" in tensors else None
+    given = {build: role for first, build in BUILDERS for role in tensors if role.startswith(first)}
+    if len(given) > 1:
+        one, other, *_ = sorted(given.values())
+        raise fault(other, f"gives its module a second time, beside {one}; programs differ in which of them they apply")
+    return next((build(path, tensors, scaling, fault) for build in given), None)
 
 
 def _lora(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraModule:
@@ -208,6 +210,18 @@ def _full(path: str, tensors: Tensors, scaling: Scaling, fault: Fault) -> LoraMo
     matrix = diff.reshape(diff.shape[0], -1)
     _check_size(matrix.size)
     return WholeModule(path, (_own(matrix),), 1.0, "none", "full", min(matrix.shape))
+
+
+BUILDERS = (
+    ("down", _lora),
+    ("up", _lora),
+    ("hada", _loha),
+    ("lokr", _lokr),
+    ("diff", _full),
+    ("glora_b1", _glora),
+    ("glora_b2", _glora),
+)
+"""How roles begin that make a ΔW, and what makes it of them."""
 
 
 def _rewritten(

@@ -454,7 +454,9 @@ def test_a_text_encoder_alone_is_out_of_scope(reference: ReferenceSet, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "options", [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": float("nan")}, {"resamples": 0}], ids=str
+    "options",
+    [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": float("nan")}, {"resamples": 0}, {"resamples": 10**11}, {"seed": -1}],
+    ids=str,
 )
 def test_options_out_of_range_are_refused(reference: ReferenceSet, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -254,6 +254,7 @@ def test_only_copies_are_copies(reference: ReferenceSet, lora_folder: Path, tmp_
     known = reference.fingerprints.astype(float)
     closeness = known @ known.T - 2 * np.eye(len(known))
     assert closeness.max() < COPY
+    stranger = mini_set.save(tmp_path / "s.safetensors", mini_set.DIALECTS[0](mini_set.lora(mini_set.STRANGER, 0)))
     for entry in reference.manifest["references"][::5]:
         path = lora_folder / entry["file"]
         factored = factor_all(load_lora(path), reference.modules)
@@ -262,7 +263,13 @@ def test_only_copies_are_copies(reference: ReferenceSet, lora_folder: Path, tmp_
         assert found["of"] == entry["file"]
         i = reference.manifest["references"].index(entry)
         assert fingerprint(factored) @ known[i] == pytest.approx(1, abs=2e-3)
-    stranger = mini_set.save(tmp_path / "s.safetensors", mini_set.DIALECTS[0](mini_set.lora(mini_set.STRANGER, 0)))
+        read = load_lora(path)
+        turned = {where: replace(module, scale=-module.scale) for where, module in read.modules.items()}
+        factored = factor_all(replace(read, modules=turned), reference.modules)
+        negative = copy_of(reference, factored, read_artifact(stranger))
+        assert negative is not None
+        assert negative["of"] == entry["file"]
+        assert negative["relation"] == "same_update"
     assert copy_of(reference, factor_all(load_lora(stranger), reference.modules), read_artifact(stranger)) is None
 
 

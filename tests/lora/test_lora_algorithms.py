@@ -13,6 +13,7 @@ from auditor.lora import LoraModule, load_lora
 from auditor.lora.inspect import inspect
 
 NAME = "lora_unet_mid_block_resnets_0_conv1"
+FACTORS = {"lora_down__weight": np.ones((2, 8)), "lora_up__weight": np.ones((8, 2))}
 
 
 def dense(module: LoraModule) -> np.ndarray:
@@ -151,6 +152,8 @@ def test_only_methods_that_need_the_base(tmp_path: Path) -> None:
         ({"lora_down__weight": np.ones((1, 8)), "lora_up__weight": np.full((8, 1), 1e30)}, "no training"),
         ({"hada_w1_a": np.ones((4, 2)), "hada_w1_b": np.ones((2, 4))}, "no partner"),
         ({"lokr_w1_a": np.ones((4, 2)), "lokr_w2": np.ones((2, 4))}, "no partner"),
+        (FACTORS | {"diff": np.ones((8, 8))}, "a second time"),
+        (FACTORS | {"lokr_w1": np.ones((1, 1)), "lokr_w2": np.ones((8, 8))}, "a second time"),
     ],
 )
 def test_faults_name_the_tensor(tensors: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:

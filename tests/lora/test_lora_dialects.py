@@ -35,6 +35,8 @@ WRITERS: dict[str, Callable[[writing.Lora], dict[str, np.ndarray]]] = {
     "peft in diffusers": lambda lora: {
         f"unet.base_model.model.{k[5:]}": v for k, v in writing.diffusers_ab(lora).items()
     },
+    "of a compiled model": lambda lora: {f"unet._orig_mod.{k[5:]}": v for k, v in writing.diffusers_ab(lora).items()},
+    "peft of a compiled model": lambda lora: {f"_orig_mod.{k}": v for k, v in writing.peft(lora).items()},
     "no prefix": lambda lora: {k.removeprefix("unet."): v for k, v in writing.diffusers(lora).items()},
     "comfy": lambda lora: {f"diffusion_model.{k[5:]}": v for k, v in writing.diffusers_ab(lora).items()},
 }

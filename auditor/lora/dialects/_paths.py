@@ -214,11 +214,15 @@ def _is_family_name(body: str) -> bool:
     return NUMBER.sub("#", body) in _BARE
 
 
+WRAPPERS = ("base_model.model.", "base_model.", "module.", "_orig_mod.")
+"""What PEFT, data-parallel training and compiled models put before a name."""
+
+
 def _strip_prefixes(name: str) -> tuple[str | None, str]:
-    """(part, rest) of a dotted name; wrappers of PEFT and repeated prefixes are dropped."""
+    """(part, rest) of a dotted name; wrappers and repeated prefixes are dropped."""
     part: str | None = None
     while True:
-        for wrapper in ("base_model.model.", "base_model.", "module."):
+        for wrapper in WRAPPERS:
             if name.startswith(wrapper):
                 name = name[len(wrapper) :]
                 break
