@@ -138,7 +138,8 @@ class Grams:
     def same_artist(self, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Sums (K,) of the products of pairs of kept files by one artist, each file with itself too, and of squares."""
         found = [self.square_block(np.flatnonzero(kept & (self.artist == a))) for a in distinct(self.artist[kept])]
-        return sum(one for one, _ in found), sum(squares for _, squares in found)
+        sums, squares = np.sum(found, axis=0)
+        return sums, squares
 
     def square_block(self, rows: Labels) -> tuple[Floats, Floats]:
         """Sums (K,) of the products of all pairs of `rows`, and of their squares."""

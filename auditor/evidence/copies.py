@@ -22,7 +22,11 @@ def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Ar
     By the size of the cosine: a file with all signs turned is the same update at a negative strength.
     """
     same, known = reference.numbers.get(artifact.tensor_sha256), reference.directions
-    if same is None and (rough := rough_fingerprint(factored)) is not None and np.abs(known @ rough).max() < COPY - ROUGH:
+    if (
+        same is None
+        and (rough := rough_fingerprint(factored)) is not None
+        and np.abs(known @ rough).max() < COPY - ROUGH
+    ):
         return None
     closeness = known @ fingerprint(factored)
     best = int(np.argmax(np.abs(closeness))) if same is None else same

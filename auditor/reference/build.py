@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from auditor.errors import NotAuditable, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, works_told, write_arrays, write_manifest
+from auditor.reference.set import CONTROL, SCHEMA, UNKNOWN_PART, read_table, works_told, write_arrays, write_manifest
 
 SUFFIXES = {".safetensors", ".pt", ".bin"}
 DIRECTIONS = 32
@@ -40,18 +39,29 @@ def require_folder(loras: Path) -> None:
 
 
 def read_plan(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Base digest and job by file stem from plan.json, where the trainer left one."""
+    """Base digest and job by file stem from plan.json, where the trainer left one.  Raises ReferenceSetError."""
     path = folder / "plan.json"
     if not os.path.isfile(path):
         return "", {}
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return str(stored.get("base", "")), {job["name"]: job for job in stored["jobs"]}
+    stored = read_table(path)
+    try:
+        return str(stored.get("base", "")), {job["name"]: dict(job) for job in stored["jobs"]}
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ReferenceSetError(
+            f"{path} is no plan of a training: it lacks a list of jobs, each with a name.",
+            advice="Give the folder that `audit refs train` wrote, or take the file away.",
+        ) from problem
 
 
 def read_genres(folder: Path) -> dict[str, dict[str, Any]]:
-    """Optional artists.json: {artist: {genre, died, …}}."""
+    """Optional artists.json: {artist: {genre, died, …}}.  Raises ReferenceSetError."""
     path = folder / "artists.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if os.path.isfile(path) else {}
+    known = read_table(path) if os.path.isfile(path) else {}
+    if not all(isinstance(row, dict) for row in known.values()):
+        raise ReferenceSetError(
+            f"{path} does not hold a table for each artist.", advice='Write {"ada-alder": {"genre": "portrait"}, …}.'
+        )
+    return known
 
 
 def denoiser(weights: LoraWeights) -> list[str]:
@@ -83,7 +93,7 @@ def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[s
     """
     _, jobs = read_plan(folder)
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
-        files = sorted(p for p in place.iterdir() if p.suffix in SUFFIXES)
+        files = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES)
         if any(f"--{tag}-" in name for name in jobs):
             files = [p for p in files if f"--{tag}-" in p.stem]
         for number, path in enumerate(files):
@@ -113,11 +123,14 @@ def import_folder(
     require_folder(loras)
     read: list[Read] = []
     skipped: list[tuple[str, str]] = []
+    first: dict[str, str] = {}
     for one in read_folder(loras, tag):
-        if isinstance(one, Read):
-            read.append(one)
-        else:
+        if not isinstance(one, Read):
             skipped.append(one)
+        elif (same := first.setdefault(one.entry["tensor_sha256"], one.entry["file"])) != one.entry["file"]:
+            skipped.append((one.entry["file"], f"its tensors are those of {same}"))
+        else:
+            read.append(one)
     families = sorted({r.base_family for r in read})
     artists = sorted({r.entry["artist"] for r in read})
     few = [a for a in artists if sum(r.entry["artist"] == a for r in read) < 2]

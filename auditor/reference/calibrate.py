@@ -236,6 +236,6 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
     write_arrays(place / "arrays.npz", kept)
     manifest["modules"] = {p: [len(arrays[f"out/{p}"]), len(arrays[f"in/{p}"])] for p in module_paths(arrays)}
     manifest |= {"views": specs, "settings": vars(settings), "seed": seed}
-    manifest["digest"] = digest_of(place, manifest)
+    manifest["digest"] = digest_of(manifest, (place / "arrays.npz").read_bytes())
     write_manifest(place, manifest)
     return {"artists": len(manifest["artists"]), "references": len(manifest["references"]), "views": list(views)}

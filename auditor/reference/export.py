@@ -65,7 +65,7 @@ def export_sketch(
         manifest["views"][name], more = pack_view(view)
         kept |= more
     write_arrays(target / "arrays.npz", kept)
-    manifest["digest"] = digest_of(target, manifest)
+    manifest["digest"] = digest_of(manifest, (target / "arrays.npz").read_bytes())
     write_manifest(target, manifest)
     return {"folder": str(target), "features": manifest["features"], "views": list(views), "sketch": True}
 

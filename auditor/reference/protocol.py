@@ -7,7 +7,7 @@ Every suspect is tried twice, with its artist in the set (genuine) and with it l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -163,19 +163,31 @@ class Pool:
         )
 
 
+def whole_views(corpus: Sequence[Read], views: Mapping[str, str] = VIEWS) -> list[str]:
+    """Views that references on either half of every artist's works fill: no set of these files has others."""
+    references, paths = [r for r in corpus if is_reference(r)], all_modules(corpus)
+    everybody = {(r.entry["artist"], half) for r in references for half in "ab"}
+    modules = {name: view_modules(paths, pattern) for name, pattern in views.items()}
+    return [
+        name
+        for name, own in modules.items()
+        if own and {part_key(r) for r in references if complete(r, own)} >= everybody
+    ]
+
+
 def pool(
     corpus: Sequence[Read],
     matrix: Matrix,
     settings: Settings,
-    views: Sequence[str] = tuple(VIEWS),
+    views: Sequence[str] | None = None,
     crossed: bool = False,
 ) -> Pool:
-    """Both folds; each suspect is tried in the first view that it fills, as `audit check` does."""
+    """Both folds; each suspect is tried in the first of the views (None: the whole ones) that it fills."""
     found: list[tuple[Fold, Trials]] = []
     paths = all_modules(corpus)
     for half in ("a", "b"):
         left = make_fold(corpus, half, crossed)
-        for view in views:
+        for view in whole_views(corpus) if views is None else views:
             modules = view_modules(paths, (VIEWS | SUBNETWORKS)[view])
             fold, trials = fold_trials(left, matrix, modules, settings)
             found.append((fold, trials))
@@ -198,7 +210,7 @@ def half_out_pool(corpus: Sequence[Read], matrix: Matrix, settings: Settings) ->
     artists, paths = sorted({r.entry["artist"] for r in references}), all_modules(corpus)
     numbers = {key: i for i, key in enumerate(sorted({part_key(r) for r in corpus}))}
     found: list[tuple[Fold, Trials]] = []
-    for view in VIEWS:
+    for view in whole_views(corpus):
         modules = view_modules(paths, VIEWS[view])
         now, left = [s for s in left if complete(s, modules)], [s for s in left if not complete(s, modules)]
         if not now:

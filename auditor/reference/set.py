@@ -225,8 +225,12 @@ class ReferenceSet:
         return np.array([index[r["artist"]] for r in self.manifest["references"]], dtype=np.intp)
 
     @classmethod
-    def load(cls, name: str | Path | None = None) -> ReferenceSet:
-        """A set by folder or installed name; None is the default set.  Raises ReferenceSetError."""
+    def load(cls, name: str | Path | None = None, *, trusted: bool = False) -> ReferenceSet:
+        """A set by folder or installed name; None is the default set.  Raises ReferenceSetError.
+
+        A set whose files do not fit its digest is refused, since every audit cites the digest as what it was made by;
+        trusted: whoever asks checks that himself.
+        """
         folder = locate(name)
         manifest = read_manifest(folder)
         if not manifest.get("views"):
@@ -236,6 +240,11 @@ class ReferenceSet:
         FeaturesName.parse(str(manifest.get("features", "")))  # of another version: its numbers are not ours
         with readable(folder):
             arrays = Arrays(folder / "arrays.npz")
+            if not trusted and digest_of(manifest, arrays.content) != manifest.get("digest"):
+                raise ReferenceSetError(
+                    f"The reference set in {folder} was changed after it was made: its files do not fit its digest.",
+                    advice="Install it again, or make it anew with `audit refs calibrate`.",
+                )
             views = Views(manifest["views"], arrays, folder)
             fingerprints = arrays["fingerprints"].astype(np.float32)
             controls = {k.removeprefix(CONTROL): arrays[k].astype(float) for k in arrays if k.startswith(CONTROL)}
@@ -249,10 +258,7 @@ class ReferenceSet:
     def _headline(self) -> dict[str, Any]:
         """Read once: every audit of a scan tells it, and the card is long."""
         card = self.folder / "card.json"
-        if not card.is_file():
-            return {}
-        headline: dict[str, Any] = json.loads(card.read_text(encoding="utf-8")).get("headline", {})
-        return headline
+        return dict(read_table(card).get("headline", {})) if card.is_file() else {}
 
     @cached_property
     def directions(self) -> Floats:
@@ -350,11 +356,12 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     def __init__(self, path: Path) -> None:
         """Read the file."""
-        content = io.BytesIO(path.read_bytes())
-        if not zipfile.is_zipfile(content):
+        self.content = path.read_bytes()
+        packed = io.BytesIO(self.content)
+        if not zipfile.is_zipfile(packed):
             raise ValueError("this is no archive of arrays")
-        content.seek(0)
-        self._packed = np.load(content, allow_pickle=False)
+        packed.seek(0)
+        self._packed = np.load(packed, allow_pickle=False)
         self._names = frozenset(self._packed.files)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -468,11 +475,24 @@ def pack_view(view: View) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return spec, arrays
 
 
-def digest_of(folder: Path, manifest: dict[str, Any]) -> str:
+def digest_of(manifest: dict[str, Any], arrays: bytes) -> str:
     """SHA-256 over the manifest (its own digest aside) and the bytes of arrays.npz."""
     plain = {key: value for key, value in manifest.items() if key != "digest"}
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode() + b"\0" + (folder / "arrays.npz").read_bytes()).hexdigest()
+    found = hashlib.sha256(text.encode() + b"\0")
+    found.update(arrays)
+    return found.hexdigest()
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON file beside a set or its LoRAs that holds one table.  Raises ReferenceSetError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ReferenceSetError(f"{path} cannot be read: {problem}.", advice="Repair it, or take it away.") from problem
+    if not isinstance(found, dict):
+        raise ReferenceSetError(f"{path} holds no table.", advice="Repair it, or take it away.")
+    return found
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -521,13 +541,14 @@ def locate(name: str | Path | None) -> Path:
 
 
 def verify(folder: str | Path) -> list[str]:
-    """Problems of a set: wrong digest, missing arrays, coordinates of the wrong shape.  Empty = sound."""
+    """Problems of a set: wrong digest, coordinates of the wrong shape or not finite.  Empty = sound.
+
+    Raises ReferenceSetError where it cannot be read at all.
+    """
     place = locate(folder)
-    manifest = read_manifest(place)
-    problems = []
-    if digest_of(place, manifest) != manifest.get("digest"):
+    loaded, problems = ReferenceSet.load(place, trusted=True), []
+    if digest_of(loaded.manifest, (place / "arrays.npz").read_bytes()) != loaded.manifest.get("digest"):
         problems.append("the digest in manifest.json does not fit the files: the set was changed after it was made")
-    loaded = ReferenceSet.load(place)
     for view in loaded.views.values():
         if len(view.points) != len(view.rows) or view.null.shape != (len(view.rows), len(loaded.artists)):
             problems.append(f"view {view.name}: arrays do not fit each other")

@@ -7,7 +7,7 @@ cannot be certified.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -41,10 +41,12 @@ from auditor.reference.protocol import (
     half_out_pool,
     is_reference,
     never_trained,
+    part_key,
     pool,
     read_corpus,
+    whole_views,
 )
-from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest
+from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest, read_table
 from auditor.reference.trials import Trials, asked_p
 from auditor.statistics.conformal import conformal_p, left_out_p, p_floor
 from auditor.whole_file import write_whole
@@ -81,7 +83,8 @@ def evaluate(
     FeaturesName.parse(manifest["features"]).require_fitted()
     corpus = read_corpus(Path(loras))
     artists = sorted({r.entry["artist"] for r in corpus if is_reference(r)})
-    require_enough(artists, {r.entry["part"] for r in corpus if is_reference(r)})
+    require_enough(artists)
+    require_halves(corpus, artists)
     rng = np.random.default_rng(seed)
     corpus += never_trained(corpus, rng)
     pooled = pool(corpus, features_of(manifest["features"]), settings, crossed=True)
@@ -144,7 +147,7 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
         "certificate": certificate(len(artists), counts[tried], measured, against),
     } | structure(reference, rng)
     known = place / "card.json"
-    if not known.is_file() or "ablations" not in json.loads(known.read_text(encoding="utf-8")):
+    if not known.is_file() or "ablations" not in read_table(known):
         write_card(place, card)
     return card
 
@@ -181,20 +184,41 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
     return Pool(trials, np.full(len(names), "other"), np.full(len(names), "reference"), names, recipes)
 
 
-def require_enough(artists: Sequence[str], halves: Set[str] = frozenset("ab")) -> None:
+def reach(artists: int) -> str:
+    """What a set of so many artists can reach at best, for people."""
+    return f"no p-value below {p_floor(artists):.3f} and no likelihood ratio above {max(1, artists)}"
+
+
+def require_enough(artists: Sequence[str]) -> None:
     """Refuse what cannot be measured, and say what it could reach at best.  Raises ReferenceSetError."""
-    best = f"no p-value below {p_floor(len(artists)):.3f} and no likelihood ratio above {max(1, len(artists))}"
     if len(artists) < LEAST_ARTISTS:
         raise ReferenceSetError(
-            f"{len(artists)} artists are too few to certify a set; at best it reaches {best}.",
+            f"{len(artists)} artists are too few to certify a set; at best it reaches {reach(len(artists))}.",
             advice="Train references for at least ten artists with `audit refs train`, which splits works in halves.",
         )
-    if not halves >= {"a", "b"}:
+
+
+def require_halves(corpus: Sequence[Read], artists: Sequence[str]) -> None:
+    """Refuse references that are not of two halves of every artist's works.  Raises ReferenceSetError.
+
+    The protocol takes one half as references and the other as suspects, and an artist without references would be
+    nobody whom a suspect could be found by.
+    """
+    held = {part_key(r) for r in corpus if is_reference(r)}
+    halves = sorted({half for _, half in held})
+    if not {"a", "b"} <= set(halves):
         raise ReferenceSetError(
-            f"{WORKS_UNKNOWN} (The references are of {', '.join(sorted(halves))}, not of two halves a and b; at best "
-            f"the set reaches {best}.)",
+            f"{WORKS_UNKNOWN} (The references are of {', '.join(halves)}, not of two halves a and b; at best "
+            f"the set reaches {reach(len(artists))}.)",
             advice="Name each file's half in a plan.json beside the artists' folders, as `audit refs train` does. "
             "Without --loras the set's held-out references are tried.",
+        )
+    missing = [f"{artist} (half {half})" for artist in artists for half in "ab" if (artist, half) not in held]
+    if missing or not whole_views(corpus):
+        lacking = ", ".join(missing[:5]) + " …" * (len(missing) > 5) or "some artists"
+        raise ReferenceSetError(
+            f"There is no reference on a half of the works of {lacking} that could be compared with all others'.",
+            advice="Train the missing ones (`audit refs train` resumes), or take these artists' folders away.",
         )
 
 
@@ -335,7 +359,7 @@ def ablations(
         table[name] = tried(corpus, matrix, settings)
     if thorough:
         table["output covariance without the root"] = tried(corpus, of_kind(("gram",)), settings)
-        for name in SUBNETWORKS:
+        for name in whole_views(corpus, SUBNETWORKS):
             table[f"{name} only"] = tried(corpus, default, settings, (name,))
         for count in (1, 2, 3):
             fewer = few_references(corpus, count)
@@ -354,7 +378,7 @@ def equal_rank(
         ("the paper's raw A and B", features_of(features, ("paper",))),
         ("default", features_of(features)),
     ):
-        if {"a", "b"} <= {r.entry["part"] for r in same_rank}:
+        if "all" in whole_views(same_rank):
             pooled = pool(same_rank, matrix, settings, ("all",), crossed=True).where("other", "reference")
             measured[f"rank {rank} files only: {name}"] = figures(pooled, rng, 200)
     return measured

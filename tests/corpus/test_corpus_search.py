@@ -110,8 +110,9 @@ def test_a_corpus_of_another_set_is_refused(market, set_folder, suspect, tmp_pat
     other = tmp_path / "other"
     shutil.copytree(set_folder, other)
     manifest = json.loads((other / "manifest.json").read_text())
-    for field, value in (("digest", "another"), ("features", "root-gram/k3/seed9/v2")):
-        (other / "manifest.json").write_text(json.dumps(manifest | {field: value}))
+    for field, change in (("digest", {"name": "another"}), ("features", {"features": "root-gram/k3/seed9/v2"})):
+        (other / "manifest.json").write_text(json.dumps(manifest | change))
+        mini_set.seal(other)
         with pytest.raises(UsageError, match=f"whose {field} is"):
             search(suspect, market, refs=str(other))
 

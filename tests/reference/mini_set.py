@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from auditor.embedding.backend import Settings
 from auditor.reference import calibrate, import_folder
+from auditor.reference.set import digest_of
 
 ARTISTS = ("ada-alder", "ben-birch", "cleo-cedar", "dan-dogwood", "eve-elm", "finn-fir", "gus-gorse", "hal-hazel",
            "ivy-iris", "joy-juniper", "kay-kapok", "lea-larch")  # fmt: skip
@@ -102,4 +103,13 @@ def rename_parts(folder: Path, names: dict[str, str]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["references"]:
         entry["part"] = names[entry["part"]]
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    if (folder / "arrays.npz").is_file():
+        seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Give a changed set the digest of what it holds now."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["digest"] = digest_of(manifest, (folder / "arrays.npz").read_bytes())
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,30 @@ def test_bad_files_are_listed_and_the_set_is_built(loras: Path, tmp_path: Path) 
     assert all(listed.values())
     assert manifest(tmp_path / "set")["skipped"] == told["skipped"]
     assert calibrate(tmp_path / "set", settings=mini_set.SETTINGS)["references"] == mini_set.TOTAL
+
+
+def test_one_file_is_one_reference_whoever_is_said_to_have_made_it(loras: Path, tmp_path: Path) -> None:
+    """A twin in another artist's folder would stand among the strangers whom suspects are compared with."""
+    first, second = (loras / name for name in mini_set.ARTISTS[:2])
+    (second / "twin.safetensors").write_bytes((first / "0.safetensors").read_bytes())
+    (second / "0.safetensors").rename(second / "0.SAFETENSORS")
+    told = import_folder(loras, tmp_path / "set", k=4)
+    assert told["references"] == mini_set.TOTAL
+    assert [row["file"] for row in told["skipped"]] == [f"{second.name}/twin.safetensors"]
+    assert f"{first.name}/0.safetensors" in told["skipped"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("plan.json", "{"), ("plan.json", "[]"), ("plan.json", '{"jobs": [{}]}'), ("plan.json", '{"jobs": 3}'),
+     ("artists.json", "\x00"), ("artists.json", '{"ada-alder": "portrait"}')],
+)  # fmt: skip
+def test_what_lies_beside_the_files_and_cannot_be_read_is_named(
+    loras: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    (loras / name).write_text(content)
+    with pytest.raises(ReferenceSetError, match=re.escape(str(loras / name))):
+        import_folder(loras, tmp_path / "set", k=4)
 
 
 def test_an_artist_with_one_reference_cannot_be_held_out(loras: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import mini_set
@@ -83,8 +84,7 @@ def test_every_change_is_found(copy: Path, change: object) -> None:
 )
 def test_damage_is_named_even_under_a_right_digest(copy: Path, change: object, words: str) -> None:
     change_arrays(copy, all__points=change)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    change_manifest(copy, digest=set_module.digest_of(copy, manifest))
+    mini_set.seal(copy)
     assert [words in problem for problem in verify(copy)] == [True]
 
 
@@ -109,22 +109,35 @@ def test_damage_is_named_even_under_a_right_digest(copy: Path, change: object, w
 )  # fmt: skip
 def test_a_damaged_set_is_a_clear_error(copy: Path, damage: object) -> None:
     damage(copy)  # type: ignore[operator]
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # what can no more be read has no digest
+        mini_set.seal(copy)
     with pytest.raises(ReferenceSetError) as caught:
         ReferenceSet.load(copy)
+    assert "digest" not in caught.value.message
     assert str(copy) in caught.value.message
     assert caught.value.advice
 
 
 def test_an_array_that_is_a_pickle_is_not_opened(copy: Path) -> None:
     change_arrays(copy, all__points=lambda a: np.array([{"a": 1}], dtype=object))
+    mini_set.seal(copy)
     with pytest.raises(ReferenceSetError, match="cannot be read"):
         _ = ReferenceSet.load(copy).views["all"]
+
+
+def test_a_set_that_was_changed_is_not_audited_by(copy: Path) -> None:
+    """Audits cite the digest as what they were made by, and are made again by it."""
+    artists = json.loads((copy / "manifest.json").read_text())["artists"]
+    change_manifest(copy, artists=[artists[0] | {"name": "somebody-else"}, *artists[1:]])
+    with pytest.raises(ReferenceSetError, match="changed after it was made"):
+        ReferenceSet.load(copy)
 
 
 def test_a_view_is_unpacked_when_it_is_looked_through(copy: Path) -> None:
     """An audit uses one view: the other is not waited for, and damage in it is told when it is asked for."""
     manifest = json.loads((copy / "manifest.json").read_text())
     change_arrays(copy, attention__points=lambda a: np.array([{"a": 1}], dtype=object))
+    mini_set.seal(copy)
     views = ReferenceSet.load(copy).views
     assert views.modules("attention") == manifest["views"]["attention"]["modules"]
     assert views["all"] is views["all"]
@@ -143,6 +156,7 @@ def test_bases_of_older_sets_are_read_module_by_module(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     del manifest["views"]["all"]["shapes"]
     change_manifest(copy, views=manifest["views"])
+    mini_set.seal(copy)
     read = ReferenceSet.load(copy).views["all"].bases
     assert read.paths == given.paths
     for path in given.paths:
@@ -152,6 +166,7 @@ def test_bases_of_older_sets_are_read_module_by_module(copy: Path) -> None:
 
 def test_bases_that_do_not_fit_their_modules_are_refused(copy: Path) -> None:
     change_arrays(copy, all__out=lambda a: a[:-1])
+    mini_set.seal(copy)
     with pytest.raises(ReferenceSetError, match="are not the bases"):
         _ = ReferenceSet.load(copy).views["all"]
 
@@ -212,6 +227,13 @@ def test_the_card_is_read_once(copy: Path) -> None:
     loaded.validity().clear()
     (copy / "card.json").unlink()
     assert loaded.validity() == {"top1": 0.5}
+
+
+def test_a_card_that_cannot_be_read_is_named(copy: Path) -> None:
+    for content in ("{", "[]"):
+        (copy / "card.json").write_text(content)
+        with pytest.raises(ReferenceSetError, match=r"card\.json"):
+            describe(copy)
 
 
 def test_features_that_the_set_was_not_made_with_are_refused(set_folder: Path) -> None:
