@@ -16,7 +16,7 @@ import numpy as np
 from study import Table, add_to_card, printed
 
 import auditor
-from auditor.embedding.backend import Floats, Grams, centroids, fit, unit
+from auditor.embedding.backend import Floats, Grams, centroids, cosines, fit
 from auditor.evidence.membership import member_p
 from auditor.reference.build import DIRECTIONS
 from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
@@ -81,8 +81,7 @@ def scores_without(view: View, fold: Fold, x: Floats, columns: list[slice]) -> F
     for part in np.unique(parts[~reference]):
         kept, rows = reference & (parts != part), ~reference & (parts == part)
         points = fit(grams, kept, SETTINGS).points
-        cosine = unit(points[rows]) @ centroids(points, artist, len(fold.artists), kept).T
-        scores[rows] = view.normaliser(cosine)
+        scores[rows] = view.normaliser(cosines(points[rows], centroids(points, artist, len(fold.artists), kept)))
     return scores[~reference]
 
 

@@ -307,6 +307,17 @@ def leave_out(grams: Grams, groups: Labels, settings: Settings) -> Iterator[Held
         yield HeldOut(np.flatnonzero(out), unit(fitted.points[out]), centroids(fitted.points, artist, artists, ~out))
 
 
+def left_out_cosines(grams: Grams, groups: Labels, settings: Settings) -> Floats:
+    """Cosines (N, C) of every file with the artists, by the fit without the file's group (N,); all N are references.
+
+    NaN for an artist that has no file left.
+    """
+    found = np.full((len(grams.artist), int(grams.artist.max()) + 1), np.nan)
+    for left in leave_out(grams, groups, settings):
+        found[left.rows] = left.points @ left.centres.T
+    return found
+
+
 def t_norm(scores: Floats) -> Floats:
     """Each row (n, C) minus its mean over its spread: how far an artist stands out for this file.  NaN stays NaN."""
     spread = np.maximum(np.nanstd(scores, 1, keepdims=True), 1e-12)  # a file as close to everybody stands out nowhere

@@ -21,7 +21,7 @@ from auditor.embedding.backend import (
     fit,
     in_steps,
     leads,
-    leave_out,
+    left_out_cosines,
 )
 from auditor.embedding.features import Bases, half
 from auditor.errors import ReferenceSetError
@@ -105,12 +105,7 @@ def calibrate_view(
     fitted = fit(grams, everything, settings)
     bases, x, matrix = used_part(bases, x, fitted)
     projection = Projection(half(fitted.weight @ x), *in_steps(matrix))
-    null = np.full((len(x), int(artist.max()) + 1), np.nan)
-    for left in leave_out(grams, artist, settings):
-        null[left.rows] = left.points @ left.centres.T
-    genuine = np.full_like(null, np.nan)
-    for left in leave_out(grams, parts, settings):
-        genuine[left.rows] = left.points @ left.centres.T
+    null, genuine = (left_out_cosines(grams, groups, settings) for groups in (artist, parts))
     points, parts_points = projection(x), part_points(bases, projection, x)
     view = View(name, bases, projection, points, rows, artist, null, genuine, SILENT, parts_points)
     alone = left_one_by_one(grams, artist, settings)
@@ -131,10 +126,7 @@ def left_one_by_one(grams: Grams, artist: Labels, settings: Settings) -> Floats:
     turn = np.empty(len(artist), np.intp)
     for a in np.unique(artist):
         turn[artist == a] = np.arange(np.sum(artist == a))
-    cosine = np.full((len(artist), int(artist.max()) + 1), np.nan)
-    for left in leave_out(grams, turn, settings):
-        cosine[left.rows] = left.points @ left.centres.T
-    return cosine
+    return left_out_cosines(grams, turn, settings)
 
 
 def ratios_of(view: View, *own: Floats) -> LogisticCalibration:

@@ -18,12 +18,12 @@ from auditor.embedding.backend import (
     Labels,
     Settings,
     centroids,
+    cosines,
     fit,
     fit_normaliser,
     impostor_scores,
     lead,
     leads,
-    unit,
 )
 from auditor.statistics.conformal import conformal_p
 
@@ -98,7 +98,7 @@ class Corpus:
     def cosines(self, kept: NDArray[np.bool_]) -> Floats:
         """Of all files with the artists (n + m, C), by a set of the `kept` references."""
         fitted = fit(self.grams, kept, self.settings)
-        return np.asarray(unit(fitted.points) @ centroids(fitted.points, self.artist, self.artists, kept).T)
+        return cosines(fitted.points, centroids(fitted.points, self.artist, self.artists, kept))
 
     def artists_left_out(self) -> tuple[Floats, Floats]:
         """Of references (n, C) and suspects (m, C), each by the set without its artist; NaN for outsiders."""

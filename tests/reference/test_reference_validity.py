@@ -148,7 +148,7 @@ def test_what_cannot_certify_is_refused(corpus: tuple[Path, Path], lora_folder: 
 
 
 def test_an_artist_with_one_half_is_named_and_nothing_is_judged(corpus: tuple[Path, Path], tmp_path: Path) -> None:
-    """Without references of a half nobody could be found there, and every rate would be of other artists than it says."""
+    """Without references of a half nobody could be found by it, and rates would be of other artists than they say."""
     loras = shutil.copytree(corpus[0], tmp_path / "loras")
     artist = mini_set.ARTISTS[3]
     for path in [*(loras / artist).glob("*--ref-b-*")]:
