@@ -115,6 +115,11 @@ class OpenSet:
     own_no_match: dict[str, int] | None = None
     """{files, ruled_out}: how many own LoRAs of an artist asked about, on works that the other references do not show,
     have p_member ≤ α; of the one of whom the largest share has.  None where nobody was asked about."""
+    membership: dict[str, Any] | None = None
+    """{threshold, null, owner}: what `p_member` is computed from, beside the suspect's best score (with those asked
+    about).  null: the best score of references, with their own artist where somebody was asked about, their half of the
+    works left out.  owner: of each, its artist's place in `null_names`.  p_member ≤ α exactly when the suspect's score
+    is below the threshold; None when no score can be.  None where `works_split` is false."""
     same_genre: dict[str, Any] | None = None
     """{genre, artists, files, reached}: how many LoRAs by the other artists of the genre of a single artist tested for
     alone stand out for that artist as clearly; None where there is no such artist, or nobody of the genre."""

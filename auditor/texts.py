@@ -259,6 +259,27 @@ TEXTS: Final[dict[str, str]] = {
     # figures
     "h.null": "Against artists outside the set",
     "h.null.declared": "Against other artists",
+    "h.null.member": "How LoRAs score by the set’s own artists",
+    "h.null.member.asked": "How LoRAs score with their own artist",
+    "null.lead.member": "Each dot is a LoRA by an artist of the set, compared with LoRAs of that artist’s other works "
+    "and with all other artists: its score with whoever is nearest. As low as the suspect, or lower: {beyond} of "
+    "{total}.",
+    "null.lead.bars.member": "Each bar counts LoRAs by the set’s artists, compared with LoRAs of their artist’s other "
+    "works and with all other artists: their score with whoever is nearest. As low as the suspect, or lower: {beyond} "
+    "of {total}.",
+    "null.lead.member.asked": "Each dot is a LoRA by an artist of the set, compared with LoRAs of that artist’s other "
+    "works: its score with its own artist. As low as the suspect with {whom}, or lower: {beyond} of {total}.",
+    "null.lead.bars.member.asked": "Each bar counts LoRAs by the set’s artists, compared with LoRAs of their artist’s "
+    "other works: their score with their own artist. As low as the suspect with {whom}, or lower: {beyond} of "
+    "{total}.",
+    "null.title.member": "Best scores of LoRAs by artists of the set, with the suspect marked",
+    "null.title.member.asked": "Scores of LoRAs with their own artist, with the suspect’s score with {whom} marked",
+    "null.axis.member": "score with the nearest artist",
+    "null.axis.member.asked": "score with their own artist",
+    "null.counts": "This share is not p: each artist counts once, however many LoRAs (p = {p}).",
+    "null.which": "The {used} are those of the set’s {references} references that adapt the layers looked at.",
+    "null.which.declared": "Of the set’s {references} references, {used} adapt the layers looked at; those by {whom} "
+    "are left aside.",
     "null.lead.declared": "Each dot is a LoRA by another artist, who was removed from the set before asking how far "
     "{whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
     "null.lead.bars.declared": "Each bar counts LoRAs by another artist, who was removed from the set before asking "
@@ -275,9 +296,14 @@ TEXTS: Final[dict[str, str]] = {
     "null.title": "How far the first artist stands out in LoRAs by artists outside the set, with the suspect marked",
     "null.desc": "{total} values from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
     "null.axis": "how far the first artist stands out",
+    "null.count": "LoRAs",
     "null.suspect": "suspect {value}",
     "null.alpha": "p ≤ {alpha} above {threshold}",
+    "null.alpha.member": "p ≤ {alpha} below {threshold}",
     "null.threshold": "p ≤ {alpha} asks for more than {threshold}.",
+    "null.threshold.declared": "p ≤ {alpha} asks for more than {threshold}; 0 is as near as the three nearest of all "
+    "others are on average. For a match {whom} must also come first.",
+    "null.threshold.member": "p ≤ {alpha} asks for less than {threshold}.",
     "null.threshold.about": "p ≤ {alpha} asks for more than about {threshold}.",
     "null.artists": "The null rests on the {n} artists below, each of whom counts once however many files there are.",
     "null.all": "All {n} values",
@@ -285,12 +311,15 @@ TEXTS: Final[dict[str, str]] = {
     "col.scores": "How far another artist stands out",
     "null.all.lead": "An artist’s LoRAs, scored with a set from which that artist was left out. p = (1 + the sum over "
     "artists of the share of their values that reach the suspect’s) / (artists + 1).",
+    "null.all.lead.member": "An artist’s LoRAs, each scored with LoRAs of that artist’s other works. p = (1 + the sum "
+    "over artists of the share of their values that do not exceed the suspect’s) / (artists + 1).",
     "null.all.cut": "{n} more values are in the JSON document.",
     "map.nearest": "Numbered by score: {list}.",
     "map.tip": "{artist} · {genre} · rank {rank}",
     "null.tip": "{low} to {high}: {n} LoRAs",
     "map.kinds": "Marks: {list}.",
     "null.col.from": "Lead from",
+    "null.col.from.member": "Score from",
     "null.col.to": "to",
     "null.col.count": "LoRAs",
     "h.map": "Where it lies",
@@ -304,8 +333,9 @@ TEXTS: Final[dict[str, str]] = {
     "map.other": "other genres",
     "map.genre.none": "no genre given",
     "h.subnetworks": "Which part of the network speaks",
-    "subnetworks.lead": "Score of {artist} from one part of the network alone (bar) beside all other artists "
-    "(ticks). Parts that agree make the reading steadier; one part alone makes it weaker.",
+    "subnetworks.lead": "Score of {artist} from one part of the network alone (bar from 0; dark where it is the "
+    "highest of all) beside all other artists (ticks). Parts that agree make the reading steadier; one part alone "
+    "makes it weaker.",
     "subnetworks.title": "Score by part of the network",
     "subnetworks.desc": "{artist}: {list}.",
     "subnetworks.col.part": "Part",
@@ -532,6 +562,7 @@ TEXTS: Final[dict[str, str]] = {
     "card.line.same": "as given = recalibrated",
     "card.line.files": "files",
     # console and sarif
+    "console.member": "{name} = {p} (95 % range {range}) · α = {alpha}",
     "console.floor": "p = {p} (95 % range {range}) · least p of this set {p_min} · α = {alpha}",
     "console.documents": "Documents",
     "rule.style-match": "The file resembles one artist’s references more than LoRAs of artists outside the set do",

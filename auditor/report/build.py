@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from auditor.policy import MOST_NAMED, of_hundred
+from auditor.report.null import null_view
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
     command,
@@ -31,7 +32,6 @@ from auditor.report.view import (
     CoverageView,
     Dot,
     MapView,
-    NullView,
     Part,
     PartsView,
     Row,
@@ -46,8 +46,6 @@ from auditor.texts import FIGURES, RELATIONS, lines, say, told
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
-MOST_NULL = 5000
-"""Values of the null that a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
 COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
 """Fields that stand alone and may be copied from a page: nothing is put into them."""
@@ -96,6 +94,7 @@ def _build(audit: Fields) -> View:
     declared, declared_cut = declared_rows(suspect["declared"])
     skipped = _skipped(audit)
     whom, tested = _whom(audit), _tested(audit)
+    asked = frozenset(audit["options"].get("artists") or ())
     name = _name(label, skipped, whom)
     text, alarm = _controls_text(controls, verdict, opened)
     return View(
@@ -117,9 +116,9 @@ def _build(audit: Fields) -> View:
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=kept,
         artists_cut=len(rows) - len(kept),
-        null=_null(opened, tested) if opened else None,
-        map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
-        parts=_parts(audit["artists"]),
+        null=null_view(audit, whom, tested),
+        map=_map(audit["map"], audit["artists"], asked) if audit["map"] else None,
+        parts=_parts(audit["artists"], asked),
         mixture=_mixture(audit["mixture"]),
         derivative=_derivative(audit["derivative"]),
         controls=controls,
@@ -233,6 +232,7 @@ def _sure(audit: Fields) -> Sure:
         of100=min(100, n),
         pips=told("h.pips", tested),
         range=between(*opened["p_interval"]),
+        brief=say("console.floor", range=between(*opened["p_interval"]), **names),
     )
 
 
@@ -250,6 +250,8 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
     p, n = opened["p_member"], of_hundred(opened["p_member"])
     found = round(100 * opened.get("outsiders_no_match", 0.0))
     names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
+    span = between(*opened.get("p_member_interval", (0.0, 1.0)))
+    name = say("col.exclusion") if whom else told("fact.member", whom, "asked")
     return Sure(
         words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
         compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
@@ -258,6 +260,7 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
         of100=min(100, n),
         pips=say("h.pips.member"),
         range=between(*opened["p_interval"]),
+        brief=say("console.member", name=name, range=span, p=names["p"], alpha=names["alpha"]),
     )
 
 
@@ -380,72 +383,30 @@ def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
     )
 
 
-def _null(opened: Fields, tested: str) -> NullView:
-    """The null, the suspect in it, and what p ≤ α asks for."""
-    values = tuple(sorted(opened["null"]))
-    limit, alpha = threshold(opened), f"{opened['alpha']:g}"
-    key = "null.threshold" if opened.get("threshold") is not None else "null.threshold.about"
-    return NullView(
-        values=values,
-        statistic=opened["statistic"],
-        threshold=limit,
-        threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
-        beyond=sum(v >= opened["statistic"] for v in values),
-        alpha=alpha,
-        artists=_owners(opened),
-        cut=max(0, len(values) - MOST_NULL),
-        listing=_listing(opened),
-        tested=tested,
-    )
-
-
-def _owners(opened: Fields) -> tuple[str, ...]:
-    """The artists behind the null; one who is tested for alone is none of them."""
-    names, owners = opened.get("null_names") or (), frozenset(opened.get("null_owner") or ())
-    return tuple(person(name, 120) for number, name in enumerate(names) if not owners or number in owners)
-
-
-def _listing(opened: Fields) -> tuple[tuple[str, str], ...]:
-    """The full null in figures, an artist a row where the audit says whose each value is."""
-    names, owners = opened.get("null_names") or (), opened.get("null_owner") or ()
-    people = [person(name, 120) for name in names]
-    groups: dict[str, list[float]] = {}
-    for i, value in enumerate(opened["null"][:MOST_NULL]):
-        owner = people[owners[i]] if i < len(owners) and 0 <= owners[i] < len(people) else ""
-        groups.setdefault(owner, []).append(float(value))
-    return tuple((who, " ".join(number(v) for v in sorted(found, reverse=True))) for who, found in groups.items())
-
-
-def threshold(opened: Fields) -> float | None:
-    """The null score that a suspect must exceed for p ≤ α; None when out of reach.
-
-    As the audit states it; an audit that does not is read as if every artist had the same number of files.
-    """
-    if opened.get("threshold") is not None:
-        return float(opened["threshold"])
-    values, artists = sorted(opened["null"], reverse=True), opened["null_artists"]
-    if not values or artists < 1 or opened["p_min"] > opened["alpha"]:
-        return None
-    share = (opened["alpha"] * (artists + 1) - 1) / artists
-    return float(values[min(len(values) - 1, max(0, math.floor(share * len(values) + 1e-9)))])
-
-
-def _map(style_map: Fields, artists: Sequence[Fields]) -> MapView:
-    """The map with every artist's rank."""
+def _map(style_map: Fields, artists: Sequence[Fields], asked: Set[str]) -> MapView:
+    """The map with every artist's rank; the nearest of those asked about are labelled whatever their rank."""
     ranks = {a["artist"]: int(a["rank"]) for a in artists}
+    named = sorted((name for name in asked if name in ranks), key=lambda name: ranks[name])[:MOST_NAMED]
     dots = tuple(
-        Dot(person(d["artist"], 120), show(d.get("genre") or "", 60), d["x"], d["y"], ranks.get(d["artist"], 0))
+        Dot(
+            person(d["artist"], 120),
+            show(d.get("genre") or "", 60),
+            d["x"],
+            d["y"],
+            ranks.get(d["artist"], 0),
+            asked=d["artist"] in named,
+        )
         for d in style_map["artists"]
     )
     x, y = style_map["suspect"]
     return MapView(dots, (x, y), percent(style_map["explained"]))
 
 
-def _parts(artists: Sequence[Fields]) -> PartsView | None:
-    """Each part of the network: the first artist beside all others."""
+def _parts(artists: Sequence[Fields], asked: Set[str]) -> PartsView | None:
+    """Each part of the network: the first artist, of those asked about if some were, beside all others."""
     if not artists or not artists[0]["subnetworks"]:
         return None
-    first = min(artists, key=lambda a: int(a["rank"]))
+    first = min((a for a in artists if not asked or a["artist"] in asked), key=lambda a: int(a["rank"]))
     parts = []
     for name, value in first["subnetworks"].items():
         scored = [(a["subnetworks"][name], a["artist"]) for a in artists if name in a["subnetworks"]]

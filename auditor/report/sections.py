@@ -158,8 +158,8 @@ def _null(v: View) -> Iterator[Block]:
     """The null with its threshold."""
     if not (v.null and v.null.values):
         return
-    yield _heading("h.null.declared" if v.tested else "h.null")
-    yield Block("text", figures.null_lead(v.null))
+    yield Block("heading", v.null.heading)
+    yield Block("text", v.null.lead)
     yield _figure(figures.null_figure(v.null))
 
 
@@ -288,9 +288,9 @@ def _all_null(v: View) -> Iterator[Block]:
     if not (v.null and v.null.listing):
         return
     yield _heading("h.null.all")
-    yield Block("quiet", say("null.all.lead"))
+    yield Block("quiet", v.null.how)
     rows = tuple(_texts(who, values) for who, values in v.null.listing)
-    yield _table((say("col.artist"), told("col.scores", v.tested)), rows, (2, 6), (False, False))
+    yield _table((say("col.artist"), v.null.column), rows, (2, 6), (False, False))
     if v.null.cut:
         yield Block("quiet", say("null.all.cut", n=v.null.cut))
 

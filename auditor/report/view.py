@@ -12,6 +12,10 @@ from typing import Any
 
 TOP = 10
 """Artists shown before the fold."""
+LABELLED = 5
+"""Nearest artists whom the map names."""
+MOST_DOTS = 400
+"""Values of a null drawn one by one; more become bars."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Sure:
     """What the hundred are."""
     range: str
     """Of the chance that p estimates, 95 %."""
+    brief: str
+    """The p-value of the conclusion in one line, for a terminal."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,36 @@ class ArtistRow:
 
 @dataclass(frozen=True)
 class NullView:
-    """The suspect's statistic among those of artists outside the set."""
+    """The suspect among the LoRAs that the p-value of the conclusion counts, and what the figure says of them."""
 
     values: tuple[float, ...]
+    """Ascending."""
     statistic: float
+    """The suspect's."""
     threshold: float | None
-    """Null score that a suspect must exceed for p ≤ α; None where the set cannot reach α."""
-    threshold_text: str
-    """The same in words; empty where there is none."""
+    """Value that a suspect must exceed, or stay below, for p ≤ α; None where the set cannot reach α."""
+    flag: str
+    """The threshold as the figure marks it; empty where there is none."""
     beyond: int
-    alpha: str
+    """Values that reach the suspect's."""
+    below: bool
+    """Whether low values speak for the conclusion, so that those at or below the suspect's count."""
+    heading: str
+    lead: str
+    title: str
+    axis: str
+    bins: str
+    """Head of the column where the bins begin."""
+    column: str
+    """Head of the column of all values."""
+    how: str
+    """How p is computed from them."""
     artists: tuple[str, ...]
     """Names of the artists behind the null; empty where the audit does not tell them."""
     cut: int
     """Values that `listing` leaves out."""
     listing: tuple[tuple[str, str], ...]
     """Every value: artist, and the values in falling order; one row without a name where owners are unknown."""
-    tested: str = ""
-    """Who was tested for alone; empty where it was everybody in the set."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,13 @@ class Dot:
     y: float
     rank: int
     """By score, 1 = closest; 0 = not scored."""
+    asked: bool = False
+    """Asked about, and labelled for that."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the map says who it is."""
+        return self.asked or 1 <= self.rank <= LABELLED
 
 
 @dataclass(frozen=True)
@@ -112,7 +137,7 @@ class MapView:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the network: the score of the first artist and of all others from this part alone."""
+    """One part of the network: the score of one artist and of all others from this part alone."""
 
     name: str
     value: float
@@ -126,7 +151,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartsView:
-    """All parts, for the artist at the top."""
+    """All parts, for the artist at the top, or the first of those asked about."""
 
     artist: str
     parts: tuple[Part, ...]

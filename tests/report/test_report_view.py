@@ -13,7 +13,8 @@ from specimen import audit, skipped
 import auditor.report
 from auditor.embedding.backend import DISCOUNT
 from auditor.policy import pretty
-from auditor.report.build import brief, build, threshold
+from auditor.report.build import brief, build
+from auditor.report.null import threshold
 from auditor.report.numbers import date, number, percent, person, probability, ratio, size
 from auditor.report.provenance import command
 from auditor.report.untrusted import LIMIT, show
@@ -75,13 +76,13 @@ def test_threshold_agrees_with_p() -> None:
 def test_threshold_of_the_audit_itself_comes_first() -> None:
     opened = audit().to_dict()["open_set"]
     assert threshold({**opened, "threshold": 2.5}) == 2.5
-    assert (
-        "more than 2.50." in build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null.threshold_text
-    )  # type: ignore[union-attr]
+    stated = build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null
+    assert stated
+    assert "more than 2.50." in stated.lead
     old = {k: v for k, v in opened.items() if k not in ("threshold", "null_names", "null_owner")}
     view = build({**audit().to_dict(), "open_set": old}).null
     assert view
-    assert "more than about" in view.threshold_text
+    assert "more than about" in view.lead
     assert [who for who, _ in view.listing] == [""]
 
 
