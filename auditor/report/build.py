@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from auditor.policy import MOST_NAMED, of_hundred
+from auditor.limits import UNRELATED
+from auditor.policy import MOST_NAMED, listed, of_hundred, related_from, share
 from auditor.report.null import null_view
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
@@ -49,6 +50,12 @@ MOST_ROWS = 120
 MOST_WARNINGS = 30
 COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
 """Fields that stand alone and may be copied from a page: nothing is put into them."""
+COSINES = {
+    "cos_delta_w": "derivative.cosine",
+    "cos_delta_w_common": "derivative.cosine.common",
+    "cos_output": "derivative.cosine.output",
+}
+"""Figures of a derivative that have a name in words."""
 LEAST_REST = 0.005
 """Least unexplained share of a mixture that gets a row."""
 LOW_COVERAGE = 0.5
@@ -77,7 +84,7 @@ def brief(audit: Fields) -> Brief:
     label, file = str(verdict["label"]), show(audit["suspect"]["path"], 400)
     sure = _sure(audit) if opened else None
     name, question = _name(label, skipped, _whom(audit)), _question(audit)
-    found = Brief(label, name, file, show(verdict["sentence"]), sure, skipped, question)
+    found = Brief(label, name, file, _sentence(verdict, skipped), sure, skipped, question)
     if not runs_left(repr(found)):
         return found
     changed: Brief = mapped(found, isolated)
@@ -101,10 +108,10 @@ def _build(audit: Fields) -> View:
         label=label,
         label_text=name,
         whom=whom,
-        meaning=_meaning(label, whom, tested),
+        meaning=_meaning(audit, whom, tested),
         page_title=say("title.page", label=name, file=_basename(file)),
         file=file,
-        sentence=show(verdict["sentence"]),
+        sentence=_sentence(verdict, skipped),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
         sure=_sure(audit) if opened else None,
         copied=_copied(audit["derivative"]) if label == "DERIVATIVE" else (),
@@ -112,7 +119,7 @@ def _build(audit: Fields) -> View:
         question=_question(audit),
         asked=_asked(audit, skipped is None),
         facts=_facts(audit),
-        does_not_say=_does_not_say(label, whom, tested),
+        does_not_say=_does_not_say(audit, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=kept,
         artists_cut=len(rows) - len(kept),
@@ -148,6 +155,12 @@ def _build(audit: Fields) -> View:
     )
 
 
+def _sentence(verdict: Fields, skipped: SkippedView | None) -> str:
+    """The conclusion; without the reason of a file that was not audited, which documents give beside it."""
+    whole = show(verdict["sentence"])
+    return (whole.removesuffix(skipped.reason).rstrip() or whole) if skipped else whole
+
+
 def _whom(audit: Fields) -> str:
     """Who was asked about, in words; empty where it was everybody in the set."""
     asked = audit["options"].get("artists") or ()
@@ -160,13 +173,22 @@ def _tested(audit: Fields) -> str:
     return _whom(audit) if audit["options"].get("independent") else ""
 
 
-def _meaning(label: str, whom: str, tested: str) -> str:
-    """What the conclusion means."""
-    return told(f"meaning.{label}", whom, "asked") if label == "NO_MATCH" else told(f"meaning.{label}", tested)
+def _meaning(audit: Fields, whom: str, tested: str) -> str:
+    """What the conclusion means; of somebody tested for alone, who would be taken for them."""
+    label = str(audit["verdict"]["label"])
+    if label == "NO_MATCH":
+        return told(f"meaning.{label}", whom, "asked")
+    alike = (audit["open_set"] or {}).get("lookalikes")
+    values = {"artist": person(audit["verdict"]["artist"]), "listed": listed(alike or ())}
+    said = say("meaning.alike" if alike else "meaning.alike.none", **values)
+    return told(f"meaning.{label}", tested, alike=said)
 
 
-def _does_not_say(label: str, whom: str, tested: str) -> tuple[str, ...]:
+def _does_not_say(audit: Fields, whom: str, tested: str) -> tuple[str, ...]:
     """What the conclusion must not be read as."""
+    label, opened = str(audit["verdict"]["label"]), audit["open_set"]
+    if label == "INCONCLUSIVE" and opened and opened["p_min"] > opened["alpha"]:
+        return lines("not", "INCONCLUSIVE.unreachable")
     forms = (f"{label}.asked",) if whom and label == "NO_MATCH" else (f"{label}.declared",) if tested else ()
     return lines("not", *forms, label, whom=whom)
 
@@ -202,7 +224,10 @@ def _basename(path: str) -> str:
 def _copied(found: Fields | None) -> tuple[str, ...]:
     """How sure it is that the weights go back to another file's: how far they agree, and what that means."""
     cosine = _agreement(found)
-    return () if cosine is None else (say("copied", cosine=number(cosine, 3)), say("copied.style"))
+    if found is None or cosine is None:
+        return ()
+    limits = {"unrelated": f"{UNRELATED:g}", "related": f"{related_from(found):g}"}
+    return say("copied", cosine=number(cosine, 3), **limits), say("copied.style")
 
 
 def _agreement(found: Fields | None) -> float | None:
@@ -221,19 +246,31 @@ def _sure(audit: Fields) -> Sure:
     n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
     at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
-    compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
+    compared = say("sure.alpha.unreachable", **names) if p_min > alpha else _compared(p, alpha)
+    low, high = (of_hundred(end) for end in opened["p_interval"])
+    floor = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
     return Sure(
         words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
         compared=compared,
-        floor=say("sure.floor.reached" if at_floor else "sure.floor", **names),
+        floor=say("sure.floor.reached", **names, **floor) if at_floor else say("sure.floor", **names),
         p=names["p"],
         p_min=names["p_min"],
         alpha=names["alpha"],
         of100=min(100, n),
         pips=told("h.pips", tested),
         range=between(*opened["p_interval"]),
-        brief=say("console.floor", range=between(*opened["p_interval"]), **names),
+        brief=say("console.floor", range=between(*opened["p_interval"]), **names)
+        + (f"\n{compared}" if p_min > alpha else ""),
     )
+
+
+def _compared(p: float, alpha: float) -> str:
+    """Whether a p-value is within the level, both of a hundred, with as many digits as show it."""
+    within = p <= alpha
+    shown = (f"{100 * p:.{digits}f}" for digits in range(12))
+    limit = round(100 * alpha, 9)
+    n = next((text for text in shown if float(text) > 0 and (float(text) <= limit) == within), f"{100 * p}")
+    return say("sure.below" if within else "sure.above", limit=f"{limit:g}", alpha=f"{alpha:g}", n=n)
 
 
 def _same_genre(opened: Fields) -> str:
@@ -254,7 +291,7 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
     name = say("col.exclusion") if whom else told("fact.member", whom, "asked")
     return Sure(
         words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
-        compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
+        compared=_compared(p, opened["alpha"]),
         floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, "asked", n=found),
         **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
@@ -276,7 +313,7 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         facts += _resemblance_facts(audit)
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
-        facts.append(_strength(named, audit))
+        return (*facts, *_coverage_fact(coverage), _strength(named, audit))
     return (*facts, *_coverage_fact(coverage))
 
 
@@ -292,7 +329,8 @@ def _resemblance_facts(audit: Fields) -> list[Row]:
     opened, whom, tested = audit["open_set"], _whom(audit), _tested(audit)
     low, high = opened["p_interval"]
     note = told("fact.p.note" if low < high else "fact.p.note.point", tested, range=between(low, high))
-    facts = [Row(say("fact.p"), probability(opened["p"]), note=note)]
+    name = say("fact.p.member" if audit["verdict"]["label"] == "NO_MATCH" else "fact.p")
+    facts = [Row(name, probability(opened["p"]), note=note)]
     if (other := opened.get("p_otherwise")) is not None:
         name = say("fact.likeness") if tested else say("fact.independent", whom=whom)
         note = say("fact.likeness.note") if tested else say("fact.independent.note")
@@ -309,15 +347,18 @@ def _strength(named: Fields, audit: Fields) -> Row:
     against = lr is not None and lr < 0
     names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
     if bound is not None and abs(bound) < TELLING:
-        return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
+        return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names), wide=True)
+    tested = _tested(audit)
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names)
+    if lr is not None:
+        times = {"times": ratio(abs(lr)), "artist": person(named["artist"])}
+        note += told("fact.lr.against" if against else "fact.lr.for", tested, **times)
     if (other := named.get("log10_lr_other_works")) is not None:
         note += say("fact.lr.other", lr=ratio(other))
     if audit["open_set"] and not audit["open_set"].get("works_split", True):
         note += say("fact.lr.unknown")
-    tested = _tested(audit)
     note += (say("fact.lr.independent") if tested else "") + _cost_of_lr(audit, "asked_cllr" if tested else "cllr")
-    return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
+    return Row(say("fact.lr"), show(named["verbal"], 60), note=f"{note}.", wide=True)
 
 
 def _copy_facts(found: Fields | None) -> tuple[Row, ...]:
@@ -437,10 +478,14 @@ def _derivative(found: Fields | None) -> tuple[Row, ...]:
     if not found:
         return ()
     figures = tuple(
-        Row(show(k.replace("_", " "), 80), number(v, 4) if isinstance(v, float) else show(v, 200))
+        Row(
+            say(COSINES[k]) if k in COSINES else show(k.replace("_", " "), 80),
+            number(v, 4) if isinstance(v, float) else show(v, 200),
+        )
         for k, v in (found.get("figures") or {}).items()
     )
-    known = [Row(say("derivative.of"), show(found["of"], 400), code=True)]
+    name = "derivative.of" if found.get("artist") is None else "derivative.of.reference"
+    known = [Row(say(name), show(found["of"], 400), code=True)]
     if found.get("sha256"):
         known.append(Row(say("derivative.sha256"), show(found["sha256"], 80), code=True))
     return (*known, Row(say("derivative.relation"), _relation(found)), *figures)

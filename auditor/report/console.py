@@ -51,6 +51,8 @@ def _panel(view: View) -> Panel:
     if view.question:
         lines.append(Text(view.question))
     if view.copied:
+        if view.derivative and view.derivative[0].value not in view.sentence:
+            lines.append(Text(f"{view.derivative[0].name}: {view.derivative[0].value}", style="dim"))
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:
         lines.append(Text(view.sure.brief, style="dim"))

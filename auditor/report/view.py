@@ -26,6 +26,8 @@ class Row:
     value: str
     code: bool = False
     note: str = ""
+    wide: bool = False
+    """Whether its note needs a line of its own, where rows stand side by side."""
 
 
 @dataclass(frozen=True)
