@@ -46,7 +46,8 @@ class ReferenceSetInfo:
     alpha_floor: float
     """The least p-value this set can give: 1 / (artists + 1)."""
     validity: dict[str, Any] = field(default_factory=dict)
-    """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated."""
+    """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated.  Where
+    it is of LoRAs on other works than the references', `same_works` is that figure of LoRAs on these very works."""
 
 
 @dataclass(frozen=True)

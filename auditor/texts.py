@@ -249,8 +249,7 @@ TEXTS: Final[dict[str, str]] = {
     "The line through each bar is the range in which the score of another LoRA of the same artist would lie nine times "
     "in ten.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "90 % range: where the score of another LoRA of the same artist would lie. LR: the likelihood ratio, which only "
-    "the first artist can have, for it is computed from how far the first stands out.",
+    "90 % range: where the score of another LoRA of the same artist would lie.",
     "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
     "from how far the first stands out.",
     "artists.evidence.declared": "Evidence: the likelihood ratio (LR), computed from how far {whom} stands out; only a "
@@ -273,7 +272,6 @@ TEXTS: Final[dict[str, str]] = {
     "their own artist; LoRAs of an artist whose works differ much may do so far more often",
     "col.evidence": "Evidence",
     "col.genre": "Genre",
-    "col.lr": "LR",
     "col.bar": "from 0",
     "evidence.none": "–",
     "evidence.lr": "LR {lr}",
@@ -425,11 +423,15 @@ TEXTS: Final[dict[str, str]] = {
     # validity
     "h.validity": "How good this reference set is",
     "validity.lead": "Measured on LoRAs that the set had not seen, split by artist and by work.",
+    "validity.lead.works": "Measured on LoRAs that the set had not seen. Value: of LoRAs made from works that the "
+    "references were not made from. Same works: of LoRAs made from the references’ very works. Which of the two a "
+    "suspect is, is seldom known.",
     "validity.none": "This reference set was never evaluated. Its error rates are unknown, and the p-values above "
     "rest on their construction alone.",
     "col.figure": "Figure",
     "col.value": "Value",
-    "col.range": "Interval",
+    "col.range": "95 % range",
+    "col.same": "Same works",
     "col.of": "Measured on",
     "validity.artists": "{n} artists",
     # provenance

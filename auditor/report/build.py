@@ -122,6 +122,7 @@ def _build(audit: Fields) -> View:
         does_not_say=_does_not_say(audit, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=kept,
+        notes=_notes(rows, tested) if rows else (),
         artists_cut=len(rows) - len(kept),
         null=null_view(audit, whom, tested),
         map=_map(audit["map"], audit["artists"], asked) if audit["map"] else None,
@@ -134,7 +135,7 @@ def _build(audit: Fields) -> View:
         coverage=_coverage(audit["coverage"]),
         known=known_text(audit),
         known_unread=known_unread(audit["options"].get("known")),
-        validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
+        validity=_validity_rows(audit["reference_set"]["validity"], tested),
         identity=identity_rows(suspect, audit["reference_set"]),
         suspect=suspect_rows(suspect),
         reference_set=set_rows(audit["reference_set"]),
@@ -443,6 +444,16 @@ def _map(style_map: Fields, artists: Sequence[Fields], asked: Set[str]) -> MapVi
     return MapView(dots, (x, y), percent(style_map["explained"]))
 
 
+def _notes(rows: Sequence[ArtistRow], tested: str) -> tuple[str, ...]:
+    """What the columns of the table of artists mean, and which single reference is nearest."""
+    return (
+        say("artists.nearest", reference=rows[0].nearest, artist=rows[0].artist),
+        f"{told('col.p.long', tested)}.",
+        f"{say('col.exclusion.long')}.",
+        told("artists.evidence", tested),
+    )
+
+
 def _parts(artists: Sequence[Fields], asked: Set[str]) -> PartsView | None:
     """Each part of the network: the first artist, of those asked about if some were, beside all others."""
     if not artists or not artists[0]["subnetworks"]:
@@ -540,6 +551,11 @@ def _coverage(coverage: Fields | None) -> CoverageView | None:
     return CoverageView(coverage["fraction"], say("coverage.lead", **names), names["fraction"], low)
 
 
+def _validity_rows(card: Fields, tested: str) -> tuple[ValidityRow, ...]:
+    """The card's figures; those of artists tested for alone only where somebody was."""
+    return tuple(_validity(key, figure) for key, figure in card.items() if tested or not key.startswith("asked_"))
+
+
 def _validity(key: str, figure: Any) -> ValidityRow:
     """One figure of the validity card; a bare number is read as a figure without interval."""
     entry: Fields = figure if isinstance(figure, Mapping) else {"value": figure}
@@ -554,6 +570,7 @@ def _validity(key: str, figure: Any) -> ValidityRow:
         interval=f"{number(low, 3)} … {number(high, 3)}" if whole else DASH,
         of=_of(of, entry.get("unit")),
         span=span,
+        same=number((entry.get("same_works") or {}).get("value"), 3),
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from auditor.report.numbers import DASH
+
 TOP = 10
 """Artists shown before the fold."""
 LABELLED = 5
@@ -202,6 +204,8 @@ class ValidityRow:
     of: str
     span: tuple[float, float, float] | None
     """Value, low, high when all lie in 0…1."""
+    same: str = ""
+    """The value of LoRAs made from the references' very works, where the card tells the two apart; a dash elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,8 @@ class View:
     does_not_say: tuple[str, ...]
     reasons: tuple[str, ...]
     artists: tuple[ArtistRow, ...]
+    notes: tuple[str, ...]
+    """On the columns of the table of artists."""
     artists_cut: int
     null: NullView | None
     map: MapView | None
@@ -282,6 +288,11 @@ class View:
     def rest(self) -> tuple[ArtistRow, ...]:
         """All other artists."""
         return tuple(a for a in self.artists[TOP:] if not a.asked)
+
+    @property
+    def works_apart(self) -> bool:
+        """Whether the set's card tells LoRAs on other works from those on the references' very works."""
+        return any(row.same not in ("", DASH) for row in self.validity)
 
     @property
     def audited(self) -> bool:

@@ -20,6 +20,7 @@ from auditor.report.console import render_console
 from auditor.report.null import threshold
 from auditor.report.numbers import date, number, percent, person, probability, ratio, size
 from auditor.report.provenance import command
+from auditor.report.sections import sections, together
 from auditor.report.untrusted import LIMIT, show
 from auditor.texts import METHOD, TEXTS
 
@@ -366,3 +367,48 @@ def test_figures_of_a_copy_have_names_in_words() -> None:
     names = [row.name for row in build(copied(cos_delta_w=0.4, cos_delta_w_common=0.97)).derivative]
     assert "agreement of the weights (cosine)" in names
     assert not any("cos " in name for name in names)
+
+
+def test_figures_of_the_references_very_works_stand_beside_the_others() -> None:
+    found = audit().to_dict()
+    assert not build(found).works_apart
+    assert "Same works" not in auditor.report.render_html(found)
+    found["reference_set"]["validity"]["found_at_alpha"]["same_works"] = {"value": 0.991, "low": 0.9, "high": 1.0}
+    view = build(found)
+    assert view.works_apart
+    rows = {row.name: row.same for row in view.validity}
+    assert rows["Found at α = 0.05"] == "0.991"
+    assert rows["Right artist ranked first"] == "–"
+    for form in ("html", "md"):
+        page = str(auditor.report.render([found], form))
+        assert "0.991" in page
+        assert "works that the references were not made from" in page
+
+
+def test_figures_of_declared_choices_stand_only_where_one_was_declared() -> None:
+    found = audit().to_dict()
+    found["reference_set"]["validity"]["asked_auc"] = {"value": 0.9, "low": 0.8, "high": 1.0, "of": 60}
+    assert not any("Declared" in row.name for row in build(found).validity)
+    found["options"] |= {"artists": [found["artists"][0]["artist"]], "independent": True}
+    assert any("Declared" in row.name for row in build(found).validity)
+
+
+def test_each_column_of_the_table_of_artists_has_its_own_note() -> None:
+    view = build(audit().to_dict())
+    assert [note.split(":")[0] for note in view.notes] == [
+        "Nearest single reference",
+        "p",
+        "p of exclusion",
+        "Evidence",
+    ]
+    page = auditor.report.render_html(audit().to_dict())
+    assert all(f'<li><bdi dir="ltr">{note}</bdi></li>' in page for note in view.notes)
+
+
+def test_headings_words_and_figures_stay_together() -> None:
+    runs = together(sections(build(audit().to_dict())))
+    assert [block for run in runs for block in run] == list(sections(build(audit().to_dict())))
+    kinds = [[block.kind for block in run] for run in runs]
+    assert kinds.count(["heading", "text", "figure"]) == 3  # the null, the map, the parts
+    assert not any(run == ["figure"] for run in kinds)
+    assert not any("figure" in run[:-1] for run in kinds)
