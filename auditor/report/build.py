@@ -249,11 +249,14 @@ def _sure(audit: Fields) -> Sure:
     at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
     compared = say("sure.alpha.unreachable", **names) if p_min > alpha else _compared(p, alpha)
     low, high = (of_hundred(end) for end in opened["p_interval"])
-    floor = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
+    floor = "" if p_min > alpha else say("sure.floor", **names)  # out of reach, the other sentence says it
+    if at_floor:
+        smallest = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
+        floor = say("sure.floor.reached", **names, **smallest)
     return Sure(
         words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
         compared=compared,
-        floor=say("sure.floor.reached", **names, **floor) if at_floor else say("sure.floor", **names),
+        floor=floor,
         p=names["p"],
         p_min=names["p_min"],
         alpha=names["alpha"],

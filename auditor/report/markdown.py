@@ -82,7 +82,7 @@ def _sure(v: View) -> list[str]:
     if v.copied:
         parts += [f"### {say('h.sure')}", *map(text, v.copied)]
     elif v.sure and v.audited:
-        parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}")]
+        parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}".strip())]
     parts += [f"### {say('h.not')}", _bullets(v.does_not_say)]
     if v.reasons and v.audited:
         parts += [f"### {say('h.why')}", _bullets(v.reasons)]

@@ -75,7 +75,7 @@ def first_page(v: View) -> tuple[Block, ...]:
     elif v.audited and v.sure:
         dots = _figure(figures.pips(v.sure.of100, v.sure.pips), width=0.56)
         found += [_heading("h.sure", 2), Block("text", v.sure.words), dots]
-        found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}"))
+        found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}".strip()))
     return tuple(found)
 
 

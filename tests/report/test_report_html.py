@@ -215,7 +215,20 @@ def test_a_large_null_becomes_bars_that_hold_all() -> None:
     assert view.null
     drawn = figures.null_figure(view.null)
     assert "<circle" not in drawn
+    assert ">LoRAs</text>" in drawn
+    heights = [int(n) for n in re.findall(r'class="num" text-anchor="end">(\d+)<', drawn)]
+    assert heights == sorted(heights)
+    assert heights[-1] <= max(n for _, _, n in figures.null_table(view.null, 48))
     assert 20 < drawn.count('class="datum') <= 48
+
+
+def test_the_parts_have_a_scale_with_its_zero() -> None:
+    view = build(audit().to_dict())
+    assert view.parts
+    drawn = figures.parts_figure(view.parts)
+    zero = re.search(r'<text x="([\d.]+)" y="[\d.]+" class="num" text-anchor="middle">0</text>', drawn)
+    assert zero
+    assert f'<line x1="{zero[1]}" y1="30" x2="{zero[1]}"' in drawn
 
 
 @pytest.mark.parametrize("null", [[], [1.0], [2.0] * 60])

@@ -317,6 +317,7 @@ def test_a_level_that_no_file_can_reach_is_said_everywhere() -> None:
     assert usual.sure
     assert "No file can come to a match at α" in view.sure.compared
     assert view.sure.compared in view.sure.brief
+    assert view.sure.floor == ""
     assert "\n" not in usual.sure.brief
     assert not any("too weak" in line for line in view.does_not_say)
     assert any("too weak" in line for line in usual.does_not_say)
