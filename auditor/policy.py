@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.limits import COPY, SAME_SOURCE, UNRELATED
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
-from auditor.texts import DERIVED, lines, plain
+from auditor.texts import DERIVED, DERIVED_REFERENCE, lines, plain
 
 LEAST_COVERAGE = 0.25
 """Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
@@ -43,6 +44,8 @@ class Thresholds:
 
 
 DEFAULTS = Thresholds()
+MOST_NEAREST = 0.5
+"""p above which no sentence names the nearest artist: most outsiders point as clearly to somebody."""
 MOST_NAMED = 5
 """Artists asked about who are named in sentences."""
 
@@ -145,8 +148,12 @@ def taken_for(name: str, open_set: OpenSet) -> str:
     """Whose files the set would take for the artist named, had it not their own artist to compare with."""
     if not open_set.lookalikes:
         return plain("why.lookalikes.none", artist=name)
-    listed = ", ".join(f"{pretty(a['artist'])} ({share(a['share'])})" for a in open_set.lookalikes[:3])
-    return plain("why.lookalikes", artist=name, listed=listed)
+    return plain("why.lookalikes", artist=name, listed=listed(open_set.lookalikes))
+
+
+def listed(lookalikes: Sequence[Mapping[str, Any]]) -> str:
+    """The first three of `OpenSet.lookalikes`, with their shares."""
+    return ", ".join(f"{pretty(a['artist'])} ({share(a['share'])})" for a in lookalikes[:3])
 
 
 def figures_of(open_set: OpenSet) -> dict[str, str]:
@@ -164,7 +171,8 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
         return no_match(open_set, best, artists)
     if best is not artists[0] and open_set.p <= open_set.alpha:
         return not_first(open_set, best, artists[0], coverage)
-    about_some = "verdict.undecided.some" if open_set.asked and not open_set.independent else "verdict.undecided"
+    key = "verdict.undecided" if open_set.p <= MOST_NEAREST or open_set.independent else "verdict.undecided.far"
+    about_some = "verdict.undecided.some" if open_set.asked and not open_set.independent else key
     values = {"artist": pretty(artists[0].artist), "share": share(open_set.p), "someone": whom(open_set.asked)}
     return Verdict(
         "INCONCLUSIVE",
@@ -177,8 +185,18 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
             *still_possible(artists, open_set),
             why_not_no_match(open_set, coverage),
         ],
-        list(lines("change.undecided")),
+        list(lines("change.undecided") if open_set.alpha >= open_set.p_min else unreachable(open_set)),
     )
+
+
+def unreachable(open_set: OpenSet) -> tuple[str, ...]:
+    """What would decide where the set cannot give so small a p-value."""
+    return lines("change.unreachable", p_min=at_least(open_set.p_min))
+
+
+def at_least(p: float) -> str:
+    """A p-value to three decimals, rounded up: a level that it does not exceed."""
+    return f"{math.ceil(1000 * p) / 1000:.3f}"
 
 
 def behind(best: ArtistScore, nearer: ArtistScore) -> str:
@@ -238,11 +256,20 @@ def no_match(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore
         [
             about("why.member.rejects", open_set, **figures),
             about("why.outsiders", open_set, share=share(open_set.outsiders_no_match)),
-            *([plain("why.own", **open_set.own_no_match)] if open_set.own_no_match else []),
+            *own_ruled_out(open_set),
             about("why.open_set.nearest", open_set, **nearest, **figures),
         ],
         list(lines("change.no_match.asked" if open_set.asked else "change.no_match")),
     )
+
+
+def own_ruled_out(open_set: OpenSet) -> list[str]:
+    """How many own LoRAs of those asked about are ruled out, of the one of whom the largest share is, as a reason."""
+    own = open_set.own_no_match
+    if not own:
+        return []
+    of = whom(open_set.asked) if len(open_set.asked) == 1 else plain("whom.one")
+    return [plain("why.own" if own["ruled_out"] else "why.own.none", whom=of, **own)]
 
 
 def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
@@ -295,13 +322,19 @@ def inconclusive(key: str, **values: object) -> Verdict:
 
 def derived(derivative: Mapping[str, Any]) -> Verdict:
     """A copy or descendant of a known file; style is then beside the point."""
-    return Verdict(
-        "DERIVATIVE",
-        derivative.get("artist"),
-        DERIVED.get(derivative["relation"], DERIVED["same_update"]).format(known=derivative["of"]),
-        [plain("why.derived", cosine=f"{derivative['figures']['cos_delta_w']:.3f}")],
-        list(lines("change.derived")),
-    )
+    artist, relation, known = derivative.get("artist"), derivative["relation"], derivative["of"]
+    limits = {"unrelated": f"{UNRELATED:g}", "related": f"{related_from(derivative):g}"}
+    forms = DERIVED if artist is None else DERIVED_REFERENCE
+    sentence = forms.get(relation, forms["same_update"]).format(known=known, artist=pretty(artist or ""))
+    reasons = [plain("why.derived", cosine=f"{derivative['figures']['cos_delta_w']:.3f}", **limits)]
+    if artist is not None:
+        reasons.append(plain("why.derived.reference", known=known))
+    return Verdict("DERIVATIVE", artist, sentence, reasons, list(lines("change.derived")))
+
+
+def related_from(derivative: Mapping[str, Any]) -> float:
+    """The agreement from which a file is called related: known files are compared whole, references by fingerprint."""
+    return SAME_SOURCE if derivative.get("artist") is None else COPY
 
 
 def share(p: float) -> str:

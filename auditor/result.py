@@ -46,7 +46,8 @@ class ReferenceSetInfo:
     alpha_floor: float
     """The least p-value this set can give: 1 / (artists + 1)."""
     validity: dict[str, Any] = field(default_factory=dict)
-    """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated."""
+    """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated.  Where
+    it is of LoRAs on other works than the references', `same_works` is that figure of LoRAs on these very works."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class OpenSet:
     own_no_match: dict[str, int] | None = None
     """{files, ruled_out}: how many own LoRAs of an artist asked about, on works that the other references do not show,
     have p_member ≤ α; of the one of whom the largest share has.  None where nobody was asked about."""
+    membership: dict[str, Any] | None = None
+    """{threshold, null, owner}: what `p_member` is computed from, beside the suspect's best score (with those asked
+    about).  null: the best score of references, with their own artist where somebody was asked about, their half of the
+    works left out.  owner: of each, its artist's place in `null_names`.  p_member ≤ α exactly when the suspect's score
+    is below the threshold; None when no score can be.  None where `works_split` is false."""
     same_genre: dict[str, Any] | None = None
     """{genre, artists, files, reached}: how many LoRAs by the other artists of the genre of a single artist tested for
     alone stand out for that artist as clearly; None where there is no such artist, or nobody of the genre."""

@@ -24,6 +24,8 @@ TEXTS: Final[dict[str, str]] = {
     "as far from everyone in it.",
     "verdict.consistent.declared": "This LoRA resembles LoRAs trained on works by {artist}: {share} LoRAs by other "
     "artists stand out for {whom} as clearly.",
+    "verdict.undecided.far": "The evidence does not decide. No artist of the set stands out: {share} LoRAs by artists "
+    "outside the set point more clearly to someone in it, or as clearly.",
     "verdict.undecided.declared": "The evidence does not decide: {share} LoRAs by other artists stand out for {whom} "
     "as clearly as this one.",
     "verdict.no_match.asked": "This LoRA does not resemble LoRAs trained on works by {whom}: {share} LoRAs by the "
@@ -32,6 +34,7 @@ TEXTS: Final[dict[str, str]] = {
     "point as clearly to someone in it.",
     "verdict.nearer": "The evidence does not decide about {artist}: {nearer}, who was not asked about, stands nearer.",
     "whom.or": " or ",
+    "whom.one": "one of them",
     "whom.several": "one of these {n} artists",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
@@ -77,12 +80,14 @@ TEXTS: Final[dict[str, str]] = {
     "why.outsiders": "Of LoRAs by artists outside the set, {share} come out like this.",
     "why.member.rejects.asked": "Test of “by {whom}”: p = {p_member}, claimed error rate {alpha}.",
     "why.outsiders.asked": "Of LoRAs by other artists, {share} come out like this.",
-    "why.own": "Of {files} LoRAs by the very artist, on works that the other references do not show, {ruled_out} come "
-    "out so.",
+    "why.own": "Of {files} LoRAs made from works by {whom}, held back from the comparison, {ruled_out} came out like "
+    "this.",
+    "why.own.none": "None of {files} LoRAs made from works by {whom}, held back from the comparison, came out like "
+    "this.",
     "why.not.own": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = {p}), but "
     "so do {ruled_out} of {files} LoRAs by an artist asked about, too many to rule anybody out.",
-    "why.not.member.asked": "Nor is it shown not to be by {whom}: {share} LoRAs by the set’s own artists come no "
-    "closer to their own artist (p = {p}).",
+    "why.not.member.asked": "It may still be by {whom}: {share} LoRAs by the set’s own artists come no closer to their "
+    "own artist (p = {p}).",
     "why.not.mixed.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
     "{p}), but stands out for {whom} all the same, as a mixture of styles may: nobody is ruled out then.",
     "why.not.telling.asked": "It scores lower than LoRAs by the set’s own artists mostly do with their own artist (p = "
@@ -91,14 +96,16 @@ TEXTS: Final[dict[str, str]] = {
     "so not how far a file on other works of their artists may lie.",
     "why.not.split": "Nor can it be shown to be by nobody of the set: which works the references were made from is "
     "not known, and so not how far a file on other works of their artists may lie.",
-    "why.not.member": "Nor is it shown to be by nobody of the set: {share} LoRAs by the set’s own artists come "
-    "no closer to anyone (p = {p}).",
+    "why.not.member": "It may still be by an artist of the set: {share} of their LoRAs come no closer to anybody "
+    "(p = {p}).",
     "why.not.whole": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it changes only "
     "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
     "them, so “no match” is never said of less than {half}.",
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
     "only {share} LoRAs by outside artists score as low, too few to conclude.",
-    "why.derived": "Cosine of the two updates: {cosine}; unrelated files stay below 0.3.",
+    "why.derived": "Cosine of the two updates: {cosine}. Unrelated LoRAs reach {unrelated} at most, as far as was "
+    "measured; from {related} on two files are called related.",
+    "why.derived.reference": "The reference file: {known}.",
     # what a policy makes of it
     "gate.not_audited": "The file was not audited; the policy says nothing about it.",
     "gate.not_blocking": "The policy does not block {label}.",
@@ -123,7 +130,10 @@ TEXTS: Final[dict[str, str]] = {
     "meaning.CONSISTENT": "A resemblance, with the error rate stated below. An artist outside the set whose style "
     "is close could look the same.",
     "meaning.CONSISTENT.declared": "A resemblance, with the error rate stated below, which holds for {whom} if chosen "
-    "independently of how the file looks. Another artist whose style is close could look the same.",
+    "independently of how the file looks. {alike}",
+    "meaning.alike": "Of LoRAs by these artists of the set, so many would pass for {artist} too, were their own artist "
+    "not in it: {listed}.",
+    "meaning.alike.none": "Another artist whose style is close could look the same.",
     "meaning.INCONCLUSIVE": "The figures allow no conclusion in either direction.",
     "meaning.NO_MATCH": "No artist of this set stands out. Artists who are not in the set were not looked at.",
     "meaning.NO_MATCH.asked": "The file is unlike LoRAs of works by {whom}. As a smaller part of a mixture of styles, "
@@ -156,8 +166,9 @@ TEXTS: Final[dict[str, str]] = {
     "{artists} artists), and the files named under Coverage, if any. Only numbers were compared; no picture was looked "
     "at.",
     "copied": "The weights themselves were compared, not the style. Their agreement (the cosine of the two updates) is "
-    "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common, and LoRAs that have "
-    "nothing to do with each other stay below 0.3.",
+    "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common. LoRAs that have "
+    "nothing to do with each other reach {unrelated} at most, as far as was measured; from {related} on two files are "
+    "called related.",
     "copied.style": "The figures on style further down are given all the same. The conclusion does not rest on them.",
     "sure.of100": "Of 100 LoRAs by artists outside the set, about {n} would point at least this clearly to "
     "some artist in it.",
@@ -181,12 +192,12 @@ TEXTS: Final[dict[str, str]] = {
     "sure.member.found": "Of 100 LoRAs by artists outside the set, about {n} come out as this one did; the others stay "
     "inconclusive.",
     "sure.member.found.all": "All LoRAs by artists outside the set that were examined come out as this one did.",
-    "sure.floor.reached": "None of those examined did. With {artists} artists to compare with, the set cannot give "
-    "a smaller figure than this (p = {p_min}).",
+    "sure.floor.reached": "None of the LoRAs examined did: {smallest} (1 in {tested}) is the smallest figure that "
+    "{artists} artists can support; the range is {low} to {high} in 100.",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
-    "sure.below": "p = {p} is at or below the level of this audit, α = {alpha}.",
-    "sure.above": "p = {p} is above the level of this audit, α = {alpha}.",
-    "sure.alpha.unreachable": "The level α = {alpha} lies below what this set can show at all (p ≥ {p_min}).",
+    "sure.below": "The limit set for this audit is {limit} in 100 (α = {alpha}): {n} is within it.",
+    "sure.above": "The limit set for this audit is {limit} in 100 (α = {alpha}): {n} is above it.",
+    "sure.alpha.unreachable": "No file can come to a match at α = {alpha} with this set: its least p is {p_min}.",
     "range": "{low} to {high}",
     "fact.p": "p-value",
     "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {range}",
@@ -196,13 +207,14 @@ TEXTS: Final[dict[str, str]] = {
     "fact.independent.note": "holds only if chosen independently of how the file or its pictures look",
     "fact.likeness": "p, if chosen by likeness",
     "fact.likeness.note": "chance for an artist outside the set of so clear a resemblance to anybody in it",
-    "fact.member.asked": "p, by {whom}",
+    "fact.member.asked": "p, if it were by {whom}",
     "fact.member.note.asked": "chance of so little resemblance to one’s own artist; 95 % range {range}",
     "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
     "fact.cosine": "agreement of the weights",
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
     "fact.of": "of {of}",
-    "fact.member": "p, by an artist of the set",
+    "fact.member": "p, if by an artist of the set",
+    "fact.p.member": "p, if by an outsider",
     "fact.member.note": "chance of so little resemblance to anyone for an artist in the set; 95 % range {range}",
     "fact.floor": "smallest p this set can give",
     "fact.floor.note": "1 / ({artists} artists + 1)",
@@ -210,7 +222,16 @@ TEXTS: Final[dict[str, str]] = {
     "fact.coverage.note": "{matched} of {reference} reference modules",
     "fact.lr": "strength of evidence",
     "fact.lr.note": "likelihood ratio {lr} (this set allows {bound} at most)",
-    "fact.lr.other": ", if nobody knows which works it was made from; {lr} if from others than the references",
+    "fact.lr.for": ": so clear a resemblance is {times} times as likely if the file was made from works by {artist} as "
+    "if from works by an artist outside the set",
+    "fact.lr.for.declared": ": so clear a resemblance is {times} times as likely if the file was made from works by "
+    "{artist} as if from works by another artist",
+    "fact.lr.against": ": so clear a resemblance is {times} times as likely if the file was made from works by an "
+    "artist outside the set as if from works by {artist}",
+    "fact.lr.against.declared": ": so clear a resemblance is {times} times as likely if the file was made from works "
+    "by another artist as if from works by {artist}",
+    "fact.lr.other": ". This is if nobody knows which works it was made from; if from others than the references, the "
+    "ratio is {lr}",
     "fact.lr.unknown": ". It rests on held-out files that may be on the very works of the others; on other works it "
     "would be smaller, nobody knows by how much",
     "fact.lr.independent": ". Against another artist taken at random from the set, if the choice was independent; "
@@ -228,8 +249,7 @@ TEXTS: Final[dict[str, str]] = {
     "The line through each bar is the range in which the score of another LoRA of the same artist would lie nine times "
     "in ten.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
-    "90 % range: where the score of another LoRA of the same artist would lie. LR: the likelihood ratio, which only "
-    "the first artist can have, for it is computed from how far the first stands out.",
+    "90 % range: where the score of another LoRA of the same artist would lie.",
     "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
     "from how far the first stands out.",
     "artists.evidence.declared": "Evidence: the likelihood ratio (LR), computed from how far {whom} stands out; only a "
@@ -252,13 +272,33 @@ TEXTS: Final[dict[str, str]] = {
     "their own artist; LoRAs of an artist whose works differ much may do so far more often",
     "col.evidence": "Evidence",
     "col.genre": "Genre",
-    "col.lr": "LR",
     "col.bar": "from 0",
     "evidence.none": "–",
     "evidence.lr": "LR {lr}",
     # figures
     "h.null": "Against artists outside the set",
     "h.null.declared": "Against other artists",
+    "h.null.member": "How LoRAs score by the set’s own artists",
+    "h.null.member.asked": "How LoRAs score with their own artist",
+    "null.lead.member": "Each dot is a LoRA by an artist of the set, compared with LoRAs of that artist’s other works "
+    "and with all other artists: its score with whoever is nearest. As low as the suspect, or lower: {beyond} of "
+    "{total}.",
+    "null.lead.bars.member": "Each bar counts LoRAs by the set’s artists, compared with LoRAs of their artist’s other "
+    "works and with all other artists: their score with whoever is nearest. As low as the suspect, or lower: {beyond} "
+    "of {total}.",
+    "null.lead.member.asked": "Each dot is a LoRA by an artist of the set, compared with LoRAs of that artist’s other "
+    "works: its score with its own artist. As low as the suspect with {whom}, or lower: {beyond} of {total}.",
+    "null.lead.bars.member.asked": "Each bar counts LoRAs by the set’s artists, compared with LoRAs of their artist’s "
+    "other works: their score with their own artist. As low as the suspect with {whom}, or lower: {beyond} of "
+    "{total}.",
+    "null.title.member": "Best scores of LoRAs by artists of the set, with the suspect marked",
+    "null.title.member.asked": "Scores of LoRAs with their own artist, with the suspect’s score with {whom} marked",
+    "null.axis.member": "score with the nearest artist",
+    "null.axis.member.asked": "score with their own artist",
+    "null.counts": "This share is not p: each artist counts once, however many LoRAs (p = {p}).",
+    "null.which": "The {used} are those of the set’s {references} references that adapt the layers looked at.",
+    "null.which.declared": "Of the set’s {references} references, {used} adapt the layers looked at; those by {whom} "
+    "are left aside.",
     "null.lead.declared": "Each dot is a LoRA by another artist, who was removed from the set before asking how far "
     "{whom} stands out. In {beyond} of {total} it is as far as in the suspect.",
     "null.lead.bars.declared": "Each bar counts LoRAs by another artist, who was removed from the set before asking "
@@ -275,9 +315,14 @@ TEXTS: Final[dict[str, str]] = {
     "null.title": "How far the first artist stands out in LoRAs by artists outside the set, with the suspect marked",
     "null.desc": "{total} values from {low} to {high}; the suspect’s is {statistic}; {beyond} reach it.",
     "null.axis": "how far the first artist stands out",
+    "null.count": "LoRAs",
     "null.suspect": "suspect {value}",
     "null.alpha": "p ≤ {alpha} above {threshold}",
+    "null.alpha.member": "p ≤ {alpha} below {threshold}",
     "null.threshold": "p ≤ {alpha} asks for more than {threshold}.",
+    "null.threshold.declared": "p ≤ {alpha} asks for more than {threshold}; 0 is as near as the three nearest of all "
+    "others are on average. For a match {whom} must also come first.",
+    "null.threshold.member": "p ≤ {alpha} asks for less than {threshold}.",
     "null.threshold.about": "p ≤ {alpha} asks for more than about {threshold}.",
     "null.artists": "The null rests on the {n} artists below, each of whom counts once however many files there are.",
     "null.all": "All {n} values",
@@ -285,12 +330,15 @@ TEXTS: Final[dict[str, str]] = {
     "col.scores": "How far another artist stands out",
     "null.all.lead": "An artist’s LoRAs, scored with a set from which that artist was left out. p = (1 + the sum over "
     "artists of the share of their values that reach the suspect’s) / (artists + 1).",
+    "null.all.lead.member": "An artist’s LoRAs, each scored with LoRAs of that artist’s other works. p = (1 + the sum "
+    "over artists of the share of their values that do not exceed the suspect’s) / (artists + 1).",
     "null.all.cut": "{n} more values are in the JSON document.",
     "map.nearest": "Numbered by score: {list}.",
     "map.tip": "{artist} · {genre} · rank {rank}",
     "null.tip": "{low} to {high}: {n} LoRAs",
     "map.kinds": "Marks: {list}.",
     "null.col.from": "Lead from",
+    "null.col.from.member": "Score from",
     "null.col.to": "to",
     "null.col.count": "LoRAs",
     "h.map": "Where it lies",
@@ -304,8 +352,9 @@ TEXTS: Final[dict[str, str]] = {
     "map.other": "other genres",
     "map.genre.none": "no genre given",
     "h.subnetworks": "Which part of the network speaks",
-    "subnetworks.lead": "Score of {artist} from one part of the network alone (bar) beside all other artists "
-    "(ticks). Parts that agree make the reading steadier; one part alone makes it weaker.",
+    "subnetworks.lead": "Score of {artist} from one part of the network alone (bar from 0; dark where it is the "
+    "highest of all) beside all other artists (ticks). Parts that agree make the reading steadier; one part alone "
+    "makes it weaker.",
     "subnetworks.title": "Score by part of the network",
     "subnetworks.desc": "{artist}: {list}.",
     "subnetworks.col.part": "Part",
@@ -326,8 +375,12 @@ TEXTS: Final[dict[str, str]] = {
     "col.share": "Share",
     "h.derivative": "Known file behind this one",
     "derivative.of": "Known file",
+    "derivative.of.reference": "Reference file",
+    "derivative.cosine": "agreement of the weights (cosine)",
+    "derivative.cosine.common": "agreement over the layers that both adapt (cosine)",
+    "derivative.cosine.output": "agreement of what they put out (cosine)",
     "derivative.sha256": "SHA-256 of the known file",
-    "derivative.relation": "Relation",
+    "derivative.relation": "relation",
     # controls
     "h.controls": "Controls",
     "controls.lead": "Each control looks at something that has nothing to do with style. None of them should be "
@@ -370,11 +423,15 @@ TEXTS: Final[dict[str, str]] = {
     # validity
     "h.validity": "How good this reference set is",
     "validity.lead": "Measured on LoRAs that the set had not seen, split by artist and by work.",
+    "validity.lead.works": "Measured on LoRAs that the set had not seen. Value: of LoRAs made from works that the "
+    "references were not made from. Same works: of LoRAs made from the references’ very works. Which of the two a "
+    "suspect is, is seldom known.",
     "validity.none": "This reference set was never evaluated. Its error rates are unknown, and the p-values above "
     "rest on their construction alone.",
     "col.figure": "Figure",
     "col.value": "Value",
-    "col.range": "Interval",
+    "col.range": "95 % range",
+    "col.same": "Same works",
     "col.of": "Measured on",
     "validity.artists": "{n} artists",
     # provenance
@@ -532,6 +589,7 @@ TEXTS: Final[dict[str, str]] = {
     "card.line.same": "as given = recalibrated",
     "card.line.files": "files",
     # console and sarif
+    "console.member": "{name} = {p} (95 % range {range}) · α = {alpha}",
     "console.floor": "p = {p} (95 % range {range}) · least p of this set {p_min} · α = {alpha}",
     "console.documents": "Documents",
     "rule.style-match": "The file resembles one artist’s references more than LoRAs of artists outside the set do",
@@ -548,8 +606,9 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "change.undecided": (
         "More references of the nearest artists, covering more of their works.",
-        "A longer or stronger training.",
+        "A version of this file that was trained longer or more strongly.",
     ),
+    "change.unreachable": ("A level α of at least {p_min}.", "A set with more artists, whose least p is smaller."),
     "change.no_match": (
         "References of further artists.",
         "References that cover other periods or techniques of an artist.",
@@ -589,7 +648,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),
     "not.NO_MATCH.asked": (
-        "It does not say that no artist’s works were used. Nobody was asked about but {whom}.",
+        "It does not say that no artist’s works were used. Only {whom} was asked about.",
         "It does not exclude a smaller part of a mixture: merging with other files hides any artist.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),
@@ -597,10 +656,16 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "It does not say which pictures went into the file, nor how they were obtained.",
         "It does not say that anyone did something wrong; resemblance of style is not infringement.",
         "It does not give the probability that the artist’s works were used. That depends on other evidence too.",
-        "It does not hold if {whom} was chosen because the pictures look alike, or as one of many asked about in turn.",
+        "It holds only if {whom} was not chosen because the pictures look alike, nor as one of many asked about in "
+        "turn.",
     ),
     "not.INCONCLUSIVE": (
         "It does not speak for the file or against it: the figures are too weak, or contradict each other.",
+        "It does not say that the first artist in the table is the right one.",
+        "It does not say which pictures went into the file, nor how they were obtained.",
+    ),
+    "not.INCONCLUSIVE.unreachable": (
+        "It does not speak for the file or against it: at the level asked for, this set can name nobody.",
         "It does not say that the first artist in the table is the right one.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),
@@ -697,7 +762,17 @@ DERIVED: Final[dict[str, str]] = {
     "same_run": "The weights of this file and those of a known file are of one training run or one start, {known}.",
     "merge": "The weights of this file and those of a known file contain one another, as a merge does, {known}.",
 }
-"""The sentence of a DERIVATIVE, by relation."""
+"""The sentence of a DERIVATIVE of a known file, by relation."""
+
+DERIVED_REFERENCE: Final[dict[str, str]] = {
+    "same_tensors": "The weights of this file are those of a reference file of this set, a LoRA made from works by "
+    "{artist}.",
+    "same_update": "The weights of this file are those of a reference file of this set, a LoRA made from works by "
+    "{artist}, saved or scaled anew.",
+    "same_run": "The weights of this file and those of a reference file of this set, a LoRA made from works by "
+    "{artist}, are of one training run or one start.",
+}
+"""The sentence of a DERIVATIVE of a reference, by relation."""
 
 FIGURES: Final[dict[str, str]] = {
     "top1": "Right artist ranked first",

@@ -28,8 +28,9 @@ from auditor.corpus.sketch import SIZE
 from auditor.corpus.store import Row, parquet, read_rows, write_pairs
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import NotAuditable
+from auditor.limits import SAME_SOURCE, UNRELATED
 from auditor.lora import LoraWeights, load_lora
-from auditor.lora.relation import DERIVED, SAME_SOURCE, UNRELATED, compare
+from auditor.lora.relation import DERIVED, compare
 
 LEAST = 0.2
 """Least cosine of sketches of a candidate: unrelated files have 0 ± .044, files of one run at least .28."""

@@ -200,13 +200,16 @@ def thinned(points: Floats) -> Floats:
 
 
 def _names(view: StyleMap, x: Scale, y: Scale) -> list[Markup]:
-    """Names of suspects and of centroids where there is room for them, the outermost first."""
+    """Names of suspects and of centroids where there is room: those nearest to a suspect first, then the outermost."""
     taken: list[tuple[float, float, float]] = []
     marks: list[Markup] = []
     middle = view.references.mean(0)
-    outer = sorted(view.artists, key=lambda a: -float(np.hypot(a.x - middle[0], a.y - middle[1])))
+    nearest = {s.nearest for s in view.suspects}
+    order = sorted(
+        view.artists, key=lambda a: (a.name not in nearest, -float(np.hypot(a.x - middle[0], a.y - middle[1])))
+    )
     wanted = [(s.x, s.y, cut(short(s.name), NAME), "label suspect") for s in view.suspects]
-    wanted += [(a.x, a.y, show(pretty(a.name)), "label") for a in outer]
+    wanted += [(a.x, a.y, show(pretty(a.name)), "label") for a in order]
     for px, py, text, kind in wanted:
         at, line, width = x(px), y(py) - 11, 7.0 * len(text)
         free = all(abs(line - b) > 15 or abs(at - a) > (width + w) / 2 for a, b, w in taken)

@@ -9,11 +9,10 @@ import numpy as np
 
 from auditor.embedding.features import Factored
 from auditor.embedding.sketches import ROUGH, fingerprint, rough_fingerprint
+from auditor.limits import COPY
 from auditor.lora import Artifact
 from auditor.lora.relation import DERIVED, Known
 from auditor.reference.set import ReferenceSet
-
-COPY = 0.5  # fingerprint cosine: 8 standard errors above unrelated files, below neighbouring checkpoints of one run
 
 
 def copy_of(reference: ReferenceSet, factored: dict[str, Factored], artifact: Artifact) -> dict[str, Any] | None:

@@ -63,7 +63,7 @@ def open_set(
         null=[round(float(v), 5) for v in others.statistic],
         alpha=alpha,
         p_interval=p_interval(others.statistic >= observed, view, resamples, seed, others.artist),
-        threshold=kept(view, ("limit", alpha, tested), partial(threshold, others, alpha)),
+        threshold=kept(view, ("limit", alpha, tested), partial(threshold, others.statistic, others.artist, alpha)),
         null_names=list(names),
         null_owner=[int(a) for a in others.artist] if names else [],
         works_split=works_split,
@@ -83,10 +83,19 @@ def reversed_test(view: View, best: float, alpha: float, resamples: int, seed: i
         "p_member": float(member_p(view, best, single)[0]),
         "p_member_interval": p_interval(members(view, single) <= best, view, resamples, seed),
         "outsiders_no_match": kept(view, ("unmatched", alpha, asked), partial(outsiders_no_match, view, alpha, asked)),
+        "membership": kept(view, ("membership", alpha, single), partial(membership, view, alpha, single)),
     }
     if asked:
         found["own_no_match"] = kept(view, ("own", alpha, asked), partial(own_no_match, view, alpha, asked))
     return found
+
+
+def membership(view: View, alpha: float, single: bool) -> dict[str, Any]:
+    """{null, owner, threshold}: what `p_member` is computed from; see `OpenSet.membership`."""
+    scores = members(view, single)
+    limit = threshold(-scores, view.artist, alpha)
+    rounded = [round(float(score), 5) for score in scores]
+    return {"null": rounded, "owner": view.artist.tolist(), "threshold": None if limit is None else -limit}
 
 
 def same_genre(others: Impostors, observed: float, genres: Sequence[str]) -> dict[str, Any] | None:
@@ -118,10 +127,13 @@ def lookalikes(view: View, artist: int, alpha: float, asked: Asked = ()) -> dict
     return {int(a): float(shares[a]) for a in np.argsort(-shares, kind="stable") if shares[a] > 0}
 
 
-def threshold(others: Impostors, alpha: float) -> float | None:
-    """The null value that a statistic must exceed for p ≤ alpha; None when no statistic can."""
-    values = np.sort(others.statistic)
-    beyond = values[conformal_p(np.nextafter(values, np.inf), others.statistic, others.artist) <= alpha]
+def threshold(null: Floats, artist: Labels, alpha: float) -> float | None:
+    """The value of a null (n,) that a statistic must exceed for p ≤ alpha; None when no statistic can.
+
+    artist (n,): whose file each value is of.
+    """
+    values = np.sort(null)
+    beyond = values[conformal_p(np.nextafter(values, np.inf), null, artist) <= alpha]
     return float(beyond[0]) if len(beyond) else None
 
 

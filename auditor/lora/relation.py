@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.limits import SAME_SOURCE, UNRELATED
 from auditor.lora.algebra import canonical, common_paths, cosine, inner_product, norm, output_cosine, spectrum
 from auditor.lora.hashes import read_artifact
 from auditor.lora.reader import load_lora
@@ -40,9 +41,6 @@ DERIVED: frozenset[Name] = frozenset({"same_file", "same_tensors", "same_update"
 
 SAME_UPDATE = 0.999
 SAME_RUN = 0.7
-SAME_SOURCE = 0.28
-"""Least cosine of two runs of one owner that was measured."""
-UNRELATED = 0.02
 BY_MODULE = 0.98
 """Share of the energy in modules that are copies, from which the files are one update scaled module by module."""
 CONTAINED = 0.6
@@ -191,7 +189,8 @@ def _judge(a: LoraWeights, b: LoraWeights, figures: dict[str, float]) -> tuple[N
             *sign,
         ]
     return "unrelated", [
-        f"{said}: more than any unrelated pair that was measured (0.02) and less than any related one (0.28).",
+        f"{said}: more than any unrelated pair that was measured ({UNRELATED}) and less than any related one "
+        f"({SAME_SOURCE}).",
         "The weights do not settle it; a remote merge or a small common part is possible.",
         CALIBRATED_ON,
     ]

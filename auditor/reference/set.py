@@ -188,6 +188,21 @@ class Views(Mapping[str, View]):
         return list(self.specs[name]["modules"])
 
 
+SAME_WORKS = "same works, other recipe"
+"""The kind of suspect on the references' very works, as validity cards name it."""
+
+
+def headline_figures(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's headline; where it is of other works than the references', with `same_works` beside each figure."""
+    headline = dict(card.get("headline", {}))
+    if not str(card.get("headline_of", "")).startswith("other works"):
+        return headline
+    same = dict(card.get("conditions", {}).get(SAME_WORKS, {}))
+    same |= card.get("likelihood", {}).get(SAME_WORKS, {}).get("figures", {})
+    same |= {f"asked_{name}": figure for name, figure in card.get("asked", {}).get(SAME_WORKS, {}).items()}
+    return {name: figure | ({"same_works": same[name]} if name in same else {}) for name, figure in headline.items()}
+
+
 @dataclass(frozen=True)
 class ReferenceSet:
     """References by artist on one base, with their calibration."""
@@ -258,7 +273,7 @@ class ReferenceSet:
     def _headline(self) -> dict[str, Any]:
         """Read once: every audit of a scan tells it, and the card is long."""
         card = self.folder / "card.json"
-        return dict(read_table(card).get("headline", {})) if card.is_file() else {}
+        return headline_figures(read_table(card)) if card.is_file() else {}
 
     @cached_property
     def directions(self) -> Floats:

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from auditor.policy import MOST_NAMED, of_hundred
+from auditor.limits import UNRELATED
+from auditor.policy import MOST_NAMED, listed, of_hundred, related_from, share
+from auditor.report.null import null_view
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
     command,
@@ -31,7 +33,6 @@ from auditor.report.view import (
     CoverageView,
     Dot,
     MapView,
-    NullView,
     Part,
     PartsView,
     Row,
@@ -46,11 +47,15 @@ from auditor.texts import FIGURES, RELATIONS, lines, say, told
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
-MOST_NULL = 5000
-"""Values of the null that a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
 COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
 """Fields that stand alone and may be copied from a page: nothing is put into them."""
+COSINES = {
+    "cos_delta_w": "derivative.cosine",
+    "cos_delta_w_common": "derivative.cosine.common",
+    "cos_output": "derivative.cosine.output",
+}
+"""Figures of a derivative that have a name in words."""
 LEAST_REST = 0.005
 """Least unexplained share of a mixture that gets a row."""
 LOW_COVERAGE = 0.5
@@ -79,7 +84,7 @@ def brief(audit: Fields) -> Brief:
     label, file = str(verdict["label"]), show(audit["suspect"]["path"], 400)
     sure = _sure(audit) if opened else None
     name, question = _name(label, skipped, _whom(audit)), _question(audit)
-    found = Brief(label, name, file, show(verdict["sentence"]), sure, skipped, question)
+    found = Brief(label, name, file, _sentence(verdict, skipped), sure, skipped, question)
     if not runs_left(repr(found)):
         return found
     changed: Brief = mapped(found, isolated)
@@ -96,16 +101,17 @@ def _build(audit: Fields) -> View:
     declared, declared_cut = declared_rows(suspect["declared"])
     skipped = _skipped(audit)
     whom, tested = _whom(audit), _tested(audit)
+    asked = frozenset(audit["options"].get("artists") or ())
     name = _name(label, skipped, whom)
     text, alarm = _controls_text(controls, verdict, opened)
     return View(
         label=label,
         label_text=name,
         whom=whom,
-        meaning=_meaning(label, whom, tested),
+        meaning=_meaning(audit, whom, tested),
         page_title=say("title.page", label=name, file=_basename(file)),
         file=file,
-        sentence=show(verdict["sentence"]),
+        sentence=_sentence(verdict, skipped),
         artist=None if verdict["artist"] is None else person(verdict["artist"]),
         sure=_sure(audit) if opened else None,
         copied=_copied(audit["derivative"]) if label == "DERIVATIVE" else (),
@@ -113,13 +119,14 @@ def _build(audit: Fields) -> View:
         question=_question(audit),
         asked=_asked(audit, skipped is None),
         facts=_facts(audit),
-        does_not_say=_does_not_say(label, whom, tested),
+        does_not_say=_does_not_say(audit, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=kept,
+        notes=_notes(rows, tested) if rows else (),
         artists_cut=len(rows) - len(kept),
-        null=_null(opened, tested) if opened else None,
-        map=_map(audit["map"], audit["artists"]) if audit["map"] else None,
-        parts=_parts(audit["artists"]),
+        null=null_view(audit, whom, tested),
+        map=_map(audit["map"], audit["artists"], asked) if audit["map"] else None,
+        parts=_parts(audit["artists"], asked),
         mixture=_mixture(audit["mixture"]),
         derivative=_derivative(audit["derivative"]),
         controls=controls,
@@ -128,7 +135,7 @@ def _build(audit: Fields) -> View:
         coverage=_coverage(audit["coverage"]),
         known=known_text(audit),
         known_unread=known_unread(audit["options"].get("known")),
-        validity=tuple(_validity(k, v) for k, v in audit["reference_set"]["validity"].items()),
+        validity=_validity_rows(audit["reference_set"]["validity"], tested),
         identity=identity_rows(suspect, audit["reference_set"]),
         suspect=suspect_rows(suspect),
         reference_set=set_rows(audit["reference_set"]),
@@ -149,6 +156,12 @@ def _build(audit: Fields) -> View:
     )
 
 
+def _sentence(verdict: Fields, skipped: SkippedView | None) -> str:
+    """The conclusion; without the reason of a file that was not audited, which documents give beside it."""
+    whole = show(verdict["sentence"])
+    return (whole.removesuffix(skipped.reason).rstrip() or whole) if skipped else whole
+
+
 def _whom(audit: Fields) -> str:
     """Who was asked about, in words; empty where it was everybody in the set."""
     asked = audit["options"].get("artists") or ()
@@ -161,13 +174,22 @@ def _tested(audit: Fields) -> str:
     return _whom(audit) if audit["options"].get("independent") else ""
 
 
-def _meaning(label: str, whom: str, tested: str) -> str:
-    """What the conclusion means."""
-    return told(f"meaning.{label}", whom, "asked") if label == "NO_MATCH" else told(f"meaning.{label}", tested)
+def _meaning(audit: Fields, whom: str, tested: str) -> str:
+    """What the conclusion means; of somebody tested for alone, who would be taken for them."""
+    label = str(audit["verdict"]["label"])
+    if label == "NO_MATCH":
+        return told(f"meaning.{label}", whom, "asked")
+    alike = (audit["open_set"] or {}).get("lookalikes")
+    values = {"artist": person(audit["verdict"]["artist"]), "listed": listed(alike or ())}
+    said = say("meaning.alike" if alike else "meaning.alike.none", **values)
+    return told(f"meaning.{label}", tested, alike=said)
 
 
-def _does_not_say(label: str, whom: str, tested: str) -> tuple[str, ...]:
+def _does_not_say(audit: Fields, whom: str, tested: str) -> tuple[str, ...]:
     """What the conclusion must not be read as."""
+    label, opened = str(audit["verdict"]["label"]), audit["open_set"]
+    if label == "INCONCLUSIVE" and opened and opened["p_min"] > opened["alpha"]:
+        return lines("not", "INCONCLUSIVE.unreachable")
     forms = (f"{label}.asked",) if whom and label == "NO_MATCH" else (f"{label}.declared",) if tested else ()
     return lines("not", *forms, label, whom=whom)
 
@@ -203,7 +225,10 @@ def _basename(path: str) -> str:
 def _copied(found: Fields | None) -> tuple[str, ...]:
     """How sure it is that the weights go back to another file's: how far they agree, and what that means."""
     cosine = _agreement(found)
-    return () if cosine is None else (say("copied", cosine=number(cosine, 3)), say("copied.style"))
+    if found is None or cosine is None:
+        return ()
+    limits = {"unrelated": f"{UNRELATED:g}", "related": f"{related_from(found):g}"}
+    return say("copied", cosine=number(cosine, 3), **limits), say("copied.style")
 
 
 def _agreement(found: Fields | None) -> float | None:
@@ -222,18 +247,34 @@ def _sure(audit: Fields) -> Sure:
     n = of_hundred(p)
     names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
     at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
-    compared = say("sure.alpha.unreachable" if p_min > alpha else "sure.below" if p <= alpha else "sure.above", **names)
+    compared = say("sure.alpha.unreachable", **names) if p_min > alpha else _compared(p, alpha)
+    low, high = (of_hundred(end) for end in opened["p_interval"])
+    floor = "" if p_min > alpha else say("sure.floor", **names)  # out of reach, the other sentence says it
+    if at_floor:
+        smallest = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
+        floor = say("sure.floor.reached", **names, **smallest)
     return Sure(
         words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
         compared=compared,
-        floor=say("sure.floor.reached" if at_floor else "sure.floor", **names),
+        floor=floor,
         p=names["p"],
         p_min=names["p_min"],
         alpha=names["alpha"],
         of100=min(100, n),
         pips=told("h.pips", tested),
         range=between(*opened["p_interval"]),
+        brief=say("console.floor", range=between(*opened["p_interval"]), **names)
+        + (f"\n{compared}" if p_min > alpha else ""),
     )
+
+
+def _compared(p: float, alpha: float) -> str:
+    """Whether a p-value is within the level, both of a hundred, with as many digits as show it."""
+    within = p <= alpha
+    shown = (f"{100 * p:.{digits}f}" for digits in range(12))
+    limit = round(100 * alpha, 9)
+    n = next((text for text in shown if float(text) > 0 and (float(text) <= limit) == within), f"{100 * p}")
+    return say("sure.below" if within else "sure.above", limit=f"{limit:g}", alpha=f"{alpha:g}", n=n)
 
 
 def _same_genre(opened: Fields) -> str:
@@ -250,14 +291,17 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
     p, n = opened["p_member"], of_hundred(opened["p_member"])
     found = round(100 * opened.get("outsiders_no_match", 0.0))
     names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
+    span = between(*opened.get("p_member_interval", (0.0, 1.0)))
+    name = say("col.exclusion") if whom else told("fact.member", whom, "asked")
     return Sure(
         words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
-        compared=say("sure.below" if p <= opened["alpha"] else "sure.above", **names),
+        compared=_compared(p, opened["alpha"]),
         floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, "asked", n=found),
         **(names | {"p": probability(opened["p"])}),
         of100=min(100, n),
         pips=say("h.pips.member"),
         range=between(*opened["p_interval"]),
+        brief=say("console.member", name=name, range=span, p=names["p"], alpha=names["alpha"]),
     )
 
 
@@ -273,7 +317,7 @@ def _facts(audit: Fields) -> tuple[Row, ...]:
         facts += _resemblance_facts(audit)
     named = next((a for a in audit["artists"] if a["artist"] == audit["verdict"]["artist"]), None)
     if named and named["verbal"]:
-        facts.append(_strength(named, audit))
+        return (*facts, *_coverage_fact(coverage), _strength(named, audit))
     return (*facts, *_coverage_fact(coverage))
 
 
@@ -289,7 +333,8 @@ def _resemblance_facts(audit: Fields) -> list[Row]:
     opened, whom, tested = audit["open_set"], _whom(audit), _tested(audit)
     low, high = opened["p_interval"]
     note = told("fact.p.note" if low < high else "fact.p.note.point", tested, range=between(low, high))
-    facts = [Row(say("fact.p"), probability(opened["p"]), note=note)]
+    name = say("fact.p.member" if audit["verdict"]["label"] == "NO_MATCH" else "fact.p")
+    facts = [Row(name, probability(opened["p"]), note=note)]
     if (other := opened.get("p_otherwise")) is not None:
         name = say("fact.likeness") if tested else say("fact.independent", whom=whom)
         note = say("fact.likeness.note") if tested else say("fact.independent.note")
@@ -306,15 +351,18 @@ def _strength(named: Fields, audit: Fields) -> Row:
     against = lr is not None and lr < 0
     names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
     if bound is not None and abs(bound) < TELLING:
-        return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names))
+        return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names), wide=True)
+    tested = _tested(audit)
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names)
+    if lr is not None:
+        times = {"times": ratio(abs(lr)), "artist": person(named["artist"])}
+        note += told("fact.lr.against" if against else "fact.lr.for", tested, **times)
     if (other := named.get("log10_lr_other_works")) is not None:
         note += say("fact.lr.other", lr=ratio(other))
     if audit["open_set"] and not audit["open_set"].get("works_split", True):
         note += say("fact.lr.unknown")
-    tested = _tested(audit)
     note += (say("fact.lr.independent") if tested else "") + _cost_of_lr(audit, "asked_cllr" if tested else "cllr")
-    return Row(say("fact.lr"), show(named["verbal"], 60), note=note)
+    return Row(say("fact.lr"), show(named["verbal"], 60), note=f"{note}.", wide=True)
 
 
 def _copy_facts(found: Fields | None) -> tuple[Row, ...]:
@@ -380,72 +428,40 @@ def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
     )
 
 
-def _null(opened: Fields, tested: str) -> NullView:
-    """The null, the suspect in it, and what p ≤ α asks for."""
-    values = tuple(sorted(opened["null"]))
-    limit, alpha = threshold(opened), f"{opened['alpha']:g}"
-    key = "null.threshold" if opened.get("threshold") is not None else "null.threshold.about"
-    return NullView(
-        values=values,
-        statistic=opened["statistic"],
-        threshold=limit,
-        threshold_text="" if limit is None else say(key, threshold=number(limit), alpha=alpha),
-        beyond=sum(v >= opened["statistic"] for v in values),
-        alpha=alpha,
-        artists=_owners(opened),
-        cut=max(0, len(values) - MOST_NULL),
-        listing=_listing(opened),
-        tested=tested,
-    )
-
-
-def _owners(opened: Fields) -> tuple[str, ...]:
-    """The artists behind the null; one who is tested for alone is none of them."""
-    names, owners = opened.get("null_names") or (), frozenset(opened.get("null_owner") or ())
-    return tuple(person(name, 120) for number, name in enumerate(names) if not owners or number in owners)
-
-
-def _listing(opened: Fields) -> tuple[tuple[str, str], ...]:
-    """The full null in figures, an artist a row where the audit says whose each value is."""
-    names, owners = opened.get("null_names") or (), opened.get("null_owner") or ()
-    people = [person(name, 120) for name in names]
-    groups: dict[str, list[float]] = {}
-    for i, value in enumerate(opened["null"][:MOST_NULL]):
-        owner = people[owners[i]] if i < len(owners) and 0 <= owners[i] < len(people) else ""
-        groups.setdefault(owner, []).append(float(value))
-    return tuple((who, " ".join(number(v) for v in sorted(found, reverse=True))) for who, found in groups.items())
-
-
-def threshold(opened: Fields) -> float | None:
-    """The null score that a suspect must exceed for p ≤ α; None when out of reach.
-
-    As the audit states it; an audit that does not is read as if every artist had the same number of files.
-    """
-    if opened.get("threshold") is not None:
-        return float(opened["threshold"])
-    values, artists = sorted(opened["null"], reverse=True), opened["null_artists"]
-    if not values or artists < 1 or opened["p_min"] > opened["alpha"]:
-        return None
-    share = (opened["alpha"] * (artists + 1) - 1) / artists
-    return float(values[min(len(values) - 1, max(0, math.floor(share * len(values) + 1e-9)))])
-
-
-def _map(style_map: Fields, artists: Sequence[Fields]) -> MapView:
-    """The map with every artist's rank."""
+def _map(style_map: Fields, artists: Sequence[Fields], asked: Set[str]) -> MapView:
+    """The map with every artist's rank; the nearest of those asked about are labelled whatever their rank."""
     ranks = {a["artist"]: int(a["rank"]) for a in artists}
+    named = sorted((name for name in asked if name in ranks), key=lambda name: ranks[name])[:MOST_NAMED]
     dots = tuple(
-        Dot(person(d["artist"], 120), show(d.get("genre") or "", 60), d["x"], d["y"], ranks.get(d["artist"], 0))
+        Dot(
+            person(d["artist"], 120),
+            show(d.get("genre") or "", 60),
+            d["x"],
+            d["y"],
+            ranks.get(d["artist"], 0),
+            asked=d["artist"] in named,
+        )
         for d in style_map["artists"]
     )
     x, y = style_map["suspect"]
     return MapView(dots, (x, y), percent(style_map["explained"]))
 
 
-def _parts(artists: Sequence[Fields]) -> PartsView | None:
-    """Each part of the network: the first artist beside all others."""
+def _notes(rows: Sequence[ArtistRow], tested: str) -> tuple[str, ...]:
+    """What the columns of the table of artists mean, and which single reference is nearest."""
+    return (
+        say("artists.nearest", reference=rows[0].nearest, artist=rows[0].artist),
+        f"{told('col.p.long', tested)}.",
+        f"{say('col.exclusion.long')}.",
+        told("artists.evidence", tested),
+    )
+
+
+def _parts(artists: Sequence[Fields], asked: Set[str]) -> PartsView | None:
+    """Each part of the network: the first artist, of those asked about if some were, beside all others."""
     if not artists or not artists[0]["subnetworks"]:
         return None
-    first = min(artists, key=lambda a: int(a["rank"]))
+    first = min((a for a in artists if not asked or a["artist"] in asked), key=lambda a: int(a["rank"]))
     parts = []
     for name, value in first["subnetworks"].items():
         scored = [(a["subnetworks"][name], a["artist"]) for a in artists if name in a["subnetworks"]]
@@ -476,10 +492,14 @@ def _derivative(found: Fields | None) -> tuple[Row, ...]:
     if not found:
         return ()
     figures = tuple(
-        Row(show(k.replace("_", " "), 80), number(v, 4) if isinstance(v, float) else show(v, 200))
+        Row(
+            say(COSINES[k]) if k in COSINES else show(k.replace("_", " "), 80),
+            number(v, 4) if isinstance(v, float) else show(v, 200),
+        )
         for k, v in (found.get("figures") or {}).items()
     )
-    known = [Row(say("derivative.of"), show(found["of"], 400), code=True)]
+    name = "derivative.of" if found.get("artist") is None else "derivative.of.reference"
+    known = [Row(say(name), show(found["of"], 400), code=True)]
     if found.get("sha256"):
         known.append(Row(say("derivative.sha256"), show(found["sha256"], 80), code=True))
     return (*known, Row(say("derivative.relation"), _relation(found)), *figures)
@@ -534,6 +554,11 @@ def _coverage(coverage: Fields | None) -> CoverageView | None:
     return CoverageView(coverage["fraction"], say("coverage.lead", **names), names["fraction"], low)
 
 
+def _validity_rows(card: Fields, tested: str) -> tuple[ValidityRow, ...]:
+    """The card's figures; those of artists tested for alone only where somebody was."""
+    return tuple(_validity(key, figure) for key, figure in card.items() if tested or not key.startswith("asked_"))
+
+
 def _validity(key: str, figure: Any) -> ValidityRow:
     """One figure of the validity card; a bare number is read as a figure without interval."""
     entry: Fields = figure if isinstance(figure, Mapping) else {"value": figure}
@@ -548,6 +573,7 @@ def _validity(key: str, figure: Any) -> ValidityRow:
         interval=f"{number(low, 3)} … {number(high, 3)}" if whole else DASH,
         of=_of(of, entry.get("unit")),
         span=span,
+        same=number((entry.get("same_works") or {}).get("value"), 3),
     )
 
 

@@ -51,22 +51,25 @@ def _panel(view: View) -> Panel:
     if view.question:
         lines.append(Text(view.question))
     if view.copied:
+        if view.derivative and view.derivative[0].value not in view.sentence:
+            lines.append(Text(f"{view.derivative[0].name}: {view.derivative[0].value}", style="dim"))
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:
-        names = {"p": view.sure.p, "p_min": view.sure.p_min, "alpha": view.sure.alpha, "range": view.sure.range}
-        told = view.sure.compared if view.label == "NO_MATCH" else say("console.floor", **names)
-        lines.append(Text(told, style="dim"))
+        lines.append(Text(view.sure.brief, style="dim"))
     title = Text(view.file, style="dim", overflow="ellipsis", no_wrap=True)
     return Panel(Group(*lines), title=title, title_align="left", border_style=style, padding=(0, 1))
 
 
 def _table(view: View) -> Table:
-    """The nearest artists, and those asked about."""
+    """The nearest artists, and those asked about; with p of exclusion where that may decide."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for key, right in (("rank", True), ("artist", False), ("score", True), ("interval", False), ("p", True)):
+    ruling = bool(view.whom) or view.label == "NO_MATCH"
+    columns = (("rank", True), ("artist", False), ("score", True), ("interval", False), ("p", True))
+    for key, right in (*columns, *((("exclusion", True),) if ruling else ())):
         table.add_column(say(f"col.{key}"), justify="right" if right else "left", no_wrap=key != "artist")
     table.add_column(say("col.evidence"))
     for a in [*view.artists[:FIRST], *[a for a in view.artists[FIRST:] if a.asked][:FIRST]]:
-        cells = (str(a.rank), a.artist, a.score, a.interval, a.p, f"{a.evidence} {a.verbal}".strip())
+        excluded = (a.p_exclusion,) if ruling else ()
+        cells = (str(a.rank), a.artist, a.score, a.interval, a.p, *excluded, f"{a.evidence} {a.verbal}".strip())
         table.add_row(*(Text(cell) for cell in cells), style="bold" if a.significant else None)
     return table

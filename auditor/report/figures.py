@@ -15,17 +15,14 @@ from itertools import count as counter
 from markupsafe import Markup, escape
 
 from auditor.report.numbers import number
-from auditor.report.view import ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow
-from auditor.texts import say, told
+from auditor.report.view import MOST_DOTS, ArtistRow, CoverageView, Dot, MapView, NullView, PartsView, ValidityRow
+from auditor.texts import say
 
 WIDTH = 720
-MOST_DOTS = 400
-"""Null values drawn one by one; more become bars."""
 MOST_TICKS = 200
 """Other artists drawn as ticks in one part of the network."""
 GENRES = 8
 """Pairs of colour and shape; further genres share the last."""
-LABELLED = 5
 
 
 # ---------------------------------------------------------------------------------------------- elements
@@ -113,35 +110,36 @@ def null_figure(null: NullView) -> Markup:
     """The suspect's statistic among the null: one dot per LoRA, or bars where there are too many."""
     seen = [*null.values, null.statistic, *([] if null.threshold is None else [null.threshold])]
     pad = 0.06 * ((max(seen) - min(seen)) or 1.0)
-    scale = Scale(min(seen) - pad, max(seen) + pad, 16, WIDTH - 16)
+    bars = len(null.values) > MOST_DOTS
+    scale = Scale(min(seen) - pad, max(seen) + pad, 40 if bars else 16, WIDTH - 16)
     floor, top = 300.0, 74.0
-    draw = _null_dots if len(null.values) <= MOST_DOTS else _null_bars
-    marks = [*draw(null, scale, floor, top), *_axis(scale, floor + 4, told("null.axis", null.tested))]
+    draw = _null_bars if bars else _null_dots
+    marks = [*draw(null, scale, floor, top), *_axis(scale, floor + 4, null.axis)]
     if null.threshold is not None:
-        label = say("null.alpha", alpha=null.alpha, threshold=number(null.threshold))
         side = scale(null.threshold) < scale(null.statistic)
-        marks += _flag(scale(null.threshold), 56, floor + 4, label, "alpha", left=side)
+        marks += _flag(scale(null.threshold), 56, floor + 4, null.flag, "alpha", left=side)
     marks += _flag(scale(null.statistic), 24, floor + 4, say("null.suspect", value=number(null.statistic)), "suspect")
     marks.append(star(scale(null.statistic), floor + 4, 9, "suspect"))
     values = {"low": number(min(seen)), "high": number(max(seen)), "statistic": number(null.statistic)}
     desc = say("null.desc", total=len(null.values), beyond=null.beyond, **values)
-    return svg("null", floor + 58, told("null.title", null.tested), desc, marks)
-
-
-def null_lead(null: NullView) -> str:
-    """What the figure shows, in words, with the threshold."""
-    key = "null.lead" if len(null.values) <= MOST_DOTS else "null.lead.bars"
-    said = told(key, null.tested, beyond=null.beyond, total=len(null.values)), null.threshold_text
-    return " ".join(text for text in said if text)
+    return svg("null", floor + 58, null.title, desc, marks)
 
 
 def _flag(x: float, y: float, floor: float, label: str, class_: str, left: bool | None = None) -> list[Markup]:
-    """An upright line with its label on the `left` or right if there is room, else on the other side."""
-    width = 7.6 * len(label)
+    """An upright line with its label on the `left` or right if there is room, else on the other side.
+
+    Room for the larger letters of narrow pages: a label that does not fit on either side goes where there is more.
+    """
+    width = 13.0 * len(label)
     left = x > WIDTH / 2 if left is None else left
-    left = (left or x + width > WIDTH) and x - width > 0
+    left = x > WIDTH / 2 if max(x, WIDTH - x) < width else (left or x + width > WIDTH) and x > width
     text = _text(x + (-8 if left else 8), y, label, f"flag {class_}", "end" if left else "start")
     return [_line(x, y - 12, x, floor, f"mark {class_}"), text]
+
+
+def _reaches(null: NullView, value: float) -> bool:
+    """Whether a value counts towards p."""
+    return value <= null.statistic if null.below else value >= null.statistic
 
 
 def bins(values: Sequence[float], low: float, high: float, n: int) -> list[list[float]]:
@@ -164,7 +162,7 @@ def _null_dots(null: NullView, scale: Scale, floor: float, top: float) -> list[M
     for i, stack in enumerate(stacks):
         x = scale(scale.low) + (i + 0.5) * width / n
         for level, value in enumerate(sorted(stack)):
-            kind = "datum beyond" if value >= null.statistic else "datum"
+            kind = "datum beyond" if _reaches(null, value) else "datum"
             marks.append(
                 tag("circle", cx=x, cy=floor - (level + 0.5) * d, r=0.42 * d, class_=kind, data_tip=number(value))
             )
@@ -175,11 +173,18 @@ def _null_bars(null: NullView, scale: Scale, floor: float, top: float) -> list[M
     """A plain histogram."""
     n = 48
     stacks, width = bins(null.values, scale.low, scale.high, n), (scale(scale.high) - scale(scale.low)) / n
-    unit = (floor - top) / max(map(len, stacks))
+    most = max(map(len, stacks))
+    unit = (floor - top) / most
     marks = []
+    for height in ticks(0, most, 4)[1:]:
+        marks += [
+            _line(scale(scale.low), floor - height * unit, scale(scale.high), floor - height * unit, "grid"),
+            _text(scale(scale.low) - 5, floor - height * unit + 5, number(height, 0), "num", "end"),
+        ]
+    marks.append(_text(0, top - 14, say("null.count"), "quiet", "start"))
     for i, stack in enumerate(stacks):
         if stack:
-            h, kind = len(stack) * unit, "datum beyond" if min(stack) >= null.statistic else "datum"
+            h, kind = len(stack) * unit, "datum beyond" if all(_reaches(null, v) for v in stack) else "datum"
             x = scale(scale.low) + i * width + 0.5
             about = say("null.tip", low=number(min(stack)), high=number(max(stack)), n=len(stack))
             marks.append(tag("rect", x=x, y=floor - h, width=width - 1, height=h, class_=kind, data_tip=about))
@@ -244,13 +249,12 @@ def map_figure(view: MapView) -> Markup:
     marks = []
     for dot in view.dots:
         x, y = place(dot.x, dot.y)
-        near = " near" if 1 <= dot.rank <= LABELLED else ""
+        near = " near" if dot.named else ""
         about = say("map.tip", artist=dot.artist, genre=dot.genre or say("map.genre.none"), rank=dot.rank or "–")
         marks.append(shape(kinds[dot.genre], x, y, 5.6, f"datum g{kinds[dot.genre]}{near}", about))
     marks.append(star(sx, sy, 13, "suspect"))
     marks += _labels(view, place, height)
-    nearest = [d.artist for d in sorted(view.dots, key=lambda d: d.rank) if 1 <= d.rank <= LABELLED]
-    desc = say("map.desc", n=len(view.dots), genres=len(kinds), nearest=", ".join(nearest))
+    desc = say("map.desc", n=len(view.dots), genres=len(kinds), nearest=nearest_names(view.dots))
     return svg("map", height, say("map.title"), desc, marks)
 
 
@@ -281,7 +285,7 @@ def _labels(view: MapView, place: _Fit, height: float) -> list[Markup]:
     sx, sy = place(*view.suspect)
     taken.append((sx - 14, sy - 14, sx + 14, sy + 14))
     wanted = [((sx, sy), say("map.suspect"), "label suspect", 17.0)]
-    order = sorted((d.rank, i) for i, d in enumerate(view.dots) if 1 <= d.rank <= LABELLED)
+    order = sorted((d.rank, i) for i, d in enumerate(view.dots) if d.named)
     for rank, i in order:
         name = view.dots[i].artist
         shown = name[:33] + "…" if len(name) > 34 else name
@@ -339,7 +343,7 @@ def genre_names(dots: Sequence[Dot]) -> list[tuple[str, int]]:
 
 def nearest_names(dots: Sequence[Dot]) -> str:
     """The numbered artists of the map, in order."""
-    near = sorted((d.rank, d.artist) for d in dots if 1 <= d.rank <= LABELLED)
+    near = sorted((d.rank, d.artist) for d in dots if d.named)
     return ", ".join(f"{rank} {artist}" for rank, artist in near)
 
 
@@ -376,7 +380,7 @@ def score_bar(row: ArtistRow, scale: Scale) -> Markup:
 
 
 def parts_figure(view: PartsView) -> Markup:
-    """One line per part of the network: a bar for the first artist, a tick for each other one."""
+    """One line per part of the network: a bar from 0 for one artist, a tick for each other one, one scale for all."""
     values = [v for p in view.parts for v in (p.value, *p.others)]
     scale = Scale(min(0.0, *values), max(0.0, *values) or 1.0, 16, WIDTH - 16)
     marks, row = [], 78.0
@@ -396,7 +400,9 @@ def parts_figure(view: PartsView) -> Markup:
         marks.append(_line(scale(p.value), y + 26, scale(p.value), y + 54, "pin"))
     listed = "; ".join(f"{p.name} {number(p.value)}" for p in view.parts)
     desc = say("subnetworks.desc", artist=view.artist, list=listed)
-    return svg("parts", 10 + row * len(view.parts), say("subnetworks.title"), desc, marks)
+    end = 10 + row * len(view.parts)
+    marks += [_line(scale(0.0), 30, scale(0.0), end, "axis"), *_axis(scale, end, say("col.score"))]
+    return svg("parts", end + 54, say("subnetworks.title"), desc, marks)
 
 
 def _tick(x: float, y: float, about: str) -> Markup:

@@ -82,7 +82,7 @@ def _sure(v: View) -> list[str]:
     if v.copied:
         parts += [f"### {say('h.sure')}", *map(text, v.copied)]
     elif v.sure and v.audited:
-        parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}")]
+        parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}".strip())]
     parts += [f"### {say('h.not')}", _bullets(v.does_not_say)]
     if v.reasons and v.audited:
         parts += [f"### {say('h.why')}", _bullets(v.reasons)]
@@ -128,9 +128,14 @@ def _controls(v: View) -> list[str]:
         parts += [f"### {say('h.coverage')}", text(v.coverage.text), text(v.known)]
         parts += [text(v.known_unread)] if v.known_unread else []
     if v.audited and v.validity:
-        heads = [say(k) for k in ("col.figure", "col.value", "col.range", "col.of")]
-        rows = [[text(r.name), text(r.value), text(r.interval), text(r.of)] for r in v.validity]
-        parts += [f"### {say('h.validity')}", _table(heads, rows)]
+        same = ("col.same",) if v.works_apart else ()
+        heads = [say(k) for k in ("col.figure", "col.value", "col.range", *same, "col.of")]
+        rows = [
+            [text(cell) for cell in (r.name, r.value, r.interval, *((r.same,) if same else ()), r.of)]
+            for r in v.validity
+        ]
+        lead = say("validity.lead.works" if same else "validity.lead")
+        parts += [f"### {say('h.validity')}", text(lead), _table(heads, rows)]
     return parts
 
 

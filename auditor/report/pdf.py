@@ -24,7 +24,7 @@ from auditor.extras import absent
 from auditor.report import fonts
 from auditor.report.build import build
 from auditor.report.json import render_json
-from auditor.report.sections import Block, first_page, sections
+from auditor.report.sections import Block, first_page, sections, together
 from auditor.report.style import figure_style, palette
 from auditor.report.view import View, mapped
 from auditor.texts import LANGUAGE, say
@@ -128,7 +128,7 @@ def _document(whole: View, source: str, more: bool) -> dict[str, Any]:
         "footer": say("pdf.footer", tool=view.tool, file=_short(view.file), digest=digest[:16]),
         "page": say("pdf.page", page="{page}", pages="{pages}"),
         "first": _first(view, digest, view != mapped(whole, fonts.normal)),
-        "blocks": [_block(b) for b in sections(view)],
+        "runs": [[_block(b) for b in run] for run in together(sections(view))],
         "attachment": {"name": ATTACHMENT, "description": say("pdf.attachment")},
     }
 

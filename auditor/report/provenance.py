@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.report.numbers import count, person, size
+from auditor.report.numbers import DASH, count, person, size
 from auditor.report.untrusted import show
 from auditor.report.view import Row
 from auditor.texts import say
@@ -42,8 +42,7 @@ def known_unread(known: Fields | None) -> str:
 
 def suspect_rows(suspect: Fields) -> tuple[Row, ...]:
     """What the suspect file is."""
-    rows = [Row(say(f"row.{k}"), given_name(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
-    rows += _config_rows(suspect)
+    rows = [*_digest_rows(suspect), *_config_rows(suspect)]
     rows.append(Row(say("row.bytes"), size(suspect["bytes"])))
     if suspect["dialect"] is None:  # not audited: how the file is made was not looked at
         return tuple(rows)
@@ -57,10 +56,18 @@ def suspect_rows(suspect: Fields) -> tuple[Row, ...]:
 
 def identity_rows(suspect: Fields, info: Fields) -> tuple[Row, ...]:
     """File and set, with the digests that fix them."""
-    rows = [Row(say(f"row.{k}"), given_name(suspect[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
+    rows = _digest_rows(suspect)
     sizes = say("set.size", **{k: count(info[v]) for k, v in SIZES.items()})
     rows.append(Row(say("row.set"), given_name(info["name"]), note=f"{given_name(info['base'])}; {sizes}"))
     return (*rows, Row(say("row.set.digest"), given_name(info["digest"]), code=True))
+
+
+def _digest_rows(suspect: Fields) -> list[Row]:
+    """The file and its digests; a file in which no tensors were found has none of theirs."""
+    found = dict(suspect)
+    if suspect["dialect"] is None and suspect["tensor_sha256"] == suspect["sha256"]:
+        found["tensor_sha256"] = DASH if suspect["sha256"] else None
+    return [Row(say(f"row.{k}"), given_name(found[k]), code=True) for k in ("path", "sha256", "tensor_sha256")]
 
 
 def _config_rows(suspect: Fields) -> list[Row]:

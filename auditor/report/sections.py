@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from auditor.report import figures
 from auditor.report.view import TOP, ArtistRow, Row, View
-from auditor.texts import METHOD, SHAPES, WORDS, say, told
+from auditor.texts import METHOD, SHAPES, WORDS, say
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Block:
     """One block; which fields count depends on `kind`."""
 
     kind: str
-    """heading, text, quiet, list, rows, table, figure, callout, code."""
+    """heading, text, quiet, list, notes (a list in small print), rows, table, figure, callout, code."""
     text: str = ""
     level: int = 1
     loud: bool = False
@@ -55,6 +55,10 @@ class Block:
     """Share of the text's width that a figure takes."""
 
 
+LEADING = ("heading", "text", "quiet")
+"""Kinds of blocks that lead to something."""
+
+
 def first_page(v: View) -> tuple[Block, ...]:
     """What page one shows between the verdict and the figures under it."""
     found: list[Block] = []
@@ -71,7 +75,7 @@ def first_page(v: View) -> tuple[Block, ...]:
     elif v.audited and v.sure:
         dots = _figure(figures.pips(v.sure.of100, v.sure.pips), width=0.56)
         found += [_heading("h.sure", 2), Block("text", v.sure.words), dots]
-        found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}"))
+        found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}".strip()))
     return tuple(found)
 
 
@@ -92,6 +96,22 @@ def sections(v: View) -> tuple[Block, ...]:
         _all_null,
     )
     return tuple(block for part in parts for block in part(v))
+
+
+def together(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks in runs that stay on one page: a heading with the words under it, and with the figure that these lead to.
+
+    A run that ends in words is to stay with whatever follows it.
+    """
+    runs: list[list[Block]] = []
+    for block in blocks:
+        last = runs[-1] if runs else []
+        led = bool(last) and last[0].kind == "heading" and last[-1].kind in LEADING
+        if led and block.kind in (*LEADING, "figure"):
+            last.append(block)
+        else:
+            runs.append([block])
+    return runs
 
 
 def _heading(key: str, level: int = 1) -> Block:
@@ -117,10 +137,10 @@ def _artists(v: View) -> Iterator[Block]:
     if not v.artists:
         return
     yield _heading("h.artists")
-    yield Block("quiet", f"{say('artists.lead.table')} {told('col.p.long', v.tested)}. {say('col.exclusion.long')}.")
+    yield Block("quiet", say("artists.lead.table"))
     scale = figures.score_scale(v.artists[:TOP])
     yield _artist_table(v.shown, scale)
-    yield Block("quiet", say("artists.nearest", reference=v.artists[0].nearest, artist=v.artists[0].artist))
+    yield Block("notes", items=v.notes)
     if v.rest:
         yield Block("heading", say("artists.rest", n=len(v.rest)), level=2)
         yield _artist_table(v.rest, None)
@@ -129,12 +149,11 @@ def _artists(v: View) -> Iterator[Block]:
 
 
 def _artist_table(items: Sequence[ArtistRow], scale: figures.Scale | None) -> Block:
-    keys = ("rank", "artist", "score", "interval", "p", "exclusion", "lr")
+    widths = {"rank": 0.0, "artist": 4.0, "score": 0.0, "interval": 0.0, "p": 0.0, "exclusion": 0.0}
+    widths["evidence"] = 2.5 if scale else 0.0
     rows = [_artist(a, scale) for a in items]
     bar: tuple[tuple[str, float, bool], ...] = ((say("col.bar"), 3.0, False),) if scale else ()
-    heads = [
-        (say(f"col.{k}"), w, r) for k, w, r in zip(keys, (0, 4, 0, 0, 0, 0, 0), (1, 0, 1, 1, 1, 1, 1), strict=True)
-    ]
+    heads = [(say(f"col.{key}"), width, key not in ("artist", "evidence")) for key, width in widths.items()]
     columns = [*heads[:2], *bar, *heads[2:]]
     return Block(
         "table",
@@ -151,16 +170,17 @@ def _artist(a: ArtistRow, scale: figures.Scale | None) -> tuple[Cell, ...]:
     if scale:
         full = scale(scale.high) - scale(0.0)
         bar = (Cell(kind="bar", share=min(1.0, max(0.0, (scale(a.value) - scale(0.0)) / full)), loud=a.rank == 1),)
-    return (*_texts(str(a.rank)), name, *bar, *_texts(a.score, a.interval, a.p, a.p_exclusion, a.evidence))
+    shown = _texts(a.score, a.interval, a.p, a.p_exclusion)
+    return (*_texts(str(a.rank)), name, *bar, *shown, Cell(a.evidence, note=a.verbal))
 
 
 def _null(v: View) -> Iterator[Block]:
     """The null with its threshold."""
     if not (v.null and v.null.values):
         return
-    yield _heading("h.null.declared" if v.tested else "h.null")
-    yield Block("text", figures.null_lead(v.null))
-    yield _figure(figures.null_figure(v.null))
+    yield Block("heading", v.null.heading)
+    yield Block("text", v.null.lead)
+    yield _figure(figures.null_figure(v.null), width=0.86)
 
 
 def _map(v: View) -> Iterator[Block]:
@@ -170,7 +190,8 @@ def _map(v: View) -> Iterator[Block]:
         yield Block("text", say("map.lead", explained=v.map.explained))
         names = figures.nearest_names(v.map.dots)
         kinds = ", ".join(f"{SHAPES[kind]} {genre}" for genre, kind in figures.genre_names(v.map.dots))
-        yield _figure(figures.map_figure(v.map), say("map.nearest", list=names) + " " + say("map.kinds", list=kinds))
+        caption = say("map.nearest", list=names) + " " + say("map.kinds", list=kinds)
+        yield _figure(figures.map_figure(v.map), caption, width=0.86)
 
 
 def _parts(v: View) -> Iterator[Block]:
@@ -237,10 +258,11 @@ def _validity(v: View) -> Iterator[Block]:
     if not v.validity:
         yield Block("callout", say("validity.none"))
         return
-    yield Block("text", say("validity.lead"))
-    rows = tuple(_texts(r.name, r.value, r.interval, r.of) for r in v.validity)
-    heads = tuple(say(k) for k in ("col.figure", "col.value", "col.range", "col.of"))
-    yield _table(heads, rows, (4, 0, 0, 0), (False, True, True, True))
+    yield Block("text", say("validity.lead.works" if v.works_apart else "validity.lead"))
+    rows = tuple(_texts(r.name, r.value, r.interval, *((r.same,) if v.works_apart else ()), r.of) for r in v.validity)
+    keys = ("col.figure", "col.value", "col.range", *(("col.same",) if v.works_apart else ()), "col.of")
+    width = (4, *(0 for _ in keys[1:]))
+    yield _table(tuple(say(k) for k in keys), rows, width, (False, *(True for _ in keys[1:])))
 
 
 def _provenance(v: View) -> Iterator[Block]:
@@ -288,9 +310,9 @@ def _all_null(v: View) -> Iterator[Block]:
     if not (v.null and v.null.listing):
         return
     yield _heading("h.null.all")
-    yield Block("quiet", say("null.all.lead"))
+    yield Block("quiet", v.null.how)
     rows = tuple(_texts(who, values) for who, values in v.null.listing)
-    yield _table((say("col.artist"), told("col.scores", v.tested)), rows, (2, 6), (False, False))
+    yield _table((say("col.artist"), v.null.column), rows, (2, 6), (False, False))
     if v.null.cut:
         yield Block("quiet", say("null.all.cut", n=v.null.cut))
 

@@ -10,8 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from auditor.report.numbers import DASH
+
 TOP = 10
 """Artists shown before the fold."""
+LABELLED = 5
+"""Nearest artists whom the map names."""
+MOST_DOTS = 400
+"""Values of a null drawn one by one; more become bars."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Row:
     value: str
     code: bool = False
     note: str = ""
+    wide: bool = False
+    """Whether its note needs a line of its own, where rows stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Sure:
     """What the hundred are."""
     range: str
     """Of the chance that p estimates, 95 %."""
+    brief: str
+    """The p-value of the conclusion in one line, for a terminal."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +79,36 @@ class ArtistRow:
 
 @dataclass(frozen=True)
 class NullView:
-    """The suspect's statistic among those of artists outside the set."""
+    """The suspect among the LoRAs that the p-value of the conclusion counts, and what the figure says of them."""
 
     values: tuple[float, ...]
+    """Ascending."""
     statistic: float
+    """The suspect's."""
     threshold: float | None
-    """Null score that a suspect must exceed for p ≤ α; None where the set cannot reach α."""
-    threshold_text: str
-    """The same in words; empty where there is none."""
+    """Value that a suspect must exceed, or stay below, for p ≤ α; None where the set cannot reach α."""
+    flag: str
+    """The threshold as the figure marks it; empty where there is none."""
     beyond: int
-    alpha: str
+    """Values that reach the suspect's."""
+    below: bool
+    """Whether low values speak for the conclusion, so that those at or below the suspect's count."""
+    heading: str
+    lead: str
+    title: str
+    axis: str
+    bins: str
+    """Head of the column where the bins begin."""
+    column: str
+    """Head of the column of all values."""
+    how: str
+    """How p is computed from them."""
     artists: tuple[str, ...]
     """Names of the artists behind the null; empty where the audit does not tell them."""
     cut: int
     """Values that `listing` leaves out."""
     listing: tuple[tuple[str, str], ...]
     """Every value: artist, and the values in falling order; one row without a name where owners are unknown."""
-    tested: str = ""
-    """Who was tested for alone; empty where it was everybody in the set."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,13 @@ class Dot:
     y: float
     rank: int
     """By score, 1 = closest; 0 = not scored."""
+    asked: bool = False
+    """Asked about, and labelled for that."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the map says who it is."""
+        return self.asked or 1 <= self.rank <= LABELLED
 
 
 @dataclass(frozen=True)
@@ -112,7 +141,7 @@ class MapView:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the network: the score of the first artist and of all others from this part alone."""
+    """One part of the network: the score of one artist and of all others from this part alone."""
 
     name: str
     value: float
@@ -126,7 +155,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartsView:
-    """All parts, for the artist at the top."""
+    """All parts, for the artist at the top, or the first of those asked about."""
 
     artist: str
     parts: tuple[Part, ...]
@@ -175,6 +204,8 @@ class ValidityRow:
     of: str
     span: tuple[float, float, float] | None
     """Value, low, high when all lie in 0…1."""
+    same: str = ""
+    """The value of LoRAs made from the references' very works, where the card tells the two apart; a dash elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +243,8 @@ class View:
     does_not_say: tuple[str, ...]
     reasons: tuple[str, ...]
     artists: tuple[ArtistRow, ...]
+    notes: tuple[str, ...]
+    """On the columns of the table of artists."""
     artists_cut: int
     null: NullView | None
     map: MapView | None
@@ -255,6 +288,11 @@ class View:
     def rest(self) -> tuple[ArtistRow, ...]:
         """All other artists."""
         return tuple(a for a in self.artists[TOP:] if not a.asked)
+
+    @property
+    def works_apart(self) -> bool:
+        """Whether the set's card tells LoRAs on other works from those on the references' very works."""
+        return any(row.same not in ("", DASH) for row in self.validity)
 
     @property
     def audited(self) -> bool:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lora_writing as writing
 import mini_set
 import numpy as np
 import pytest
+from rich.console import Console
 
 from auditor import check
 from auditor.attestation import reproduce
 from auditor.errors import UsageError
-from auditor.evidence.membership import own_no_match
-from auditor.evidence.significance import open_set
-from auditor.policy import rules_out
+from auditor.evidence.membership import member_p, own_no_match
+from auditor.evidence.significance import membership, open_set
+from auditor.policy import pretty, rules_out
 from auditor.reference.set import ReferenceSet
 from auditor.report import render, render_html
 from auditor.report.build import build
+from auditor.report.console import render_console
+from auditor.report.figures import nearest_names
+from auditor.report.numbers import probability
 from auditor.report.view import TOP
 
 ALPHA = 0.2
@@ -207,3 +213,70 @@ def test_an_artist_asked_about_is_among_the_rows_that_are_shown_first(reference:
     assert (*view.shown[:TOP], *view.rest, view.shown[TOP]) == view.artists
     assert f"| {len(view.artists)} | {view.shown[TOP].artist} |" in render([found.to_dict()], "md")
     assert render([found.to_dict()], "html").count('class=" asked"') == 1
+
+
+def test_the_figure_is_of_the_test_that_ruled_somebody_out(reference: ReferenceSet, suspect: Path) -> None:
+    """p_member can be computed again from what the audit tells, and page and terminal show that test, not the other."""
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[BEN])
+    opened = found.open_set
+    assert found.verdict.label == "NO_MATCH"
+    assert opened is not None
+    assert opened.membership is not None
+    scores, owners = np.array(opened.membership["null"]), np.array(opened.membership["owner"])
+    ben = next(a for a in found.artists if a.artist == BEN)
+    low = [np.mean(scores[owners == i] <= ben.score) for i in range(mini_set.COUNT)]
+    assert opened.p_member == pytest.approx((1 + sum(low)) / (mini_set.COUNT + 1))
+    assert ben.score < opened.membership["threshold"]
+    view = build(found.to_dict())
+    assert view.null is not None
+    assert view.null.heading == "How LoRAs score with their own artist"
+    assert view.null.statistic == ben.score
+    assert sum(value <= ben.score for value in view.null.values) == view.null.beyond
+    assert f"As low as the suspect with Ben Birch, or lower: {view.null.beyond} of" in view.null.lead
+    assert build({**found.to_dict(), "open_set": {**found.to_dict()["open_set"], "membership": None}}).null is not None
+
+
+def test_no_score_at_or_above_the_threshold_rules_out(reference: ReferenceSet) -> None:
+    view = reference.views["all"]
+    limit = membership(view, ALPHA, single=True)["threshold"]
+    assert member_p(view, np.nextafter(limit, -np.inf), single=True)[0] <= ALPHA < member_p(view, limit, single=True)[0]
+    assert membership(view, 0.01, single=True)["threshold"] is None
+
+
+def test_figures_are_of_the_artist_asked_about(reference: ReferenceSet, suspect: Path) -> None:
+    last = check(suspect, reference, alpha=ALPHA, resamples=5).artists[-1]
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[last.artist]).to_dict()
+    view = build(found)
+    assert view.parts is not None
+    assert view.map is not None
+    assert [part.value for part in view.parts.parts] == list(last.subnetworks.values())
+    assert f"{last.rank} {pretty(last.artist)}" in nearest_names(view.map.dots)
+    assert f"{last.rank} {pretty(last.artist)}" not in nearest_names(build(plain_of(found)).map.dots)  # type: ignore[union-attr]
+
+
+def plain_of(found: dict[str, Any]) -> dict[str, Any]:
+    """The same audit, nobody asked about."""
+    return {**found, "options": {k: v for k, v in found["options"].items() if k != "artists"}}
+
+
+def test_the_terminal_gives_the_p_value_that_decided_and_its_column(reference: ReferenceSet, suspect: Path) -> None:
+    found = check(suspect, reference, alpha=ALPHA, resamples=5, artists=[BEN])
+    console = Console(file=io.StringIO(), width=140)
+    render_console(found.to_dict(), console)
+    text = console.file.getvalue().replace("\u00a0", " ")  # type: ignore[attr-defined]
+    decided = probability(next(a for a in found.artists if a.artist == BEN).p_exclusion)
+    assert f"p excl. = {decided} (95 % range" in text
+    heads = next(line for line in text.splitlines() if "Rank" in line)
+    row = next(line for line in text.splitlines() if "Ben Birch" in line and line.split()[0].isdigit())
+    assert "p excl." in heads
+    assert decided in row.split()
+
+
+def test_a_report_says_that_artists_count_once_and_what_zero_is(reference: ReferenceSet, suspect: Path) -> None:
+    plain = build(check(suspect, reference, alpha=ALPHA, resamples=5).to_dict())
+    declared = build(check(suspect, reference, alpha=ALPHA, resamples=5, artists=[ADA], independent=True).to_dict())
+    assert plain.null is not None
+    assert declared.null is not None
+    assert f"each artist counts once, however many LoRAs (p\u00a0=\u00a0{plain.sure.p})" in plain.null.lead  # type: ignore[union-attr]
+    assert "Ada Alder must also come first" in declared.null.lead
+    assert "must also come first" not in plain.null.lead

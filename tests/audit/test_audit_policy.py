@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.limits import COPY as COPY_FROM
+from auditor.limits import SAME_SOURCE, UNRELATED
 from auditor.policy import decide, pretty
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 
@@ -153,7 +155,14 @@ def test_sentences_name_the_figures() -> None:
     assert "20%" in verdict(fraction=0.2).sentence
     assert "49%" in " ".join(verdict(fraction=0.49, p_open=0.9, p_member=0.05).reasons)
     assert "norm_only" in verdict(controls=ALARM).sentence
-    assert "ada-alder/0.safetensors" in verdict(derivative=COPY).sentence
+    copied = verdict(derivative=COPY)
+    assert "a reference file of this set, a LoRA made from works by Ada Alder" in copied.sentence
+    assert any("ada-alder/0.safetensors" in reason for reason in copied.reasons)
+    assert any(f"from {COPY_FROM:g} on" in reason for reason in copied.reasons)
+    known = verdict(derivative=COPY | {"artist": None})
+    assert "those of a known file, ada-alder/0.safetensors." in known.sentence
+    assert f"reach {UNRELATED:g} at most" in known.reasons[0]
+    assert f"from {SAME_SOURCE:g} on" in known.reasons[0]
     assert "0.051" in verdict(p=0.051).sentence
     assert "1 of 3" in " ".join(verdict(p_open=0.3, excluded=(0.01, 0.01, 0.2)).reasons)
 
@@ -180,3 +189,25 @@ def test_names_for_people() -> None:
 def test_a_copy_without_an_artist_names_none() -> None:
     assert verdict(derivative={k: v for k, v in COPY.items() if k != "artist"}).artist is None
     assert replace(verdict(derivative=COPY), label="DERIVATIVE") == verdict(derivative=COPY)
+
+
+def test_where_most_outsiders_point_as_clearly_nobody_is_named() -> None:
+    far, near = verdict(p_open=0.6), verdict(p_open=0.3)
+    assert "Ada Alder" in near.sentence
+    assert "Ada Alder" not in far.sentence
+    assert "No artist of the set stands out: about 60 in 100" in far.sentence
+
+
+def test_a_level_that_no_file_can_reach_is_what_would_have_to_change() -> None:
+    found, usual = verdict(alpha=0.001), verdict(p_open=0.3)
+    assert found.would_change[0] == "A level α of at least 0.010."
+    assert "A version of this file that was trained longer or more strongly." in usual.would_change
+
+
+@pytest.mark.parametrize(("ruled_out", "words"), [(0, "None of 14 LoRAs made from works by Ada"), (1, "Of 14 LoRAs")])
+def test_own_files_that_were_held_back_are_told_by_the_artist(ruled_out: int, words: str) -> None:
+    tested = OpenSet(0.5, 0.01, 99, 3.0, [0.0], 0.05, (0.4, 0.6), 0.01, 0.9)
+    asked = replace(tested, asked=["ada-alder"], p_otherwise=0.9, own_no_match={"files": 14, "ruled_out": ruled_out})
+    found = decide(asked, [artist("ada-alder", 1, 0.5, 0.01)], Coverage(10, 10, 10, 1.0), {}, None)
+    assert found.label == "NO_MATCH"
+    assert any(words in reason for reason in found.reasons)

@@ -192,3 +192,15 @@ def test_a_silhouette_of_many_files_is_that_of_a_sample():
     assert sampled_silhouette(x, truth) == pytest.approx(1)
     mixed = np.random.default_rng(0).permutation(truth)
     assert sampled_silhouette(x, mixed, seed=1) == sampled_silhouette(x, mixed, seed=1) == pytest.approx(0, abs=0.05)
+
+
+def test_the_artist_nearest_to_a_suspect_gets_a_name_before_all_others(drawn):
+    """However far inside it lies, and however many lie around it."""
+    middle = drawn.references.mean(0)
+    inner = replace(drawn.artists[0], name="in-ner", x=float(middle[0]), y=float(middle[1]))
+    crowd = [replace(inner, name=f"crowd-{i}", x=inner.x + 1e-4 * i) for i in range(1, 40)]
+    suspect = replace(drawn.suspects[0], nearest="in-ner", x=inner.x + 50.0, y=inner.y)
+    picture = render_svg(replace(drawn, artists=[*crowd, inner], suspects=[suspect], hulls=[]))
+    assert "In Ner" in picture
+    other = replace(suspect, nearest="crowd-1")
+    assert "In Ner" not in render_svg(replace(drawn, artists=[*crowd, inner], suspects=[other], hulls=[]))

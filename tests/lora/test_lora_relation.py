@@ -9,6 +9,7 @@ import lora_writing as writing
 import numpy as np
 import pytest
 
+from auditor.limits import SAME_SOURCE, UNRELATED
 from auditor.lora import LoraWeights, load_lora
 from auditor.lora.dtypes import E4M3
 from auditor.lora.relation import compare
@@ -210,3 +211,9 @@ def test_half_of_a_flat_spectrum_is_a_resize_and_no_merge(rank: int, order: str)
     found = compare(*(both if order == "the larger first" else both[::-1]))
     assert found.relation == "resized"
     assert found.figures["cos_delta_w"] == pytest.approx(0.5**0.5, abs=0.02)
+
+
+def test_the_docs_name_the_limits_that_are_used() -> None:
+    told = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert f"cos ΔW\\| ≥ {SAME_SOURCE} otherwise" in told
+    assert f"Up to {UNRELATED} it is what unrelated files have" in told

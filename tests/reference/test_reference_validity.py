@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from auditor.errors import ReferenceSetError
 from auditor.reference import ReferenceSet, calibrate, evaluate, export_sketch, import_folder
+from auditor.reference.set import headline_figures
 from auditor.reference.validity import certificate
 from auditor.report.card import certified, render_card
 
@@ -70,7 +71,13 @@ def test_the_card_lies_in_the_set_and_its_headline_is_shown(corpus: tuple[Path, 
     assert json.loads((folder / "card.json").read_text(encoding="utf-8")) == json.loads(
         json.dumps(card, allow_nan=False)
     )
-    assert ReferenceSet.load(folder).validity() == card["headline"]
+    shown = ReferenceSet.load(folder).validity()
+    assert {name: {k: v for k, v in f.items() if k != "same_works"} for name, f in shown.items()} == card["headline"]
+    assert card["headline_of"].startswith("other works")
+    same = "same works, other recipe"
+    assert shown["found_at_alpha"]["same_works"] == card["conditions"][same]["found_at_alpha"]
+    assert shown["cllr"]["same_works"] == card["likelihood"][same]["figures"]["cllr"]
+    assert shown["asked_auc"]["same_works"] == card["asked"][same]["auc"]
     assert (card["set"], card["artists"]) == ("judged", mini_set.COUNT)
 
 
@@ -271,3 +278,11 @@ def test_a_sketch_is_not_evaluated_on_files(corpus: tuple[Path, Path], tmp_path:
     assert "Evaluate the set it was made from." in done.stderr
     assert "fault of audit itself" not in done.stderr
     assert not (sketch / "card.json").exists()
+
+
+def test_a_headline_of_the_references_own_works_has_no_figures_beside_it() -> None:
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "of": 12}
+    card = {"headline": {"top1": figure}, "conditions": {"same works, other recipe": {"top1": figure}}}
+    assert headline_figures(card | {"headline_of": "same works, other recipe"}) == {"top1": figure}
+    assert headline_figures(card) == {"top1": figure}
+    assert headline_figures(card | {"headline_of": "other works, other recipe"})["top1"]["same_works"] == figure

@@ -178,7 +178,9 @@ def test_out_of_scope_without_reason_still_explains() -> None:
 def test_p_in_words() -> None:
     text = Page(page()).text
     assert "Of 100 LoRAs by artists outside the set, about 2 would point at least this clearly" in text
-    assert "cannot give a smaller figure" in text
+    assert "None of the LoRAs examined did: about 2 in 100 (1 in 61) is the smallest figure that 60 artists can" in text
+    assert "the range is 1 to 2 in 100" in text
+    assert "The limit set for this audit is 5 in 100 (α = 0.05): 2 is within it." in text.replace("\u00a0", " ")
 
 
 def test_control_that_attributes_is_said_loudly_and_early() -> None:
@@ -213,7 +215,20 @@ def test_a_large_null_becomes_bars_that_hold_all() -> None:
     assert view.null
     drawn = figures.null_figure(view.null)
     assert "<circle" not in drawn
+    assert ">LoRAs</text>" in drawn
+    heights = [int(n) for n in re.findall(r'class="num" text-anchor="end">(\d+)<', drawn)]
+    assert heights == sorted(heights)
+    assert heights[-1] <= max(n for _, _, n in figures.null_table(view.null, 48))
     assert 20 < drawn.count('class="datum') <= 48
+
+
+def test_the_parts_have_a_scale_with_its_zero() -> None:
+    view = build(audit().to_dict())
+    assert view.parts
+    drawn = figures.parts_figure(view.parts)
+    zero = re.search(r'<text x="([\d.]+)" y="[\d.]+" class="num" text-anchor="middle">0</text>', drawn)
+    assert zero
+    assert f'<line x1="{zero[1]}" y1="30" x2="{zero[1]}"' in drawn
 
 
 @pytest.mark.parametrize("null", [[], [1.0], [2.0] * 60])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from specimen import audit, skipped
 
 import auditor.report
 from auditor.embedding.backend import DISCOUNT
 from auditor.policy import pretty
-from auditor.report.build import brief, build, threshold
+from auditor.report.build import brief, build
+from auditor.report.console import render_console
+from auditor.report.null import threshold
 from auditor.report.numbers import date, number, percent, person, probability, ratio, size
 from auditor.report.provenance import command
+from auditor.report.sections import sections, together
 from auditor.report.untrusted import LIMIT, show
 from auditor.texts import METHOD, TEXTS
 
@@ -75,13 +80,13 @@ def test_threshold_agrees_with_p() -> None:
 def test_threshold_of_the_audit_itself_comes_first() -> None:
     opened = audit().to_dict()["open_set"]
     assert threshold({**opened, "threshold": 2.5}) == 2.5
-    assert (
-        "more than 2.50." in build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null.threshold_text
-    )  # type: ignore[union-attr]
+    stated = build({**audit().to_dict(), "open_set": {**opened, "threshold": 2.5}}).null
+    assert stated
+    assert "more than 2.50." in stated.lead
     old = {k: v for k, v in opened.items() if k not in ("threshold", "null_names", "null_owner")}
     view = build({**audit().to_dict(), "open_set": old}).null
     assert view
-    assert "more than about" in view.threshold_text
+    assert "more than about" in view.lead
     assert [who for who, _ in view.listing] == [""]
 
 
@@ -230,7 +235,7 @@ def test_a_copy_is_told_by_its_weights_and_not_by_style() -> None:
     assert "0.970" in view.copied[0]
     facts = {f.name: f for f in view.facts}
     assert facts["agreement of the weights"].value == "0.970"
-    assert facts["Relation"].value == "the same weights at another rank"
+    assert facts["relation"].value == "the same weights at another rank"
     assert "p-value" not in facts
     assert not view.controls_alarm
     page = auditor.report.render_html(copied(cos_delta_w=0.97))
@@ -282,3 +287,129 @@ def test_what_was_not_looked_at_has_no_figures() -> None:
     found = skipped().to_dict()
     found["suspect"] |= {"dialect": None, "modules": 0, "rank": None}
     assert "0" not in {row.value for row in build(found).suspect}
+
+
+@pytest.mark.parametrize(
+    ("p", "alpha", "words"),
+    [
+        (0.0175, 0.05, "5 in 100 (α = 0.05): 2 is within it."),
+        (0.054, 0.05, "5 in 100 (α = 0.05): 5.4 is above it."),
+        (0.05, 0.05, "5 in 100 (α = 0.05): 5 is within it."),
+        (0.0499, 0.045, "4.5 in 100 (α = 0.045): 5 is above it."),
+        (0.004, 0.05, "5 in 100 (α = 0.05): 0.4 is within it."),
+        (0.29, 0.29, "29 in 100 (α = 0.29): 29 is within it."),
+    ],
+)
+def test_p_and_level_are_told_of_a_hundred_on_the_side_where_they_are(p: float, alpha: float, words: str) -> None:
+    found = audit().to_dict()
+    found["open_set"] |= {"p": p, "p_min": 0.001, "alpha": alpha}
+    sure = build(found).sure
+    assert sure
+    assert sure.compared.replace("\u00a0", " ").endswith(words)
+
+
+def test_a_level_that_no_file_can_reach_is_said_everywhere() -> None:
+    found = audit("INCONCLUSIVE").to_dict()
+    usual = build(found)
+    found["open_set"] |= {"alpha": 0.001}
+    view = build(found)
+    assert view.sure
+    assert usual.sure
+    assert "No file can come to a match at α" in view.sure.compared
+    assert view.sure.compared in view.sure.brief
+    assert view.sure.floor == ""
+    assert "\n" not in usual.sure.brief
+    assert not any("too weak" in line for line in view.does_not_say)
+    assert any("too weak" in line for line in usual.does_not_say)
+
+
+def test_the_box_names_who_would_pass_for_an_artist_tested_for_alone() -> None:
+    found = audit().to_dict()
+    found["options"] |= {"artists": [found["artists"][0]["artist"]], "independent": True}
+    assert "Another artist whose style is close could look the same." in build(found).meaning
+    found["open_set"]["lookalikes"] = [{"artist": "francesco-guardi", "share": 1.0}]
+    assert "Francesco Guardi (nearly all)" in build(found).meaning
+    assert "could look the same" not in build(found).meaning
+
+
+def test_a_likelihood_ratio_is_told_for_both_propositions() -> None:
+    found = audit().to_dict()
+    (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
+    words = "so clear a resemblance is 24 times as likely if the file was made from works by Berthe Morisot as if from"
+    assert f"{words} works by an artist outside the set" in fact.note
+    assert fact.wide
+    found["artists"][0] |= {"log10_lr": -0.85}
+    (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
+    assert "7.1 times as likely if the file was made from works by an artist outside the set as if from" in fact.note
+
+
+def test_the_reason_of_a_file_that_was_not_audited_stands_once() -> None:
+    found = skipped("malformed").to_dict()
+    reason = found["skipped"]["reason"]
+    found["verdict"]["sentence"] = f"Not audited: the file could not be read. {reason}"
+    view = build(found)
+    assert view.sentence == "Not audited: the file could not be read."
+    assert auditor.report.render([found], "md").count("the file ends after 4 096") == 1
+    console = Console(file=io.StringIO(), width=400)
+    render_console(found, console)
+    assert console.file.getvalue().count("the file ends after 4 096") == 1  # type: ignore[attr-defined]
+
+
+def test_a_file_without_tensors_has_no_digest_of_them() -> None:
+    found = skipped("malformed").to_dict()
+    found["suspect"] |= {"dialect": None, "tensor_sha256": found["suspect"]["sha256"]}
+    for rows in (build(found).suspect, build(found).identity):
+        assert [r.value for r in rows if r.name == "SHA-256 of the tensors"] == ["–"]
+    found["suspect"] |= {"tensor_sha256": "ab" * 32}
+    assert "ab" * 32 in [r.value for r in build(found).suspect]
+
+
+def test_figures_of_a_copy_have_names_in_words() -> None:
+    names = [row.name for row in build(copied(cos_delta_w=0.4, cos_delta_w_common=0.97)).derivative]
+    assert "agreement of the weights (cosine)" in names
+    assert not any("cos " in name for name in names)
+
+
+def test_figures_of_the_references_very_works_stand_beside_the_others() -> None:
+    found = audit().to_dict()
+    assert not build(found).works_apart
+    assert "Same works" not in auditor.report.render_html(found)
+    found["reference_set"]["validity"]["found_at_alpha"]["same_works"] = {"value": 0.991, "low": 0.9, "high": 1.0}
+    view = build(found)
+    assert view.works_apart
+    rows = {row.name: row.same for row in view.validity}
+    assert rows["Found at α = 0.05"] == "0.991"
+    assert rows["Right artist ranked first"] == "–"
+    for form in ("html", "md"):
+        page = str(auditor.report.render([found], form))
+        assert "0.991" in page
+        assert "works that the references were not made from" in page
+
+
+def test_figures_of_declared_choices_stand_only_where_one_was_declared() -> None:
+    found = audit().to_dict()
+    found["reference_set"]["validity"]["asked_auc"] = {"value": 0.9, "low": 0.8, "high": 1.0, "of": 60}
+    assert not any("Declared" in row.name for row in build(found).validity)
+    found["options"] |= {"artists": [found["artists"][0]["artist"]], "independent": True}
+    assert any("Declared" in row.name for row in build(found).validity)
+
+
+def test_each_column_of_the_table_of_artists_has_its_own_note() -> None:
+    view = build(audit().to_dict())
+    assert [note.split(":")[0] for note in view.notes] == [
+        "Nearest single reference",
+        "p",
+        "p of exclusion",
+        "Evidence",
+    ]
+    page = auditor.report.render_html(audit().to_dict())
+    assert all(f'<li><bdi dir="ltr">{note}</bdi></li>' in page for note in view.notes)
+
+
+def test_headings_words_and_figures_stay_together() -> None:
+    runs = together(sections(build(audit().to_dict())))
+    assert [block for run in runs for block in run] == list(sections(build(audit().to_dict())))
+    kinds = [[block.kind for block in run] for run in runs]
+    assert kinds.count(["heading", "text", "figure"]) == 3  # the null, the map, the parts
+    assert not any(run == ["figure"] for run in kinds)
+    assert not any("figure" in run[:-1] for run in kinds)

@@ -84,6 +84,9 @@
     moving = setTimeout(() => { moving = 0; draw(); }, 400);
     draw();
   };
+  // Artists nearest to a suspect come first, so that they get their names while there is room.
+  const near = new Set(suspects.map((s) => s.a));
+  const order = [...data.artists.keys()].sort((i, j) => near.has(data.artists[j].n) - near.has(data.artists[i].n));
   const paint = () => {
     pending = false;
     brush.fillStyle = colours.card;
@@ -113,7 +116,8 @@
     };
     const labels = [];
     for (const s of suspects) name(s.n.length > 28 ? s.n.slice(0, 27) + "…" : s.n, px(s.at[0]), py(s.at[1]) - 16, colours.mark, false);
-    if (on.centroids) data.artists.forEach((a, i) => {
+    if (on.centroids) order.forEach((i) => {
+      const a = data.artists[i];
       const x = px(layers.centroids.at[2 * i]), y = py(layers.centroids.at[2 * i + 1]);
       shape(a.k, x, y, marked.has(i) ? 9 : 6);
       brush.fillStyle = colours.g[a.k]; brush.fill();
