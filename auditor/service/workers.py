@@ -180,7 +180,7 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(setting.refs)
-    policy = load_policy(setting.policy) if setting.policy else None
+    policy = load_policy(setting.policy).read_for(reference) if setting.policy else None
     level = level_of(setting.alpha, policy)
     thresholds = policy.thresholds if policy else DEFAULTS
 

@@ -336,3 +336,18 @@ def children(parent: int) -> list[str]:
 
 def command_line(process: str) -> str:
     return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def test_a_policy_with_a_misspelt_artist_does_not_start(set_folder: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[artists]\nof_concern = ["Ada Aldr"]', encoding="utf-8")
+    done = processes.audit(tmp_path, "serve", "--refs", set_folder, "--policy", rules, "--port", "0")
+    assert done.returncode == 2
+    assert "Did you mean ada-alder?" in done.stderr
+
+
+def test_a_policy_may_name_artists_as_people_do(set_folder: Path, style: bytes, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[thresholds]\nalpha = 0.2\n[artists]\nof_concern = ["Ada Alder"]', encoding="utf-8")
+    with serving(tmp_path, "--refs", set_folder, "--policy", rules, "--workers", "1") as found:
+        assert found.post(style)[1]["x-audit-policy"] == "block"
