@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
+from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope, SourceError
 from auditor.lora import Artifact, LoraWeights
 from auditor.lora.config import SIDECAR
 from auditor.lora.weights import MOST_DECLARED, require_change
@@ -108,7 +108,7 @@ def skipped(
 
     artifact: where its bytes could be read.  weights: where these could be read too, and are out of scope.
     """
-    kind = "unread" if isinstance(problem, MalformedFile) else "elsewhere"
+    kind = "unread" if isinstance(problem, MalformedFile | SourceError) else "elsewhere"
     if isinstance(problem, NotALora):
         kind = "no_lora"
     sentence = plain(f"verdict.not_audited.{kind}", problem=problem.message)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.errors import MalformedFile, NotAuditable, UsageError
+from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.extras import need
 from auditor.lora.config import SIDECAR
 from auditor.lora.text import shown
@@ -173,7 +173,7 @@ def fetched(name: str) -> Iterator[str]:
                     raise ValueError(f"it is larger than {LARGEST_COPY // 2**30} GiB")
                 shutil.copyfileobj(source, target, 4 * 2**20)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
-            raise MalformedFile(
+            raise SourceError(
                 f"{shown(name)} cannot be fetched: {shown(error, 200)}.",
                 advice="Check the address, the credentials in the environment, and the fsspec package for it.",
             ) from error
@@ -188,9 +188,9 @@ def _from_hub(name: str) -> Iterator[str]:
     try:
         found = resolve(name)
     except UsageError as error:
-        raise MalformedFile(error.message, advice=error.advice) from error
+        raise SourceError(error.message, advice=error.advice) from error
     if len(found) != 1:
-        raise MalformedFile(
+        raise SourceError(
             f"{shown(name)} stands for {len(found)} files.", advice="Name one: hf://owner/repo/file.safetensors."
         )
     with found[0].fetched() as path:

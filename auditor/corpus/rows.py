@@ -39,6 +39,8 @@ TITLE = ("modelspec.title", "ss_output_name", "name")
 DATE = ("modelspec.date", "ss_training_finished_at", "ss_training_started_at", "date")
 FAILED = "failed"
 AUDITED = "audited"
+LOST = "worker"
+"""Code of a file on which a worker died, hung or ran out of memory."""
 SKIPPED = "skipped"
 
 
@@ -158,7 +160,7 @@ def failed(name: str, reason: str) -> Row:
     sentence = f"Not audited: {reason}"
     advice = "Look at the file by itself with `audit inspect`; do not trust it."
     row: Row = {"path": name, "version": version(name), "status": FAILED, "label": "OUT_OF_SCOPE", "sentence": sentence}
-    return row | {"code": "worker", "reason": reason, "advice": advice}
+    return row | {"code": LOST, "reason": reason, "advice": advice}
 
 
 def claims(head: Head) -> Row:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import lora_writing as writing
@@ -23,12 +24,14 @@ import pyarrow.parquet as pq
 from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
+from auditor.corpus import scan as scanning
 from auditor.corpus.head import read_head, sha256_from, tensor_digest
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
 from auditor.corpus.scan import columns_for, parts_folder, scan
 from auditor.corpus.store import settings_of
+from auditor.corpus.workers import Limits
 from auditor.errors import AuditorError, MalformedFile, UsageError
 from auditor.lora import read_artifact
 from auditor.lora.container import open_container
@@ -208,6 +211,55 @@ def test_a_changed_file_has_one_row_and_its_copies_keep_their_audit(set_folder, 
     assert again(0) == rows
     matching.write_bytes(b"")
     assert again(1)["a.safetensors"]["label"] == "OUT_OF_SCOPE"
+
+
+def test_what_could_not_be_had_is_tried_again(world, set_folder, tmp_path):
+    pytest.importorskip("fsspec")
+    place, out, options = tmp_path / "late.safetensors", tmp_path / "o.parquet", Options(str(set_folder))
+    named = [f"file://{place}", str(world / "text.bin")]
+    assert scan(named, out, options).new == 2
+    row = table(out)["late.safetensors"]
+    assert (row["code"], row["label"], row["status"]) == ("unreachable", "OUT_OF_SCOPE", "skipped")
+    assert "outside what this audit" not in row["sentence"]
+    assert scan(named, out, options).new == 1  # not text.bin, of which everything is known
+    place.write_bytes((world / "copy.safetensors").read_bytes())
+    found = scan(named, out, options)
+    assert (found.new, found.rows) == (1, 2)
+    assert table(out)["late.safetensors"]["label"] == check(place, set_folder).verdict.label
+    assert scan(named, out, options).new == 0
+
+
+def test_what_a_limit_spoiled_is_tried_again_and_its_copies_with_it(world, set_folder, tmp_path):
+    out, options = tmp_path / "o.parquet", Options(str(set_folder))
+    named = [str(world / "in" / "0-7.safetensors"), str(world / "copy.safetensors")]
+    scan(named, out, options, limits=Limits(seconds=1e-6))
+    assert {row["code"] for row in table(out).values()} == {"worker"}
+    found = scan(named, out, options)
+    assert (found.new, found.rows, found.tests) == (2, 2, 1)
+    assert {row["label"] for row in table(out).values()} == {check(named[0], set_folder).verdict.label}
+    assert scan(named, out, options).new == 0
+
+
+def test_little_is_held_of_finished_rows(monkeypatch):
+    """Three times the 32 bytes of each while they are read and sorted; a dict of them takes hundreds."""
+    count = 100_000
+
+    def rows(source, names):
+        for number in range(count):
+            yield {"version": f"{number:032x}", "content": None, "same_as": None, "code": None}
+
+    class Empty:
+        def pending(self, names):
+            return iter(())
+
+    monkeypatch.setattr(scanning, "read_rows", rows)
+    tracemalloc.start()
+    try:
+        done = scanning.Done([Path("any")], Empty())
+        assert tracemalloc.get_traced_memory()[1] < 4 * 32 * count
+    finally:
+        tracemalloc.stop()
+    assert list(done.remaining([])) == []
 
 
 def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, monkeypatch):
