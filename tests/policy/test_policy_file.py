@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit import check, not_audited
+from auditor.audit import Placed, check, not_audited
 from auditor.errors import MalformedFile, UsageError
 from auditor.gate import ALPHA, BLOCKABLE, gated, judge, level_of, load_policy
-from auditor.policy import DEFAULTS, Thresholds
+from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference import ReferenceSet
 from auditor.report.json import render_json
 from auditor.result import Audit
@@ -255,18 +255,33 @@ def fresh(folder: Path, artist: int) -> Path:
 
 def test_thresholds_only_ever_take_a_verdict_back(tmp_path: Path, reference: ReferenceSet) -> None:
     path = fresh(tmp_path, 0)
-    plain = check(path, reference, alpha=0.2, resamples=5)
+    seen: list[Placed] = []
+    plain = check(path, reference, alpha=0.2, resamples=5, observe=seen.append)
     assert plain.verdict.label == "CONSISTENT"
     assert "thresholds" not in plain.options
-    ratio, bound = plain.artists[0].log10_lr, plain.artists[0].lr_bound
+    ratio, most = plain.artists[0].log10_lr, seen[0].view.calibration.limits[1]
     assert ratio is not None
-    assert bound is not None
-    for least, label in ((ratio - 1e-6, "CONSISTENT"), (ratio + 1e-6, "INCONCLUSIVE"), (bound + 1, "INCONCLUSIVE")):
+    for least, label in ((ratio - 1e-6, "CONSISTENT"), (ratio + 1e-6, "INCONCLUSIVE"), (most + 1, "INCONCLUSIVE")):
         found = check(path, reference, alpha=0.2, resamples=5, thresholds=Thresholds(min_log10_lr=least))
         assert found.verdict.label == label
         assert found.options["thresholds"] == {"min_coverage": 0.25, "min_log10_lr": least}
-        assert ("No file can reach it" in found.verdict.sentence) == (least > bound)
+        assert ("No file can reach it" in found.verdict.sentence) == (least > most)
         assert found.artists == plain.artists
+
+
+@pytest.mark.parametrize(("ratio", "most", "reachable"), [(-0.4, 0.3, False), (-0.4, 0.6, True), (0.0, 0.0, False)])
+def test_what_no_file_can_reach_is_told_by_how_far_the_set_speaks_for_an_artist(
+    known: Audit, ratio: float, most: float, reachable: bool
+) -> None:
+    """The bound beside a ratio below 1 is how far the set speaks against: 1.2 here."""
+    assert known.open_set
+    assert known.coverage
+    first = replace(known.artists[0], p=0.01, log10_lr=ratio, lr_bound=1.2)
+    opened = replace(known.open_set, p=0.01, alpha=0.05)
+    found = decide(opened, [first], known.coverage, {}, None, Thresholds(min_log10_lr=0.5), most)
+    assert found.label == "INCONCLUSIVE"
+    assert ("No file can reach it" in found.sentence) == (not reachable)
+    assert ("bound is 1.2" in found.sentence) is False
 
 
 def test_least_coverage(tmp_path: Path, reference: ReferenceSet) -> None:
