@@ -22,7 +22,7 @@ from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.newest import only_newest
 from auditor.corpus.rows import LOST, Options, Row, Scanner, failed
-from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, parquet, read_rows, settings_of
+from auditor.corpus.store import SCHEMA, Columns, columns_of, differences, finish, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import SourceError, UsageError
 from auditor.reference.set import ReferenceSet
@@ -139,9 +139,9 @@ def earlier(out: Path, settings: dict[str, Any]) -> bool:
         return False
     known = settings_of(out)
     if known != settings:
-        differing = ", ".join(sorted(k for k in known | settings if known.get(k) != settings.get(k)))
         raise UsageError(
-            f"{out} holds a scan with another {differing}; its rows cannot stand beside new ones.",
+            f"{out} was scanned with other options ({differences(known, settings)}); its rows cannot stand beside new "
+            "ones.",
             advice="Give another -o, or remove that file to scan everything again.",
         )
     return True

@@ -272,8 +272,10 @@ def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, m
 
 def test_rows_of_different_questions_never_mix(world, set_folder, scanned):
     before = scanned.read_bytes()
-    with pytest.raises(UsageError, match="options"):
-        scan([], scanned, Options(str(set_folder), alpha=0.2, duplicates=True))
+    with pytest.raises(UsageError, match=r"other options \(alpha: 0\.05, now 0\.2, duplicates: yes, now no\)"):
+        scan([], scanned, Options(str(set_folder), alpha=0.2))
+    with pytest.raises(UsageError, match=r"\(artists: none, now ada-alder ben-birch\)"):
+        scan([], scanned, Options(str(set_folder), duplicates=True, artists=("Ben Birch", "ada-alder")))
     assert scanned.read_bytes() == before
     assert not parts_folder(scanned).exists()
 
@@ -338,7 +340,7 @@ def test_a_kill_between_part_and_journal_makes_no_row_twice(journal, tmp_path):
 def test_another_scan_is_refused_the_same_folder(journal):
     with journal(), pytest.raises(UsageError, match="Another scan"):
         journal()
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match=r"other options \(a: 1, now 2\)"):
         journal({"a": 2})
 
 
