@@ -322,7 +322,7 @@ def test_many_at_once_are_all_answered_alike(set_folder: Path, style: bytes, tmp
 
 def test_what_is_wrong_is_said_before_anything_starts(set_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[nonsense]\n", encoding="utf-8")
-    assert processes.audit(tmp_path, "serve", "--refs", "nosuch", "--port", "0").returncode == 1
+    assert processes.audit(tmp_path, "serve", "--refs", "nosuch", "--port", "0").returncode == 2
     done = processes.audit(tmp_path, "serve", "--refs", set_folder, "--policy", "bad.toml", "--port", "0")
     assert done.returncode == 2
     assert "nonsense" in done.stderr
