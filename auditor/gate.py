@@ -119,6 +119,8 @@ def load_policy(path: str | Path) -> Policy:
     raw = _bytes(place)
     try:
         document = tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _wrong(place, "is no text in UTF-8") from error
     except ValueError as error:
         raise _wrong(place, f"is no valid TOML: {error}") from error
     _known_keys(place, "", document, ("thresholds", "artists", "block", "ignore", "baseline"))

@@ -59,7 +59,9 @@ def check(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR", help="Folder for the documents."),
+        typer.Option(
+            "--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR|FILE", help="Folder for the documents, or one file."
+        ),
     ] = None,
     artists: Artists = None,
     independent: Independent = False,

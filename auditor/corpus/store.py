@@ -156,7 +156,7 @@ def settings_of(path: str | Path) -> dict[str, Any]:
         settings = json.loads(packed) if packed else {}
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
-            f"{shown(path)} is no readable Parquet file: {shown(error, 120)}.",
+            f"{shown(path)} {_unread(error)}.",
             advice="Give what `audit scan -o` wrote.",
         ) from error
     if settings.get("schema") != SCHEMA:
@@ -165,6 +165,13 @@ def settings_of(path: str | Path) -> dict[str, Any]:
             advice="Give what `audit scan -o` wrote, or scan again.",
         )
     return dict(settings)
+
+
+def _unread(error: Exception) -> str:
+    """Why a file could not be read as Parquet."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return "is no Parquet file, or a damaged one"
 
 
 def differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
