@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from auditor.audit import ALPHA, RESAMPLES, Placed, check
-from auditor.corpus.head import Head, read_head, tensor_digest
+from auditor.corpus.head import Head, read_head
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
 from auditor.embedding.backend import Floats, unit
 from auditor.embedding.features import features
-from auditor.errors import NotAuditable
+from auditor.errors import NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
-from auditor.lora.hashes import read_refused
+from auditor.lora.hashes import read_refused, tensor_digest
 from auditor.lora.text import shown
 from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
@@ -256,9 +256,11 @@ def packed_sketch(weights: LoraWeights) -> bytes | None:
     return None if found is None else found.astype("<f2").tobytes()
 
 
-def load_row(path: str | Path, reference: ReferenceSet) -> tuple[Artifact, Placed | None, Audit]:
-    """Artifact, placement and audit of one file, as a scan sees it.  Raises NotAuditable for unreadable files."""
+def load_row(path: str | Path, reference: ReferenceSet) -> tuple[Artifact, Placed, Audit]:
+    """Artifact, placement and audit of one file, as a scan sees it.  Raises NotAuditable where it is not audited."""
     artifact = read_artifact(path)
     seen: list[Placed] = []
     audit = check(path, reference, artifact=artifact, observe=seen.append)
-    return artifact, seen[0] if seen else None, audit
+    if audit.skipped:
+        raise OutOfScope(audit.skipped.reason, advice=audit.skipped.advice)
+    return artifact, seen[0], audit

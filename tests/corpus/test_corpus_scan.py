@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -25,7 +24,7 @@ from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
 from auditor.corpus import scan as scanning
-from auditor.corpus.head import read_head, sha256_from, tensor_digest
+from auditor.corpus.head import read_head
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
@@ -35,6 +34,7 @@ from auditor.corpus.workers import Limits
 from auditor.errors import AuditorError, MalformedFile, UsageError
 from auditor.lora import read_artifact
 from auditor.lora.container import open_container
+from auditor.lora.hashes import blocks, tensor_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -370,9 +370,10 @@ def test_one_file_with_other_scales_beside_it_is_another_content(tmp_path):
 
 def test_a_file_that_shrinks_while_it_is_hashed_is_told(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"0123456789")
-    assert sha256_from(str(tmp_path / "x.safetensors"), 4, 10) == hashlib.sha256(b"456789").hexdigest()
-    with pytest.raises(MalformedFile, match="ends at byte 10"):
-        sha256_from(str(tmp_path / "x.safetensors"), 4, 11)
+    with (tmp_path / "x.safetensors").open("rb") as file:
+        assert b"".join(bytes(part) for _, part in blocks(file.fileno(), 4, 10, "x")) == b"456789"
+        with pytest.raises(MalformedFile, match="ends at byte 10"):
+            list(blocks(file.fileno(), 4, 11, "x"))
 
 
 # ---------------------------------------------------------------------------------------------- names
