@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.extras import need
 from auditor.lora.config import SIDECAR
 from auditor.lora.text import shown
+from auditor.sources import is_address
 from auditor.sources.local import ENDINGS
 
 LISTS = (".txt", ".lst", ".list")
@@ -28,12 +28,6 @@ HUB = "hf://"
 LARGEST_COPY = 16 * 2**30
 """Bytes of a remote file that is copied."""
 Told = Callable[[str], None]
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-def is_address(name: str) -> bool:
-    """Whether `name` is an address rather than a path."""
-    return _ADDRESS.match(name) is not None
 
 
 def expand(arguments: Sequence[str], stdin: Iterable[str], told: Told = lambda sentence: None) -> Iterator[str]:

@@ -8,7 +8,7 @@ import re
 from auditor.errors import NotAuditable, UsageError
 from auditor.sources.interface import Local, Network, Remote, Source, Unresolved
 
-__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_remote", "require_local", "resolve"]
+__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_address", "is_remote", "require_local", "resolve"]
 
 CIVITAI = "civitai:"
 CIVITAI_PAGE = re.compile(
@@ -22,7 +22,12 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 def is_remote(name: str) -> bool:
     """Whether a name is one of the network, of whatever kind."""
-    return name.lower().startswith(CIVITAI) or ADDRESS.match(name) is not None
+    return name.lower().startswith(CIVITAI) or is_address(name)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name has a scheme and two slashes."""
+    return ADDRESS.match(name) is not None
 
 
 def require_local(name: str) -> None:
