@@ -18,7 +18,16 @@ from auditor._version import __version__
 from auditor.embedding.backend import Floats
 from auditor.embedding.features import Factored, factor_all, features
 from auditor.errors import NotAuditable, UsageError
-from auditor.evidence import artist_scores, control_scores, copy_of, copy_of_known, mixture, open_set, style_map
+from auditor.evidence import (
+    artist_scores,
+    control_scores,
+    copy_of,
+    copy_of_known,
+    largest_ratio,
+    mixture,
+    open_set,
+    style_map,
+)
 from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.hashes import read_refused
@@ -100,7 +109,8 @@ def check(
         copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None
         copied = copied or copy_of(reference, factored, artifact)
         carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
-        verdict = decide(tested, ranked, coverage, controls, copied, thresholds)
+        most = largest_ratio(view, asked if independent else ())
+        verdict = decide(tested, ranked, coverage, controls, copied, thresholds, most)
     parts = {"coverage": coverage, "open_set": tested, "artists": ranked, "controls": controls, "derivative": copied}
     parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})

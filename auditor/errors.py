@@ -3,6 +3,7 @@
 AuditorError                 exit 1   the tool failed
 ├── UsageError               exit 2   wrong option or argument
 ├── ReferenceSetError        exit 1   a reference set is missing, damaged or of another version
+│   └── NoSuchSet            exit 2   nothing is installed, or lies, under the name that was given
 ├── TrainingError            exit 1   training of references could not go on
 ├── AttestationError         exit 1   a statement is malformed, or its signature cannot be made or checked
 └── NotAuditable             exit 3   this file cannot be audited; others of the batch still are
@@ -43,6 +44,12 @@ class ReferenceSetError(AuditorError):
     """A reference set is missing, damaged, or made by another version of the features."""
 
     code = "reference-set"
+
+
+class NoSuchSet(ReferenceSetError):
+    """There is no reference set of that name: a wrong argument."""
+
+    exit_code = UsageError.exit_code
 
 
 class TrainingError(AuditorError):

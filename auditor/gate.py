@@ -14,12 +14,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError
+from auditor.lora.text import shown
 from auditor.policy import DEFAULTS, Thresholds
 from auditor.result import Audit
 from auditor.texts import plain
+
+if TYPE_CHECKING:
+    from auditor.reference import ReferenceSet
 
 ALPHA = 0.05
 """Level of significance where nothing else is asked for."""
@@ -60,7 +64,9 @@ class Policy:
     alpha: float | None = None
     thresholds: Thresholds = DEFAULTS
     of_concern: tuple[str, ...] = ()
-    """Artists whose naming blocks; empty: all of the set."""
+    """Artists whose naming blocks, as the file writes them or, after `read_for`, as a set does; empty: all of it."""
+    absent: bool = False
+    """Whether an artist whom a set lacks may be named: the policy is for several sets."""
     block: tuple[str, ...] = ("CONSISTENT", "DERIVATIVE")
     ignore: tuple[Ignored, ...] = ()
     baseline: frozenset[tuple[str, str, str | None]] = frozenset()
@@ -69,9 +75,32 @@ class Policy:
     file: str = ""
     """Name of the policy file, without its folder: for people who look for it."""
 
+    def read_for(self, reference: ReferenceSet) -> Policy:
+        """The policy with its artists named as the set names them; people's spelling does, as it does for --artist.
+
+        Raises UsageError for an artist whom the set lacks, unless the policy allows that (`absent`).
+        """
+        from auditor.reference.set import alike, spelt
+
+        known = {spelt(name): name for name in reference.artists}
+        for name in [] if self.absent else self._named():
+            if spelt(name) not in known:
+                near = " or ".join(alike(spelt(name), list(known)))
+                whole = f"The policy {self.file} names '{shown(name)}', who is not in the reference set."
+                advice = f"Did you mean {near}?" if near else "No audit with this set could name them."
+                raise UsageError(
+                    whole, advice=f'{advice} A policy for several sets says so: [artists] absent = "allow".'
+                )
+        ignore = tuple(replace(e, artist=e.artist and known.get(spelt(e.artist), e.artist)) for e in self.ignore)
+        return replace(self, of_concern=tuple(known.get(spelt(n), n) for n in self.of_concern), ignore=ignore)
+
     def unknown_artists(self, artists: Collection[str]) -> list[str]:
-        """Artists of concern that a set does not hold: no audit against it can ever name them."""
+        """Artists of concern that a set does not hold: no audit against it can ever name them.  After `read_for`."""
         return [name for name in self.of_concern if name not in artists]
+
+    def _named(self) -> list[str]:
+        """Every artist whom the file names."""
+        return [*self.of_concern, *(entry.artist for entry in self.ignore if entry.artist is not None)]
 
 
 @dataclass(frozen=True)
@@ -90,10 +119,13 @@ def load_policy(path: str | Path) -> Policy:
     raw = _bytes(place)
     try:
         document = tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _wrong(place, "is no text in UTF-8") from error
     except ValueError as error:
         raise _wrong(place, f"is no valid TOML: {error}") from error
     _known_keys(place, "", document, ("thresholds", "artists", "block", "ignore", "baseline"))
     limits = _table(place, document, "thresholds", ("alpha", "min_coverage", "min_log10_lr"))
+    artists = _table(place, document, "artists", ("of_concern", "absent"))
     known, digest = _baseline(place, _table(place, document, "baseline", ("file",)))
     return Policy(
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -102,7 +134,8 @@ def load_policy(path: str | Path) -> Policy:
             _number(place, limits, "min_coverage", DEFAULTS.min_coverage, 0, 1) or 0.0,
             _number(place, limits, "min_log10_lr", None, 0, 100),
         ),
-        of_concern=_names(place, _table(place, document, "artists", ("of_concern",)), "of_concern", ()),
+        of_concern=_names(place, artists, "of_concern", ()),
+        absent=_absent(place, artists),
         block=_block(place, _table(place, document, "block", ("verdicts",))),
         ignore=_ignore(place, document.get("ignore", [])),
         baseline=known,
@@ -256,6 +289,14 @@ def _names(path: Path, table: Mapping[str, Any], key: str, default: tuple[str, .
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise _wrong(path, f"needs {key} as a list of texts")
     return tuple(value)
+
+
+def _absent(path: Path, table: Mapping[str, Any]) -> bool:
+    """Whether artists may be named whom a set lacks."""
+    value = table.get("absent", "refuse")
+    if value not in ("allow", "refuse"):
+        raise _wrong(path, f'needs absent as "allow" or "refuse", not {value!r}')
+    return bool(value == "allow")
 
 
 def _wrong(path: Path, what: str) -> UsageError:

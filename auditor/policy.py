@@ -14,6 +14,7 @@ here but in `auditor.gate`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,14 @@ PARTICLES = frozenset(
 """Parts of names that people write small; French Le and La are not."""
 
 
+_SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+"""A folder's name for an artist."""
+
+
 def pretty(artist: str) -> str:
-    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck', 'mcneill' → 'McNeill'."""
+    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck', 'mcneill' → 'McNeill'; no slug stays."""
+    if not _SLUG.fullmatch(artist):
+        return artist
     first, *others = artist.replace("_", "-").split("-")
     return " ".join([_large(first), *(o if o in PARTICLES else _large(o) for o in others)])
 
@@ -75,8 +82,12 @@ def decide(
     controls: Mapping[str, Any],
     derivative: Mapping[str, Any] | None,
     thresholds: Thresholds = DEFAULTS,
+    most_log10_lr: float | None = None,
 ) -> Verdict:
-    """The verdict for an audited file; artists: closest first."""
+    """The verdict for an audited file; artists: closest first.
+
+    most_log10_lr: largest log10 likelihood ratio that the set gives any file; None where it gives none.
+    """
     best = next(a for a in artists if a.artist in (open_set.asked or (a.artist,)))
     if derivative is not None:
         return derived(derivative)
@@ -90,7 +101,7 @@ def decide(
     if alarm:
         return inconclusive("verdict.recipe", controls=", ".join(alarm), artist=pretty(best.artist))
     if too_weak(best, thresholds):
-        return weak(best, thresholds)
+        return weak(best, thresholds, most_log10_lr)
     return consistent(open_set, best)
 
 
@@ -300,17 +311,16 @@ def too_weak(best: ArtistScore, thresholds: Thresholds) -> bool:
     return least is not None and (best.log10_lr is None or best.log10_lr < least)
 
 
-def weak(best: ArtistScore, thresholds: Thresholds) -> Verdict:
-    """Both tests reject, but the likelihood ratio stays below what the policy asks for."""
+def weak(best: ArtistScore, thresholds: Thresholds, most: float | None) -> Verdict:
+    """Both tests reject, but the likelihood ratio stays below what the policy asks for.  most: the set's largest."""
     found = "not computed" if best.log10_lr is None else f"{best.log10_lr:.2f}"
-    bound = best.lr_bound
-    unreachable = bound is not None and thresholds.min_log10_lr is not None and bound < thresholds.min_log10_lr
+    unreachable = most is not None and thresholds.min_log10_lr is not None and most < thresholds.min_log10_lr
     return inconclusive(
         "verdict.weak.unreachable" if unreachable else "verdict.weak",
         artist=pretty(best.artist),
         found=found,
         asked=f"{thresholds.min_log10_lr:g}",
-        bound=f"{bound or 0.0:.2f}",
+        bound=f"{most or 0.0:.2f}",
     )
 
 

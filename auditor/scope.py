@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope
+from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope, SourceError
 from auditor.lora import Artifact, LoraWeights
 from auditor.lora.config import SIDECAR
 from auditor.lora.weights import MOST_DECLARED, require_change
@@ -28,14 +28,19 @@ def comparable(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
 
 
 def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
-    """Paths of the modules to compare.  Raises OutOfScope unless the file changes the set's base."""
-    base = reference.manifest["base"]["family"]
+    """Paths of the modules to compare.  Raises OutOfScope unless the file changes layers of the set's base."""
+    base, name = reference.manifest["base"]["family"], reference.manifest["name"]
     matching = comparable(weights, reference)
-    if weights.base_family != base or not matching:
+    if weights.base_family != base:
         raise OutOfScope(
-            f"This is a LoRA for the base '{weights.base_family}'; the reference set "
-            f"'{reference.manifest['name']}' speaks only about '{base}'.",
+            f"This is a LoRA for the base '{weights.base_family}'; the reference set '{name}' speaks only about "
+            f"'{base}'.",
             advice="Use a set made on the same base (`audit refs list`), or build one with `audit refs train`.",
+        )
+    if not matching:
+        raise OutOfScope(
+            f"This LoRA for '{base}' adapts no layer that the reference set '{name}' looks at.",
+            advice="A file of the text encoder alone changes how words are read, and holds no style to compare.",
         )
     require_change(weights)
     raw_rank = reference.manifest.get("raw_rank")
@@ -108,7 +113,7 @@ def skipped(
 
     artifact: where its bytes could be read.  weights: where these could be read too, and are out of scope.
     """
-    kind = "unread" if isinstance(problem, MalformedFile) else "elsewhere"
+    kind = "unread" if isinstance(problem, MalformedFile | SourceError) else "elsewhere"
     if isinstance(problem, NotALora):
         kind = "no_lora"
     sentence = plain(f"verdict.not_audited.{kind}", problem=problem.message)

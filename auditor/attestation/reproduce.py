@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from auditor.sources import is_remote
 if TYPE_CHECKING:
     from auditor.gate import Policy
     from auditor.known import KnownFiles
+    from auditor.policy import Thresholds
     from auditor.reference import ReferenceSet
 
 CLOSE = 1e-6
@@ -131,37 +133,73 @@ def rerun(
     """
     from auditor.audit import check
     from auditor.gate import gated
-    from auditor.policy import DEFAULTS, Thresholds
+    from auditor.reference import ReferenceSet
 
-    try:
-        options = dict(audit["options"])
-        thresholds = Thresholds(**options["thresholds"]) if "thresholds" in options else DEFAULTS
-        fresh = check(
-            suspect,
-            options["refs"] if refs is None else refs,
-            seed=int(audit["seed"]),
-            alpha=float(options["alpha"]),
-            resamples=int(options["resamples"]),
-            features_name=options["features"],
-            thresholds=thresholds,
-            known=known,
-            artists=options.get("artists", ()),
-            independent=bool(options.get("independent", False)),
-        )
-        again = replace(fresh, suspect=replace(fresh.suspect, path=str(audit["suspect"]["path"])))
-        again = replace(again, created_at=str(audit["created_at"]))
-        found = (gated(again, policy) if policy else again).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
-        raise AttestationError(
-            f"The audit does not say how it was made: {type(error).__name__} {error}.",
-            advice="Give the unchanged file that audit check --format json wrote.",
-        ) from error
-    _take_over(found["options"], options, policy is not None)
+    made = _made_with(audit)
+    place = made.refs if refs is None else refs
+    reference = place if isinstance(place, ReferenceSet) else ReferenceSet.load(place)
+    fresh = check(suspect, reference, known=known, **made.options)
+    again = replace(fresh, suspect=replace(fresh.suspect, path=made.path), created_at=made.created_at)
+    found = (gated(again, policy.read_for(reference)) if policy else again).to_dict()
+    _take_over(found["options"], audit["options"], policy is not None)
     for name in SINCE:
         if name not in audit["suspect"] and found["suspect"][name] is None:
             del found["suspect"][name]
     plain: dict[str, Any] = _plain(found)
     return plain
+
+
+@dataclass(frozen=True)
+class _Made:
+    """How an audit says that it was made."""
+
+    refs: str
+    options: dict[str, Any]
+    """Of `auditor.audit.check`."""
+    path: str
+    created_at: str
+
+
+def _made_with(audit: Mapping[str, Any]) -> _Made:
+    """What a recorded audit was made with.  Raises AttestationError where it does not say so."""
+    from auditor.policy import DEFAULTS
+
+    try:
+        told = dict(audit["options"])
+        artists = told.get("artists", ())
+        options: dict[str, Any] = {
+            "seed": int(audit["seed"]),
+            "alpha": float(told["alpha"]),
+            "resamples": int(told["resamples"]),
+            "features_name": told["features"],
+            "thresholds": _thresholds(told["thresholds"]) if "thresholds" in told else DEFAULTS,
+            "artists": [_text(name) for name in artists],
+            "independent": bool(told.get("independent", False)),
+        }
+        datetime.fromisoformat(audit["created_at"])
+        return _Made(_text(told["refs"]), options, str(audit["suspect"]["path"]), audit["created_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise AttestationError(
+            f"The audit does not say how it was made: {type(error).__name__} {error}.",
+            advice="Give the unchanged file that audit check --format json wrote.",
+        ) from error
+
+
+def _text(value: Any) -> str:
+    """A text of the document.  Raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _thresholds(told: Mapping[str, Any]) -> Thresholds:
+    """The recorded thresholds.  Raises TypeError, ValueError."""
+    from auditor.policy import Thresholds
+
+    found = Thresholds(**told)
+    for value in (found.min_coverage, found.min_log10_lr or 0.0):
+        float(value)
+    return found
 
 
 def _take_over(found: dict[str, Any], recorded: Mapping[str, Any], judged: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,6 +27,19 @@ MEANINGS = {
     "no_effect": "at least one changes nothing",
     "not_comparable": "they adapt no layer in common",
 }
+
+
+SCALES = {
+    "alpha": "alpha / rank (alpha stored in {n} modules)",
+    "scale": "a stored scale ({n} modules)",
+    "config": "alpha / rank (alpha from the configuration, {n} modules)",
+    "rslora": "alpha / √rank (alpha from the configuration, {n} modules)",
+    "none": "no alpha given ({n} modules)",
+}
+"""Where a module's scale comes from, in words."""
+NOTHING = hashlib.sha256(b"").hexdigest()[:8]
+"""Short hash of no bytes."""
+TOO_SHORT = "– (taken from the second MiB on, and the file ends before)"
 
 
 def print_anatomy(found: Mapping[str, Any]) -> None:
@@ -54,8 +68,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("sha256", found["sha256"]),
         ("tensors' sha256", found["tensor_sha256"]),
-        ("AutoV1, V2, V3", found["autov1"] and ", ".join(found[f"autov{n}"] for n in "123")),
-        ("kohya's legacy hash", found["sshs_legacy_hash"]),
+        ("AutoV1", found["autov1"] and (TOO_SHORT if found["autov1"] == NOTHING else found["autov1"])),
+        ("AutoV2, V3", found["autov2"] and ", ".join(found[f"autov{n}"] for n in "23")),
+        ("kohya's legacy hash", None if found["sshs_legacy_hash"] == NOTHING else found["sshs_legacy_hash"]),
         ("bytes", f"{found['bytes']:,} ({found['container']})"),
         ("dialect", found["dialect"]),
         ("trainer", f"{found['trainer']['guess']}: {' '.join(found['trainer']['grounds'])}"),
@@ -63,8 +78,8 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("base", f"{found['base_family']}: {' '.join(found['base_grounds'])}"),
         ("modules", f"{found['modules']} ({_counts(found['parts'])})"),
         ("rank", rank and _range(rank)),
-        ("scale", scale and f"{_range(scale)} from {_counts(scale['source'])}"),
-        ("number formats", _counts(found["dtypes"])),
+        ("scale", scale and f"{_range(scale)} = {_sources(scale['source'])}"),
+        ("number formats", ", ".join(f"{kind} ({count} tensors)" for kind, count in found["dtypes"].items())),
         ("without effect", None if found["zero_modules"] is None else f"{found['zero_modules']} modules"),
         ("not read", f"{unread['tensors']} tensors, {unread['bytes']:,} bytes" if unread["tensors"] else None),
         (
@@ -80,6 +95,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _counts(values: Mapping[str, int]) -> str:
     """'unet 278, text_encoder 72'."""
     return ", ".join(f"{name} {count}" for name, count in values.items())
+
+
+def _sources(values: Mapping[str, int]) -> str:
+    """'alpha / rank (alpha stored in 100 modules)'."""
+    return "; ".join(SCALES.get(source, f"{source} ({{n}} modules)").format(n=n) for source, n in values.items())
 
 
 def _range(values: Mapping[str, float]) -> str:

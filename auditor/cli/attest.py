@@ -242,12 +242,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _tell_checks(document: Path, checks: list[Check], as_json: bool, failed: bool) -> None:
-    """The checks as JSON or for people; what failed once more on stderr."""
+    """The checks as JSON or for people; on stderr, how many failed."""
     if as_json:
         rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
         emit_json({"statement": str(document), "ok": not failed, "checks": rows})
         return
     print_pairs({c.name: f"{SIGNS[c.passed]} – {c.detail}" for c in checks})
-    for c in checks:
-        if c.passed is False:
-            complain(f"{document}: {c.name}: {c.detail}.")
+    if failed:
+        complain(f"{document}: failed: {', '.join(c.name for c in checks if c.passed is False)}.")

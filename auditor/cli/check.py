@@ -59,7 +59,9 @@ def check(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR", help="Folder for the documents."),
+        typer.Option(
+            "--output", "-o", envvar="AUDIT_OUTPUT", metavar="DIR|FILE", help="Folder for the documents, or one file."
+        ),
     ] = None,
     artists: Artists = None,
     independent: Independent = False,
@@ -110,7 +112,8 @@ def check(
     options["known"] = known_files(known) if known else None
     options |= {"artists": artists or (), "independent": independent}
     with found(refs, network) as (reference, pinned):
-        _warn_of_concern(policy, reference.artists)
+        policy = policy.read_for(reference) if policy else None
+        warn_of_absent(policy, reference.artists)
         _require_whole_question(policy, reference, artists or ())
 
         def audit_one(path: Path) -> Audit:
@@ -139,8 +142,8 @@ def _fail_on(fail_on: FailOn | None, policy: Policy | None) -> FailOn:
     return fail_on or FailOn.MATCH
 
 
-def _warn_of_concern(policy: Policy | None, artists: Sequence[str]) -> None:
-    """Say that an artist of concern can never be named by this set."""
+def warn_of_absent(policy: Policy | None, artists: Sequence[str]) -> None:
+    """Say whom this set can never name, of the artists of a policy that is for several sets."""
     missing = policy.unknown_artists(artists) if policy else []
     if missing:
         complain(f"The reference set does not hold {', '.join(missing)}: with this set the policy cannot protect them.")

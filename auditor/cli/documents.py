@@ -20,6 +20,8 @@ AuditDict = Mapping[str, Any]
 FOLDER = Path("audit-report")
 """Where the pages of several suspects go when no -o was given."""
 _LONGEST_STEM = 80
+_FILE_LIKE = re.compile(r"\.[a-z][a-z0-9]{1,4}", re.IGNORECASE)
+"""An ending that names a format, as .txt does and that of results-1.2 does not."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
@@ -122,6 +124,11 @@ def destination(
             advice="Name a folder, or a file of that format.",
         )
     require_place(output)
+    if not found.is_file and not os.path.exists(output) and _FILE_LIKE.fullmatch(output.suffix):
+        raise UsageError(
+            f"-o {shown(output)} looks like a file, and no format ends in {shown(output.suffix)}.",
+            advice=f"Name a file that ends in {', '.join(ENDINGS.values())}, or a folder; one of this name must exist.",
+        )
     if os.path.exists(output) and not os.path.isdir(output) and not found.is_file:
         raise UsageError(f"-o {output} is a file.", advice="Name a folder; it is made where it does not exist.")
     return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import sys
 import traceback
 from importlib import import_module
@@ -42,6 +44,8 @@ COMMANDS = {
 """Command → its module in `auditor.cli`, in the order of the help; `refs` comes last and has commands of its own."""
 REFS = "refs"
 
+_CHOICE = re.compile(r"(?:Value error, )?'(?P<given>.*)' is not one of (?P<known>'.*')\.?", re.DOTALL)
+"""How the parser says that a value is none of several."""
 _UsageFault: Any = typer.BadParameter.__mro__[1]
 """The command-line parser's own base of wrong options and arguments."""
 
@@ -98,7 +102,7 @@ def guarded(arguments: list[str]) -> int:
             raise KeyboardInterrupt
         return code
     except _UsageFault as fault:
-        return _tell_usage(fault)
+        return _tell_usage(fault, arguments)
     except (typer.Abort, KeyboardInterrupt):
         complain("Interrupted.")
         return INTERRUPTED
@@ -111,15 +115,45 @@ def guarded(arguments: list[str]) -> int:
         return _tell_full(error) if _is_full(error) else _tell_unexpected(error)
 
 
-def _tell_usage(fault: Any) -> int:
+def _tell_usage(fault: Any, arguments: list[str]) -> int:
     """What is wrong with the command line; without any argument, the help."""
     context = fault.ctx
     if type(fault).__name__ == "NoArgsIsHelpError":
         fault.show()
         return 2
+    unknown = context and context.parent is None and re.fullmatch(r"No such command '.*'\.?", fault.message, re.DOTALL)
+    if unknown and _is_suspect(arguments[0]):
+        complain(f"No command is named. Did you mean `audit check {shlex.quote(arguments[0])}`?")
+        return 2
     hint = f" See '{context.command_path} --help'." if context else ""
-    complain(f"{fault.format_message().rstrip('.')}.{hint}")
+    complain(_in_short(fault) + hint)
     return 2
+
+
+def _is_suspect(name: str) -> bool:
+    """Whether somebody who gives this for a command means a file to check."""
+    from auditor.sources import is_remote
+    from auditor.sources.local import ENDINGS
+
+    return is_remote(name) or name.lower().endswith(ENDINGS) or os.path.exists(name)
+
+
+def _in_short(fault: Any) -> str:
+    """What the parser says, without its insides: the variable is named only where the value came from it."""
+    parameter, said = getattr(fault, "param", None), fault.format_message()
+    if parameter is not None:
+        source = fault.ctx.get_parameter_source(parameter.name) if fault.ctx else None
+        from_variable = source is not None and source.name == "ENVIRONMENT"
+        if choice := _CHOICE.fullmatch(fault.message):
+            from difflib import get_close_matches  # for who misspells a value
+
+            known = re.findall("'([^']*)'", choice["known"])
+            near = get_close_matches(choice["given"].lower(), known, 1)
+            where = parameter.envvar if from_variable else parameter.opts[0]
+            meant = f" Did you mean {near[0]}?" if near else ""
+            return f"{where} cannot be '{choice['given']}'.{meant} It can be {', '.join(known)}."
+        said = said if from_variable else said.replace(f" (env var: '{parameter.envvar}')", "")
+    return said if said.endswith("?") else f"{said.rstrip('.')}."
 
 
 def _is_full(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +50,20 @@ def show(name: Name, as_json: Json = False) -> None:
     from auditor.reference import describe
 
     found = describe(name)
-    _give(found if as_json else found | {"modules": len(found["modules"])}, as_json)
+    _give(found if as_json else _for_people(found), as_json)
+
+
+def _for_people(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe` found: an artist a line, and the card's figures under the names and in the digits of reports."""
+    from auditor.report.card import figure_row
+
+    artists = {
+        artist["name"]: ", ".join(f"{key} {value}" for key, value in artist.items() if key != "name" and value)
+        for artist in found["artists"]
+    }
+    rows = (figure_row(key, figure) for key, figure in found["validity"].items())
+    figures = {name: f"{value} ({interval}), {of} artists" for name, value, interval, of in rows}
+    return {**found, "modules": len(found["modules"]), "artists": artists, "validity": figures}
 
 
 @refs.command()

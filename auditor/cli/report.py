@@ -74,6 +74,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         document = json.loads(path.read_bytes(), parse_float=_finite, parse_constant=_finite)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", advice=advice) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text, so it is not JSON.", advice=advice) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}.", advice=advice) from error
     version = document.get("schema_version") if isinstance(document, dict) else None

@@ -19,6 +19,7 @@ from auditor.cli.exit_codes import FailOn, code_of_labels
 from auditor.cli.options import Artists, Features, Independent, Quiet, Refs, Resamples, ResamplingSeed
 from auditor.cli.output import aside, emit_json, print_pairs, remark
 from auditor.errors import UsageError
+from auditor.lora.text import shown
 from auditor.whole_file import make_folder
 
 EVERY = 5.0
@@ -92,6 +93,8 @@ def scan(
     require_place(output)
     if output.is_dir():
         raise UsageError(f"-o {output} is a folder.", advice="Name the Parquet file, e.g. OUT.parquet.")
+    if output.suffix.lower() != ".parquet":
+        raise UsageError(f"-o {shown(output)} is no Parquet file.", advice="Name a file that ends in .parquet.")
     make_folder(output.parent, "Give another -o.")
     options = Options(refs, alpha, seed, resamples, features, duplicates, tuple(artists or ()), independent)
     with progress(quiet) as heard:
@@ -107,7 +110,7 @@ def scan(
 
 def _tell(output: Path, found: Any, options: Any, as_json: bool) -> None:
     """The summary."""
-    shown: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "rows": found.rows,
         "new": found.new,
         "verdicts": found.labels,
@@ -116,14 +119,14 @@ def _tell(output: Path, found: Any, options: Any, as_json: bool) -> None:
         "least_q": found.least_q,
     }
     if options.artists:
-        shown |= {"asked about": list(options.artists), "declared independent of the files": options.independent}
+        summary |= {"asked about": list(options.artists), "declared independent of the files": options.independent}
     if options.duplicates:
-        shown["groups of near-duplicates"] = found.groups
-    shown["file"] = str(output)
+        summary["groups of near-duplicates"] = found.groups
+    summary["file"] = str(output)
     if as_json:
-        emit_json(shown)
+        emit_json(summary)
         return
-    print_pairs(shown)
+    print_pairs(summary)
     remark(
         f"discoveries: distinct files with q ≤ {options.alpha:g} (Benjamini–Hochberg over {found.tests} of them). "
         f"One file alone could not get below q = {found.least_q:.3g} here: the set's artists bound every p-value."

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.check import warn_of_absent
 from auditor.cli.options import Alpha, PolicyFile, Refs, ResamplingSeed
-from auditor.cli.output import complain, remark
+from auditor.cli.output import remark
 from auditor.extras import needing
 
 LONGEST_HEAD_S = 10.0
@@ -49,12 +50,10 @@ def serve(
     from auditor.service.connection import prompt_within
     from auditor.service.workers import Setting
 
-    artists = ReferenceSet.load(refs).artists  # what is wrong with set or policy is said before anything starts
-    rules = load_policy(policy) if policy else None
+    reference = ReferenceSet.load(refs)  # what is wrong with set or policy is said before anything starts
+    rules = load_policy(policy).read_for(reference) if policy else None
     level_of(alpha, rules)
-    missing = rules.unknown_artists(artists) if rules else []
-    if missing:
-        complain(f"The reference set does not hold {', '.join(missing)}: with this set the policy cannot protect them.")
+    warn_of_absent(rules, reference.artists)
     limits = Limits(max_megabytes, upload_timeout, audit_timeout, workers, queue)
     app = create_app(Setting(refs, str(policy) if policy else None, alpha, seed), limits)
     config = uvicorn.Config(

@@ -129,7 +129,9 @@ def read_sketches(sources: Sequence[Path]) -> Sketched:
 
 
 def candidates(sketches: NDArray[np.float32], exact: int = EXACT) -> list[tuple[int, int, float]]:
-    """(i, j, cosine) with i < j, sorted: each file's nearest few above LEAST."""
+    """(i, j, cosine) with i < j, sorted: each file's nearest few above LEAST; none of no files."""
+    if not len(sketches):
+        return []
     norms = np.linalg.norm(sketches, axis=1, keepdims=True)
     unit = np.divide(sketches, norms, out=np.zeros_like(sketches), where=norms > 0)
     nearest = _by_products(unit) if len(unit) <= exact else _by_keys(unit)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,17 +14,11 @@ import numpy as np
 
 from auditor.errors import MalformedFile
 from auditor.lora.config import sidecar_bytes
-from auditor.lora.container import Container, open_regular, read_exactly
-from auditor.lora.hashes import MAX_FILE, read_artifact
+from auditor.lora.container import Container
 from auditor.lora.reader import PLAIN_ROLES, split_module
-from auditor.lora.safetensors import MAX_HEADER, Entry, header_length
+from auditor.lora.safetensors import Entry
 from auditor.lora.structure import describe
-from auditor.lora.text import shown
 from auditor.lora.weights import LoraModule, LoraWeights
-
-BUFFER = 256 * 2**10
-"""Bytes that are hashed at a time: they stay in the processor's cache, which megabytes would not."""
-READ_AGAIN = "Scan it again when nothing writes to it."
 
 
 @dataclass(frozen=True)
@@ -60,42 +53,6 @@ def read_head(container: Container, own: str | None = None) -> Head:
     before = container.read_bytes(0, first) if container.kind == "safetensors" else b""
     header = hashlib.sha256(before).hexdigest()
     return Head(header, table.hexdigest(), container.metadata, outline(container, own))
-
-
-def tensor_digest(path: str) -> tuple[int, str]:
-    """(bytes of the file, SHA-256 of its tensor section): half the work of `read_artifact`, for files out of scope.
-
-    Raises MalformedFile as `read_artifact` does.
-    """
-    size, begin = tensors_from(path)
-    return (size, sha256_from(path, begin, size)) if size <= MAX_FILE else (size, read_artifact(path).tensor_sha256)
-
-
-def tensors_from(path: str) -> tuple[int, int]:
-    """(bytes of the file, offset of its tensor section as `read_artifact` takes it).  Raises MalformedFile."""
-    descriptor, size = open_regular(path)
-    try:
-        head = read_exactly(descriptor, 0, min(size, 512), path)
-    finally:
-        os.close(descriptor)
-    length = header_length(head, size)
-    return size, 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
-
-
-def sha256_from(path: str, begin: int, size: int) -> str:
-    """SHA-256 of the bytes from `begin` to `size`, through one small buffer.  Raises MalformedFile where they end."""
-    descriptor, _ = open_regular(path)
-    with open(descriptor, "rb", buffering=0) as stream:
-        digest, at, room = hashlib.sha256(), stream.seek(begin), memoryview(bytearray(BUFFER))
-        try:
-            while at < size and (count := stream.readinto(room[: size - at])):
-                digest.update(room[:count])
-                at += count
-        except OSError as error:
-            raise MalformedFile(f"{shown(path)} cannot be read: {error.strerror}.", advice=READ_AGAIN) from error
-    if at < size:
-        raise MalformedFile(f"{shown(path)} ends at byte {at}, before the end of its data.", advice=READ_AGAIN)
-    return digest.hexdigest()
 
 
 def _sidecar(path: str) -> bytes:

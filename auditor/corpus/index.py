@@ -32,6 +32,8 @@ BATCH = 16_384
 """Rows that are read from Parquet at a time."""
 NULL = 1000
 """Corpus files whose nearest neighbour makes the null."""
+SEED = 0
+"""Of their choice."""
 COPY = 0.9999
 """Cosine from which two rows count as one content in the null."""
 VERSION = 1
@@ -54,15 +56,13 @@ class Corpus:
     """(m,) creator of each sampled file, a file of unknown creator its own."""
 
 
-def open_corpus(path: Path, view: str, seed: int = 0) -> Corpus:
+def open_corpus(path: Path, view: str) -> Corpus:
     """A view of the corpus, from its index or from OUT.  Raises UsageError where OUT has no file with that view."""
     settings = settings_of(path)
     folder = path.with_name(path.name + ".search")
-    key = {"version": VERSION, "seed": seed, "bytes": path.stat().st_size, "changed": path.stat().st_mtime_ns}
+    key = {"version": VERSION, "bytes": path.stat().st_size, "changed": path.stat().st_mtime_ns}
     if not _is_of(folder, key):
-        if folder.exists():
-            shutil.rmtree(folder)
-        build(path, folder, key, seed)
+        build(path, folder, key)
     if not (folder / f"{view}.npy").is_file():
         raise UsageError(
             f"No file of {path} has coordinates in the view '{view}' of the set.",
@@ -82,15 +82,17 @@ def _is_of(folder: Path, key: dict[str, Any]) -> bool:
         return False
 
 
-def build(path: Path, folder: Path, key: dict[str, Any], seed: int) -> None:
-    """Write the index beside its place and rename it."""
+def build(path: Path, folder: Path, key: dict[str, Any]) -> None:
+    """Write the index beside its place and rename it; an older one goes.  Raises AuditorError where that fails."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
+        if folder.exists():
+            shutil.rmtree(folder)
         partial.mkdir(parents=True)
         with parquet().ParquetFile(path) as file:
             views = [name.removeprefix("at_") for name in file.schema_arrow.names if name.startswith("at_")]
         for view in views:
-            _write_view(path, partial, view, seed)
+            _write_view(path, partial, view)
         (partial / "key.json").write_text(json.dumps(key), encoding="utf-8")
         partial.replace(folder)
     except OSError as error:
@@ -100,7 +102,7 @@ def build(path: Path, folder: Path, key: dict[str, Any], seed: int) -> None:
         ) from error
 
 
-def _write_view(path: Path, folder: Path, view: str, seed: int) -> None:
+def _write_view(path: Path, folder: Path, view: str) -> None:
     """Coordinates of the rows that have them, their numbers, and the null; nothing for a view that no file has.
 
     Coordinates go to disk batch by batch: what is held does not grow with them.
@@ -125,7 +127,7 @@ def _write_view(path: Path, folder: Path, view: str, seed: int) -> None:
         return
     np.save(folder / f"{view}.rows.npy", numbers)
     points = np.load(place, mmap_mode="r", allow_pickle=False)
-    sampled = np.sort(np.random.default_rng(seed).permutation(len(points))[:NULL])
+    sampled = np.sort(np.random.default_rng(SEED).permutation(len(points))[:NULL])
     with parquet().ParquetFile(path) as file:
         creators = file.read(["creator"]).column(0).take(numbers[sampled]).to_pylist()
     groups = [hash_of(name) if name else -int(i) - 1 for i, name in zip(sampled, creators, strict=True)]

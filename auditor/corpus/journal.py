@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from auditor.corpus.rows import Row
-from auditor.corpus.store import Columns, write_rows
+from auditor.corpus.store import Columns, differences, write_rows
 from auditor.errors import AuditorError, UsageError
 from auditor.whole_file import make_folder, writable, write_whole
 
@@ -106,9 +106,8 @@ class Journal:
         if path.is_file():
             begun = json.loads(path.read_text(encoding="utf-8"))
             if begun != settings:
-                differing = ", ".join(sorted(k for k in begun | settings if begun.get(k) != settings.get(k)))
                 raise UsageError(
-                    f"{self._folder} holds an unfinished scan with other settings ({differing}).",
+                    f"{self._folder} holds an unfinished scan with other options ({differences(begun, settings)}).",
                     advice="Resume with the same set and options, give another -o, or delete that folder.",
                 )
             return

@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.errors import MalformedFile, NotAuditable, UsageError
+from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.extras import need
 from auditor.lora.config import SIDECAR
 from auditor.lora.text import shown
+from auditor.sources import is_address
 from auditor.sources.local import ENDINGS
 
 LISTS = (".txt", ".lst", ".list")
@@ -28,12 +28,6 @@ HUB = "hf://"
 LARGEST_COPY = 16 * 2**30
 """Bytes of a remote file that is copied."""
 Told = Callable[[str], None]
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-def is_address(name: str) -> bool:
-    """Whether `name` is an address rather than a path."""
-    return _ADDRESS.match(name) is not None
 
 
 def expand(arguments: Sequence[str], stdin: Iterable[str], told: Told = lambda sentence: None) -> Iterator[str]:
@@ -173,7 +167,7 @@ def fetched(name: str) -> Iterator[str]:
                     raise ValueError(f"it is larger than {LARGEST_COPY // 2**30} GiB")
                 shutil.copyfileobj(source, target, 4 * 2**20)
         except (OSError, ValueError, ImportError, RuntimeError) as error:
-            raise MalformedFile(
+            raise SourceError(
                 f"{shown(name)} cannot be fetched: {shown(error, 200)}.",
                 advice="Check the address, the credentials in the environment, and the fsspec package for it.",
             ) from error
@@ -188,9 +182,9 @@ def _from_hub(name: str) -> Iterator[str]:
     try:
         found = resolve(name)
     except UsageError as error:
-        raise MalformedFile(error.message, advice=error.advice) from error
+        raise SourceError(error.message, advice=error.advice) from error
     if len(found) != 1:
-        raise MalformedFile(
+        raise SourceError(
             f"{shown(name)} stands for {len(found)} files.", advice="Name one: hf://owner/repo/file.safetensors."
         )
     with found[0].fetched() as path:

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from auditor.audit import ALPHA, RESAMPLES, Placed, check
-from auditor.corpus.head import Head, read_head, tensor_digest
+from auditor.corpus.head import Head, read_head
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
 from auditor.embedding.backend import Floats, unit
 from auditor.embedding.features import features
-from auditor.errors import NotAuditable
+from auditor.errors import NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
-from auditor.lora.hashes import read_refused
+from auditor.lora.hashes import read_refused, tensor_digest
 from auditor.lora.text import shown
 from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
@@ -39,6 +39,8 @@ TITLE = ("modelspec.title", "ss_output_name", "name")
 DATE = ("modelspec.date", "ss_training_finished_at", "ss_training_started_at", "date")
 FAILED = "failed"
 AUDITED = "audited"
+LOST = "worker"
+"""Code of a file on which a worker died, hung or ran out of memory."""
 SKIPPED = "skipped"
 
 
@@ -158,7 +160,7 @@ def failed(name: str, reason: str) -> Row:
     sentence = f"Not audited: {reason}"
     advice = "Look at the file by itself with `audit inspect`; do not trust it."
     row: Row = {"path": name, "version": version(name), "status": FAILED, "label": "OUT_OF_SCOPE", "sentence": sentence}
-    return row | {"code": "worker", "reason": reason, "advice": advice}
+    return row | {"code": LOST, "reason": reason, "advice": advice}
 
 
 def claims(head: Head) -> Row:
@@ -254,9 +256,11 @@ def packed_sketch(weights: LoraWeights) -> bytes | None:
     return None if found is None else found.astype("<f2").tobytes()
 
 
-def load_row(path: str | Path, reference: ReferenceSet) -> tuple[Artifact, Placed | None, Audit]:
-    """Artifact, placement and audit of one file, as a scan sees it.  Raises NotAuditable for unreadable files."""
+def load_row(path: str | Path, reference: ReferenceSet) -> tuple[Artifact, Placed, Audit]:
+    """Artifact, placement and audit of one file, as a scan sees it.  Raises NotAuditable where it is not audited."""
     artifact = read_artifact(path)
     seen: list[Placed] = []
     audit = check(path, reference, artifact=artifact, observe=seen.append)
-    return artifact, seen[0] if seen else None, audit
+    if audit.skipped:
+        raise OutOfScope(audit.skipped.reason, advice=audit.skipped.advice)
+    return artifact, seen[0], audit

@@ -1,7 +1,7 @@
 """The scan of a corpus: names → rows → one Parquet file, resumable at any point.
 
-Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again; of a file
-that has, the new row takes the place of the old one.
+Rows of an earlier scan in the same OUT are kept, and files that have not changed since are not read again, but for
+those that could not be had or on which a worker was lost.  Of a file that is, the new row takes the place of the old.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from auditor.audit import now
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.newest import only_newest
-from auditor.corpus.rows import Options, Row, Scanner, failed
-from auditor.corpus.store import SCHEMA, Columns, columns_of, finish, parquet, read_rows, settings_of
+from auditor.corpus.rows import LOST, Options, Row, Scanner, failed
+from auditor.corpus.store import SCHEMA, Columns, columns_of, differences, finish, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
-from auditor.errors import UsageError
+from auditor.errors import SourceError, UsageError
 from auditor.reference.set import ReferenceSet
 from auditor.statistics.conformal import p_floor
 
 Heard = Callable[[Row], None]
-SEEN = ["version", "content", "same_as"]
+SEEN = ["version", "content", "same_as", "code"]
+AGAIN = (SourceError.code, LOST)
+"""Codes of rows that say nothing of the file: the network, a limit or a fault of audit was in the way."""
 FDR = "Benjamini-Hochberg over the open-set p-values of this file, one test for each distinct content"
 
 
@@ -137,9 +139,9 @@ def earlier(out: Path, settings: dict[str, Any]) -> bool:
         return False
     known = settings_of(out)
     if known != settings:
-        differing = ", ".join(sorted(k for k in known | settings if known.get(k) != settings.get(k)))
         raise UsageError(
-            f"{out} holds a scan with another {differing}; its rows cannot stand beside new ones.",
+            f"{out} was scanned with other options ({differences(known, settings)}); its rows cannot stand beside new "
+            "ones.",
             advice="Give another -o, or remove that file to scan everything again.",
         )
     return True
@@ -150,11 +152,18 @@ class Done:
 
     def __init__(self, sources: Sequence[Path], journal: Journal) -> None:
         """Read what earlier runs left; 32 bytes a file and some 100 a content are kept in memory."""
-        known = chain.from_iterable(read_rows(source, SEEN) for source in sources)
-        rows = list(chain(known, journal.pending(SEEN)))
-        self._versions = np.sort(np.array([row["version"] for row in rows], "S32"))
+        self._contents: set[str] = set()
         self._here: set[str] = set()
-        self._contents = {row["content"] for row in rows if row["content"] and not row["same_as"]}
+        known = chain.from_iterable(read_rows(source, SEEN) for source in sources)
+        self._versions = np.sort(np.fromiter(self._finished(chain(known, journal.pending(SEEN))), "S32"))
+
+    def _finished(self, rows: Iterable[Row]) -> Iterator[bytes]:
+        """Versions of the files that need not be looked at again; their contents are noted on the way."""
+        for row in rows:
+            if row["content"] and not row["same_as"]:
+                self._contents.add(row["content"])
+            if row["code"] not in AGAIN:
+                yield row["version"].encode("ascii")
 
     def remaining(self, names: Iterable[str]) -> Iterator[str]:
         """The names that have no row yet, each once."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from auditor.corpus.index import Corpus, nearest, open_corpus
 from auditor.corpus.rows import at, coordinates, load_row
 from auditor.corpus.store import parquet, settings_of
-from auditor.errors import NotAuditable, OutOfScope, UsageError
+from auditor.errors import UsageError
 from auditor.reference.set import ReferenceSet
 from auditor.statistics.conformal import conformal_p, p_floor
 
@@ -78,12 +78,6 @@ def search(
     settings = settings_of(corpus)
     reference = matching(ReferenceSet.load(refs), settings, corpus)
     artifact, placed, audit = load_row(suspect, reference)
-    if placed is None:
-        raise (
-            OutOfScope(audit.skipped.reason, advice=audit.skipped.advice)
-            if audit.skipped
-            else NotAuditable("", advice="")
-        )
     view = placed.view.name
     known = open_corpus(corpus, view)
     point = np.frombuffer(coordinates(reference, placed)[at(view)], "<f4")

@@ -156,7 +156,7 @@ def settings_of(path: str | Path) -> dict[str, Any]:
         settings = json.loads(packed) if packed else {}
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
-            f"{shown(path)} is no readable Parquet file: {shown(error, 120)}.",
+            f"{shown(path)} {_unread(error)}.",
             advice="Give what `audit scan -o` wrote.",
         ) from error
     if settings.get("schema") != SCHEMA:
@@ -165,6 +165,34 @@ def settings_of(path: str | Path) -> dict[str, Any]:
             advice="Give what `audit scan -o` wrote, or scan again.",
         )
     return dict(settings)
+
+
+def _unread(error: Exception) -> str:
+    """Why a file could not be read as Parquet."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return "is no Parquet file, or a damaged one"
+
+
+def differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the settings of a scan that was begun differ from those asked for, in words; '' where they do not."""
+    old, new = ({**s, **s.get("options", {}), "set": _named(s.get("set", {}))} for s in (begun, now))
+    changed = (key for key in old | new if key != "options" and old.get(key) != new.get(key))
+    return shown(", ".join(f"{key}: {_told(old.get(key))}, now {_told(new.get(key))}" for key in changed), 400)
+
+
+def _named(described: Mapping[str, Any]) -> str:
+    """A set by name and the beginning of its digest."""
+    return f"{described.get('name')} ({str(described.get('digest'))[:12]})"
+
+
+def _told(value: Any) -> str:
+    """A setting as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def finish(

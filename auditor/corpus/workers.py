@@ -207,6 +207,8 @@ def _serve(pipe: Connection, start: Start, memory: int) -> None:
             task = pipe.recv()
             try:
                 said: tuple[str, Any] = ("done", work(task, ask))
+            except AuditorError as error:  # a full disk, a missing package: no fault of the file, nor of audit
+                said = ("error", str(error))
             except MemoryError:
                 said = ("error", f"it needs more than the {memory} MiB of memory that one file may take.")
             except Exception as error:  # a fault on one file must not end the batch; it is told in the file's row

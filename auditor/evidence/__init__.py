@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auditor.evidence.artists import artist_scores
+from auditor.evidence.artists import artist_scores, largest_ratio
 from auditor.evidence.controls import control_scores, recipe_test
 from auditor.evidence.copies import copy_of, copy_of_known
 from auditor.evidence.maps import style_map
@@ -17,6 +17,7 @@ __all__ = [
     "control_scores",
     "copy_of",
     "copy_of_known",
+    "largest_ratio",
     "make_ready",
     "mixture",
     "open_set",

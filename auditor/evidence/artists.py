@@ -103,6 +103,12 @@ def calibrations(view: View, tested: Asked) -> tuple[LogisticCalibration | None,
     return (view.asked, view.asked_other_works) if len(tested) == 1 else (None, None)
 
 
+def largest_ratio(view: View, tested: Asked) -> float | None:
+    """The largest log10 likelihood ratio of any file, of whom is tested for; None where there is none."""
+    calibration = calibrations(view, tested)[0]
+    return calibration.limits[1] if calibration else None
+
+
 def stepwise(raw: Floats, scores: Floats, p_open: float) -> Floats:
     """Adjusted p-value (C,) of each artist, named only after the open-set test.
 

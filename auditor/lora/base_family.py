@@ -105,7 +105,7 @@ def _unet(modules: Sizes) -> tuple[str, list[str]]:
         ]
         if family == "audit-mini" and not channels <= MINI_WIDTHS:
             return "unknown", [*grounds, "No known base has both."]
-        if family in ("sd1", "sd2", "sdxl") and channels & (MINI_WIDTHS - {0}) and not channels & {320, 640, 1280}:
+        if family in ("sd1", "sd2", "sdxl") and channels & MINI_WIDTHS and not channels & {320, 640, 1280}:
             return "unknown", [*grounds, "No known base has both."]
         return family, grounds
     if texts:

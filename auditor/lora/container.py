@@ -320,6 +320,7 @@ _SIGNS = (
         "Name the LoRA file itself.",
         NotALora,
     ),
+    _Sign((b"%pdf-",), "is a PDF, not a file of weights", "Name the LoRA file itself.", NotALora),
     _Sign((b"\x89hdf", b"\x93numpy", b"onnx"), "is an array or model file of another library", SAVE_AGAIN, NotALora),
 )
 

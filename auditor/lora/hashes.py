@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from auditor.errors import MalformedFile
@@ -56,20 +57,10 @@ def hash_file(path: str | os.PathLike[str]) -> Hashes:
     name = os.fspath(path)
     descriptor, size = open_regular(path)
     try:
-        if size > MAX_FILE:
-            raise MalformedFile(
-                f"{shown(name)} has {size} bytes; files above {MAX_FILE // 2**30} GiB are not read.",
-                advice="A LoRA is far smaller; name the LoRA file itself.",
-            )
-        head = read_exactly(descriptor, 0, min(size, 512), name)
-        length = header_length(head, size)
-        start = 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
+        start = tensor_start(descriptor, size, name)
         whole = hashlib.sha256()
         tensors = hashlib.sha256() if start else whole
-        room = memoryview(bytearray(min(BLOCK, size)))
-        for begin in range(0, size, BLOCK):
-            block = room[: min(BLOCK, size - begin)]
-            read_into(descriptor, begin, block, name)
+        for begin, block in blocks(descriptor, 0, size, name):
             whole.update(block)
             if start and begin + len(block) > start:
                 tensors.update(block[max(0, start - begin) :])
@@ -78,6 +69,42 @@ def hash_file(path: str | os.PathLike[str]) -> Hashes:
         return Hashes(whole.hexdigest(), tensors.hexdigest(), window.hexdigest()[:8], size)
     finally:
         os.close(descriptor)
+
+
+def tensor_digest(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """(bytes of the file, SHA-256 of its tensor section): half the work of `hash_file`.  Raises MalformedFile as it."""
+    name = os.fspath(path)
+    descriptor, size = open_regular(path)
+    try:
+        digest = hashlib.sha256()
+        for _, block in blocks(descriptor, tensor_start(descriptor, size, name), size, name):
+            digest.update(block)
+        return size, digest.hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+def tensor_start(descriptor: int, size: int, name: str) -> int:
+    """Offset of the tensor section in an open file of `size` bytes; 0 where it has no safetensors header.
+
+    Raises MalformedFile for a file that is larger than `MAX_FILE`.
+    """
+    if size > MAX_FILE:
+        raise MalformedFile(
+            f"{shown(name)} has {size} bytes; files above {MAX_FILE // 2**30} GiB are not read.",
+            advice="A LoRA is far smaller; name the LoRA file itself.",
+        )
+    length = header_length(read_exactly(descriptor, 0, min(size, 512), name), size)
+    return 8 + length if length is not None and length <= min(MAX_HEADER, size - 8) else 0
+
+
+def blocks(descriptor: int, begin: int, end: int, name: str) -> Iterator[tuple[int, memoryview]]:
+    """(offset, bytes) one after the other, in one small buffer.  Raises MalformedFile where the file ends before."""
+    room = memoryview(bytearray(min(BLOCK, max(0, end - begin))))
+    for at in range(begin, end, BLOCK):
+        block = room[: min(BLOCK, end - at)]
+        read_into(descriptor, at, block, name)
+        yield at, block
 
 
 def legacy_hashes(container: Container) -> tuple[str, ...]:

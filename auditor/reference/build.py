@@ -131,6 +131,10 @@ def import_folder(
             skipped.append((one.entry["file"], f"its tensors are those of {same}"))
         else:
             read.append(one)
+    if not read and not any(os.path.isdir(loras / name) for name in os.listdir(loras)):
+        raise ReferenceSetError(
+            f"{loras} holds no folders.", advice="Put each artist's LoRA files into a folder of its own."
+        )
     families = sorted({r.base_family for r in read})
     artists = sorted({r.entry["artist"] for r in read})
     few = [a for a in artists if sum(r.entry["artist"] == a for r in read) < 2]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import shlex
 import unicodedata
 import zipfile
 import zlib
@@ -35,7 +36,7 @@ from auditor.embedding.backend import (
     unit,
 )
 from auditor.embedding.features import Bases, sketch_bases
-from auditor.errors import ReferenceSetError, UsageError
+from auditor.errors import NoSuchSet, ReferenceSetError, UsageError
 from auditor.lora.text import shown
 from auditor.reference.features_name import FeaturesName
 from auditor.statistics.conformal import left_out_p
@@ -306,7 +307,8 @@ class ReferenceSet:
         for name in artists:
             if spelt(name) not in known:
                 near = " or ".join(alike(spelt(name), list(known)))
-                advice = f"Did you mean {near}?" if near else "`audit refs show` lists the set's artists."
+                listed = f"`audit refs show {shlex.quote(called(self.folder))}` lists the set's artists."
+                advice = f"Did you mean {near}?" if near else listed
                 raise UsageError(f"'{shown(name)}' is not in the reference set.", advice=advice)
         found = sorted({known[spelt(name)] for name in artists})
         some = () if len(found) == len(known) else tuple(found)
@@ -549,10 +551,28 @@ def locate(name: str | Path | None) -> Path:
     known = dict(installed())
     if wanted in known:
         return known[wanted]
-    raise ReferenceSetError(
+    meant = alike(wanted, list(known)) or _sets_in(wanted)
+    raise NoSuchSet(
         f"There is no reference set '{shown(wanted)}'.",
-        advice=f"Give a folder with a manifest.json, or one of: {', '.join(known) or 'none installed'}.",
+        advice=f"Did you mean {shown(' or '.join(meant))}?"
+        if meant
+        else f"Give a folder with a manifest.json, or one of: {', '.join(known) or 'none installed'}.",
     )
+
+
+def called(folder: Path) -> str:
+    """The name by which the set in a folder can be had: an installed one's, else the folder."""
+    return next((name for name, place in installed() if place == folder), str(folder))
+
+
+def _sets_in(folder: str) -> list[str]:
+    """Up to three sets that lie in a folder which is none itself."""
+    try:
+        inside = sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return []
+    places = (os.path.join(folder, name) for name in inside)
+    return [place for place in places if os.path.isfile(os.path.join(place, "manifest.json"))][:3]
 
 
 def verify(folder: str | Path) -> list[str]:

@@ -350,7 +350,7 @@ def _strength(named: Fields, audit: Fields) -> Row:
     lr, bound = named["log10_lr"], named["lr_bound"]
     against = lr is not None and lr < 0
     names = {"lr": ratio(lr), "bound": ratio(-bound if bound is not None and against else bound)}
-    if bound is not None and abs(bound) < TELLING:
+    if bound is not None and not against and bound < TELLING:  # of a ratio below 1 the bound is the one against
         return Row(say("fact.lr"), say("fact.lr.mute"), note=say("fact.lr.mute.note", **names), wide=True)
     tested = _tested(audit)
     note = say("fact.lr.nobound" if bound is None else "fact.lr.note", **names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -12,8 +11,6 @@ from auditor.report.untrusted import show
 from auditor.texts import MONTHS, PARTS, say
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
-_SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
-"""A folder's name for an artist."""
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -90,10 +87,7 @@ def person(artist: object, limit: int = 200) -> str:
 @lru_cache(maxsize=4096)
 def _person(artist: str, limit: int) -> str:
     """The same, remembered: a report writes the same names again and again."""
-    name = show(artist, limit)
-    if not _SLUG.fullmatch(name):
-        return name
-    return pretty(name)
+    return pretty(show(artist, limit))
 
 
 def part(name: str) -> str:

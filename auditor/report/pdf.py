@@ -35,11 +35,6 @@ LONGEST_WORD = 64
 """Characters of a word that fit on a line; a digest is one."""
 
 
-def available() -> bool:
-    """Whether the extra [pdf] is installed, with the fonts that it brings."""
-    return not fonts.missing()
-
-
 def require() -> None:
     """Raises AuditorError, with what to install, when PDFs cannot be made here."""
     if package := fonts.missing():

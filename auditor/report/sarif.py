@@ -18,6 +18,7 @@ from urllib.parse import quote
 from auditor.report.build import build
 from auditor.report.untrusted import show
 from auditor.report.view import View
+from auditor.sources import is_remote
 from auditor.texts import lines, say
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -130,7 +131,7 @@ def _artifact(audit: Mapping[str, Any], view: View) -> dict[str, Any]:
 def uri(audit: Mapping[str, Any]) -> str:
     """The suspect's path as a relative or file address."""
     path = str(audit["suspect"]["path"]).replace("\\", "/")
-    if re.match(r"[a-z][a-z0-9+.-]+://", path):
+    if is_remote(path):
         return quote(path, safe="/:", errors="surrogatepass")
     return ("file://" if path.startswith("/") else "") + quote(path, safe="/", errors="surrogatepass")
 

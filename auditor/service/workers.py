@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -17,6 +18,7 @@ from auditor.errors import AuditorError
 
 START = 120.0
 """Seconds in which a process must have loaded its set."""
+LATER = "Send the file again later: the next request starts the process anew."
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -58,7 +60,8 @@ class Pool:
     def __init__(self, setting: Setting, count: int, seconds: float) -> None:
         """count: processes; seconds: longest time of one audit."""
         self._setting, self._count, self._seconds = setting, count, seconds
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        """None stands for a process that did not start: whoever draws it starts it again."""
         self._all: set[_Worker] = set()
         self.artists: list[str] = []
         """Of the set, once started."""
@@ -66,10 +69,11 @@ class Pool:
 
     async def start(self) -> None:
         """Start all processes.  Raises AuditorError when the set or the policy cannot be used."""
-        started = await asyncio.gather(*(asyncio.to_thread(_Worker, self._setting) for _ in range(self._count)))
-        for worker in started:
-            self._add(worker)
-        self.artists, self.set_digest = started[0].artists, started[0].set_digest
+        starts = (self._begin() for _ in range(self._count))
+        failures = [f for f in await asyncio.gather(*starts, return_exceptions=True) if f is not None]
+        if failures:
+            self.stop()
+            raise failures[0]
 
     def stop(self) -> None:
         """End all processes."""
@@ -83,40 +87,50 @@ class Pool:
 
     async def audit(self, job: Job) -> dict[str, Any]:
         """The audit, when a process is free.  Raises TooLong or Broken; the process is then replaced."""
-        worker = await self._idle.get()
+        while (worker := await self._idle.get()) is None:
+            await asyncio.shield(self._begin())  # goes on where the sender leaves
         try:
             found = await asyncio.to_thread(worker.audit, job, self._seconds)
-        except AuditorError:
-            await self._replace(worker)
-            raise
-        except asyncio.CancelledError:
+        except BaseException:  # whatever happened: the process is in doubt, and its place must not be lost
+            self._all.discard(worker)
             worker.end()
-            await asyncio.shield(self._replace(worker))
+            with suppress(AuditorError):  # whoever draws its place next is told
+                await asyncio.shield(self._begin())
             raise
         self._idle.put_nowait(worker)
         return found
 
-    async def _replace(self, worker: _Worker) -> None:
-        """Another process in place of one that is of no use any more."""
-        self._all.discard(worker)
-        worker.end()
-        self._add(await asyncio.to_thread(_Worker, self._setting))
-
-    def _add(self, worker: _Worker) -> None:
-        self._all.add(worker)
-        self._idle.put_nowait(worker)
+    async def _begin(self) -> None:
+        """A new process among the idle ones; None in its place where it does not start.  Raises AuditorError then."""
+        worker = None
+        try:
+            worker = await asyncio.to_thread(_Worker, self._setting)
+            self._all.add(worker)
+            self.artists, self.set_digest = worker.artists, worker.set_digest
+        finally:
+            self._idle.put_nowait(worker)
 
 
 class _Worker:
     """One process and the pipe to it."""
 
     def __init__(self, setting: Setting) -> None:
-        """Start it and wait until its set is loaded."""
+        """Start it and wait until its set is loaded.  Raises Broken, and leaves no process, where that fails."""
         self._pipe, other = _CONTEXT.Pipe()
         self.process: SpawnProcess = _CONTEXT.Process(target=_serve, args=(other, setting), daemon=True)
-        self.process.start()
-        other.close()
-        ready = self._answer(START)
+        try:
+            self.process.start()
+        except OSError as error:
+            self._pipe.close()
+            raise Broken(f"No process that audits could be started: {error}.", advice=LATER) from error
+        finally:
+            other.close()
+        try:
+            late = Broken(f"A process that audits was not ready after {START:g} s and was ended.", advice=LATER)
+            ready = self._answer(START, late)
+        except BaseException:
+            self.end()
+            raise
         self.artists: list[str] = ready["artists"]
         self.set_digest: str = ready["digest"]
 
@@ -126,7 +140,11 @@ class _Worker:
             self._pipe.send(job)
         except OSError as error:
             raise Broken("A process that audits has ended.", advice="Send the file again.") from error
-        return self._answer(seconds)
+        late = TooLong(
+            f"The audit took longer than {seconds:g} s and was ended; nothing is known about the file.",
+            advice="Audit it with the command `audit check`, which sets no limit.",
+        )
+        return self._answer(seconds, late)
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -134,14 +152,11 @@ class _Worker:
         self.process.join()
         self._pipe.close()
 
-    def _answer(self, seconds: float) -> dict[str, Any]:
-        """What the process says next."""
+    def _answer(self, seconds: float, late: AuditorError) -> dict[str, Any]:
+        """What the process says next.  Raises `late` where it says nothing for so long, else Broken."""
         try:
             if not self._pipe.poll(seconds):
-                raise TooLong(
-                    f"The audit took longer than {seconds:g} s and was ended; nothing is known about the file.",
-                    advice="Audit it with the command `audit check`, which sets no limit.",
-                )
+                raise late
             found: dict[str, Any] = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise Broken("A process that audits has ended.", advice="Send the file again.") from error
@@ -180,7 +195,7 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(setting.refs)
-    policy = load_policy(setting.policy) if setting.policy else None
+    policy = load_policy(setting.policy).read_for(reference) if setting.policy else None
     level = level_of(setting.alpha, policy)
     thresholds = policy.thresholds if policy else DEFAULTS
 

@@ -8,16 +8,26 @@ import re
 from auditor.errors import NotAuditable, UsageError
 from auditor.sources.interface import Local, Network, Remote, Source, Unresolved
 
-__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_remote", "require_local", "resolve"]
+__all__ = ["Local", "Network", "Remote", "Source", "Unresolved", "is_address", "is_remote", "require_local", "resolve"]
 
 CIVITAI = "civitai:"
+CIVITAI_PAGE = re.compile(
+    r"https?://(www\.)?civitai\.com/models/(?P<model>\d{1,9})(/[^?#]*)?(\?([^#]*&)?(modelVersionId=(?P<version>\d{1,9}))?[^#]*)?(#.*)?",
+    re.IGNORECASE,
+)
+"""A model's page on Civitai, as people copy it from the browser."""
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """Beginning of an address; of two letters at least, for one alone is a drive."""
 
 
 def is_remote(name: str) -> bool:
     """Whether a name is one of the network, of whatever kind."""
-    return name.lower().startswith(CIVITAI) or ADDRESS.match(name) is not None
+    return name.lower().startswith(CIVITAI) or is_address(name)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name has a scheme and two slashes."""
+    return ADDRESS.match(name) is not None
 
 
 def require_local(name: str) -> None:
@@ -57,6 +67,11 @@ def resolve(name: str, network: Network) -> list[Source]:
             return list(civitai.resolve(name, network))
     except NotAuditable as problem:
         return [Unresolved(name, problem)]
+    if page := CIVITAI_PAGE.fullmatch(name):
+        version = f"@{page['version']}" if page["version"] else ""
+        raise UsageError(
+            f"{shown(name)} is a page, not a file.", advice=f"Write {CIVITAI}{page['model']}{version} for its file."
+        )
     raise UsageError(
         f"{shown(name)}: remote names other than hf://… and civitai:… are not read here.",
         advice="Download the file and name the local copy.",

@@ -1,7 +1,8 @@
 """HTTP for the sources: JSON, a range of bytes, a whole file; nothing is sent but the request itself.
 
 Credentials go to the host they are for and are dropped at redirects; a redirect from https to http is refused.  Every
-failure is a `SourceError`, so that one unreachable file is a row of the batch and not its end.
+failure of the network is a `SourceError`, so that one unreachable file is a row of the batch and not its end; a full
+disk here is none.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,11 +23,13 @@ from urllib.parse import urlsplit
 from auditor._version import __version__
 from auditor.errors import SourceError
 from auditor.lora.text import shown
+from auditor.whole_file import writable
 
 TIMEOUT = 30.0
 """Seconds without any byte after which a server counts as silent."""
 LARGEST_JSON = 32 * 2**20
 BLOCK = 2**20
+ROOM = "Make room there, or name another folder for temporary files with TMPDIR."
 TRY_AGAIN = "Check the name and the network, or download the file with the site's own client and name the local copy."
 
 
@@ -54,15 +57,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def read_json(url: str, token: str | None = None) -> Any:
     """The JSON document behind `url`; None where the server knows of none (404).  Raises SourceError."""
     try:
-        with closing(_open(url, {"Accept": "application/json"}, token)) as answer:
+        with _network(url), closing(_open(url, {"Accept": "application/json"}, token)) as answer:
             raw = answer.read(LARGEST_JSON + 1)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 404:
+    except SourceError as error:
+        if getattr(error.__cause__, "code", None) == 404:
             return None
-        raise _refused(url, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(url, error) from error
+        raise
     try:
         if len(raw) > LARGEST_JSON:
             raise ValueError("too long")
@@ -73,42 +73,58 @@ def read_json(url: str, token: str | None = None) -> Any:
 
 def read_start(url: str, count: int, token: str | None = None) -> Piece:
     """The first `count` bytes by a range request, and the file's size; a server without ranges is cut off there."""
-    try:
-        with closing(_open(url, {"Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}, token)) as answer:
-            data = answer.read(count)
-            size = _size(answer.status, answer.headers)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _refused(url, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(url, error) from error
+    asked = {"Range": f"bytes=0-{count - 1}", "Accept-Encoding": "identity"}
+    with _network(url), closing(_open(url, asked, token)) as answer:
+        data = answer.read(count)
+        size = _size(answer.status, answer.headers)
     if size is None:
         raise SourceError(f"{_host(url)} does not say how large {shown(url)} is.", advice=TRY_AGAIN)
     return Piece(data, size)
 
 
 def download(url: str, target: Path, size: int, token: str | None = None) -> str:
-    """Write the `size` bytes behind `url` to `target` and return their SHA-256.  Raises SourceError otherwise."""
+    """Write the `size` bytes behind `url` to `target` and return their SHA-256.
+
+    Raises SourceError where they cannot be had, AuditorError where `target` cannot be written.
+    """
     digest, seen = hashlib.sha256(), 0
-    try:
-        with closing(_open(url, {"Accept-Encoding": "identity"}, token)) as answer, target.open("wb") as out:
-            while block := answer.read(BLOCK):
-                seen += len(block)
-                if seen > size:
-                    break
-                digest.update(block)
-                out.write(block)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _refused(url, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(url, error) from error
+    with _network(url):
+        answer = _open(url, {"Accept-Encoding": "identity"}, token)
+    with closing(answer), writable(target, ROOM), target.open("wb") as out:
+        for block in _blocks(answer, url):
+            seen += len(block)
+            if seen > size:
+                break
+            digest.update(block)
+            out.write(block)
     if seen != size:
         raise SourceError(
             f"{shown(url)} was announced with {size} bytes and {'more' if seen > size else seen} came.",
             advice=TRY_AGAIN,
         )
     return digest.hexdigest()
+
+
+def _blocks(answer: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    """What is left of an answer, block by block.  Raises SourceError."""
+    while True:
+        with _network(url):
+            block = answer.read(BLOCK)
+        if not block:
+            return
+        yield block
+
+
+@contextmanager
+def _network(url: str) -> Iterator[None]:
+    """A block that talks to the server of `url` and does nothing else: whatever goes wrong in it is a SourceError."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refused(url, error) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(url, error) from error
 
 
 def _open(url: str, headers: Mapping[str, str], token: str | None) -> http.client.HTTPResponse:

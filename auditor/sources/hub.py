@@ -17,6 +17,7 @@ from auditor.errors import SourceError, UsageError
 from auditor.extras import need
 from auditor.lora.text import shown
 from auditor.sources.interface import Remote
+from auditor.whole_file import make_folder, writable
 
 SCHEME = "hf://"
 NAME = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<early>[^@/]+))?(?:/(?P<file>[^@]+?))?/?(?:@(?P<late>[^@]+))?")
@@ -88,15 +89,16 @@ def pull_set(name: str, output: Path) -> dict[str, Any]:
             f"{shown(name)} is no reference set at {info.sha}: it lacks manifest.json or arrays.npz.",
             advice="Name the folder of the set: hf://owner/repo/folder.",
         )
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     for file in found:
         remote = _remote(address.repo, str(info.sha), files[folder + file])
         size = read_start(remote.url, 1, remote.token).size
         digest = download(remote.url, output / f"{file}.part", size, remote.token)
         if remote.sha256 not in (None, digest):
             raise SourceError(f"{remote.name} differs from what the hub announces.", advice="Pull the set again.")
-    for file in found:
-        (output / f"{file}.part").replace(output / file)
+    with writable(output):
+        for file in found:
+            (output / f"{file}.part").replace(output / file)
     return {"set": f"{SCHEME}{address.repo}/{folder.rstrip('/')}".rstrip("/") + f"@{info.sha}", "files": found}
 
 

@@ -103,7 +103,8 @@ class Remote:
         """Size of the file, after its header alone was looked at.  Raises NotAuditable for what is no LoRA."""
         from auditor.lora.reader import check_names
         from auditor.lora.safetensors import MAX_HEADER, header_length
-        from auditor.sources.http import read_start
+        from auditor.sources.http import ROOM, read_start
+        from auditor.whole_file import writable
 
         start = read_start(self.url, FIRST, self.token)
         if start.size > LARGEST:
@@ -116,7 +117,10 @@ class Remote:
             return start.size  # not safetensors, or not whole: reading the file says what it is
         if 8 + length > len(start.data):
             start = read_start(self.url, 8 + length, self.token)
-        with path.open("wb") as sparse:  # header only; the hole behind it takes no space and is never read
+        with (
+            writable(path, ROOM),
+            path.open("wb") as sparse,
+        ):  # header only; the hole behind it takes no space and is never read
             sparse.write(start.data[: 8 + length])
             sparse.truncate(start.size)
         try:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from auditor.errors import ReferenceSetError, SourceError, UsageError
 from auditor.reference import verify
+from auditor.reference.set import readable
 from auditor.sources.hub import SCHEME, SET_FILES, pull_set, push_set
+from auditor.whole_file import make_folder, writable, write_whole
+
+ELSEWHERE = "Name another folder, or make room."
 
 
 def pull(source: str, output: Path, *, offline: bool = False) -> dict[str, Any]:
     """Copy the set behind `source` (a folder or hf://…) into the new or empty folder `output`; {set, files, folder}.
 
-    Raises ReferenceSetError when it cannot be had or its digest is wrong, UsageError when `output` is not empty.
+    Raises ReferenceSetError when it cannot be had or its digest is wrong, UsageError when `output` is not empty,
+    AuditorError when it cannot be written.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is not empty.", advice="Name a new folder; a set is never written over another.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".audit-set-", dir=output.parent) as scratch:
+    make_folder(output.parent, ELSEWHERE)
+    with writable(output, ELSEWHERE):
+        beside = TemporaryDirectory(prefix=".audit-set-", dir=output.parent)
+    with beside as scratch:
         place = Path(scratch) / "set"
         if _remote(source, offline):
             try:
@@ -31,9 +37,10 @@ def pull(source: str, output: Path, *, offline: bool = False) -> dict[str, Any]:
         else:
             found = _copy(Path(source), place)
         _sound(place, source)
-        if output.exists():
-            output.rmdir()
-        place.rename(output)
+        with writable(output, ELSEWHERE):
+            if output.exists():
+                output.rmdir()
+            place.rename(output)
     return found | {"folder": str(output)}
 
 
@@ -63,9 +70,11 @@ def _copy(source: Path, place: Path) -> dict[str, Any]:
         raise ReferenceSetError(
             f"{source} is no calibrated reference set.", advice="Give a folder with manifest.json and arrays.npz."
         )
-    place.mkdir(parents=True)
+    make_folder(place, ELSEWHERE)
     for name in files:
-        shutil.copyfile(source / name, place / name)
+        with readable(source):
+            content = (source / name).read_bytes()
+        write_whole(place / name, content, ELSEWHERE)
     return {"set": str(source), "files": files}
 
 

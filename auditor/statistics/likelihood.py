@@ -45,9 +45,9 @@ class LogisticCalibration:
         return np.asarray(np.clip(raw, *self.limits))
 
     def limit_of(self, log10_lr: float) -> float:
-        """The bound on the side of a ratio, as a positive number."""
+        """The bound on the side of a ratio, as a positive number; of a ratio of 0, how far one could speak for."""
         low, high = self.limits
-        return high if log10_lr > 0 else -low
+        return high if log10_lr >= 0 else -low
 
 
 def fit_logistic(

@@ -29,6 +29,7 @@ from auditor.training.claims import Queue
 from auditor.training.export import write_lora
 from auditor.training.families import Base, load_base
 from auditor.training.gang import Member, Trained, train_gang
+from auditor.training.gather import gathered
 from auditor.training.log import append_line
 from auditor.training.plan import Job, plan, target_file, write_plan
 from auditor.training.progress import Progress
@@ -102,13 +103,10 @@ def run(
     ]
     for process in processes:
         process.start()
+    for _, end in ends:
+        end.close()  # only the processes may hold it, or their end would not be noticed
     progress = Progress(settings.output, jobs, tell)
-    while any(process.is_alive() for process in processes):
-        processes[0].join(1.0) if processes[0].is_alive() else time.sleep(0.5)
-        progress.report()
-    failed = {}
-    for receiver, _ in ends:
-        failed |= receiver.recv() if receiver.poll() else {}
+    failed = gathered(processes, [receiver for receiver, _ in ends], progress.report)
     died = [p.exitcode for p in processes if p.exitcode]
     if died:
         raise TrainingError(

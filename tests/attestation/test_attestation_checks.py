@@ -15,6 +15,7 @@ import processes
 import pytest
 
 from auditor.attestation import reproduce, statement, verify
+from auditor.attestation.reproduce import rerun
 from auditor.attestation.statement import PREDICATE_FIELDS, written
 from auditor.errors import AttestationError, UsageError
 from auditor.report.json import render_json
@@ -33,6 +34,32 @@ def changed(audit: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
         place = place[step]
     place[last] = value
     return found
+
+
+# --- rerun ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_the_audit_is_not_told_as_one_of_the_document(
+    audit: dict[str, Any], stranger: Path, set_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("auditor.audit.check", faulty)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        rerun(audit, stranger, set_folder)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("seed", "x"), ("options.alpha", None), ("options.thresholds", {"a": 1}), ("options.artists", [1]),
+     ("options.thresholds", {"min_coverage": "much"}), ("created_at", "yesterday"), ("options.refs", 7)],
+)  # fmt: skip
+def test_an_audit_that_does_not_say_how_it_was_made_is_told(
+    audit: dict[str, Any], stranger: Path, set_folder: Path, where: str, value: Any
+) -> None:
+    with pytest.raises(AttestationError, match="does not say how it was made"):
+        rerun(changed(audit, where, value), stranger, set_folder)
 
 
 # --- verify ----------------------------------------------------------------------------------------------------------
@@ -265,7 +292,7 @@ def test_a_failed_check_is_1_and_on_stderr(audit: dict[str, Any], stranger: Path
     done = processes.audit(tmp_path, "verify", "s.json", "--suspect", stranger)
     assert done.returncode == 1
     assert "FAILED" in done.stdout
-    assert "file" in done.stderr
+    assert done.stderr == "audit: s.json: failed: file, tensors.\n"
 
 
 @pytest.mark.parametrize("field", [*PREDICATE_FIELDS, "reference_set.digest"])

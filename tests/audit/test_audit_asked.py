@@ -178,7 +178,7 @@ def test_asking_about_everybody_is_asking_about_nobody(reference: ReferenceSet, 
 @pytest.mark.parametrize(("artists", "independent", "words"), [
     (["Ada Adler"], False, "Did you mean ada-alder"),
     (["adler"], False, "Did you mean ada-alder"),
-    (["nobody at all of them"], False, "audit refs show"),
+    (["nobody at all of them"], False, "audit refs show "),
     ([], True, "Name some artists"),
     (list(mini_set.ARTISTS), True, "Name some artists"),
 ])  # fmt: skip

@@ -450,7 +450,11 @@ def test_other_starts_are_audited(reference: ReferenceSet, tmp_path: Path, start
 
 def test_a_text_encoder_alone_is_out_of_scope(reference: ReferenceSet, tmp_path: Path) -> None:
     made = writing.diffusers(writing.make(writing.text_paths(48)))
-    out_of_scope(mini_set.save(tmp_path / "te.safetensors", made), reference)
+    audit = out_of_scope(mini_set.save(tmp_path / "te.safetensors", made), reference)
+    assert audit.skipped
+    assert "adapts no layer that the reference set" in audit.skipped.reason
+    assert "speaks only about" not in audit.skipped.reason
+    assert "text encoder" in audit.skipped.advice
 
 
 @pytest.mark.parametrize(

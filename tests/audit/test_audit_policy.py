@@ -186,6 +186,11 @@ def test_names_for_people() -> None:
     assert pretty("mc-escher") == "Mc Escher"
 
 
+@pytest.mark.parametrize("name", ["JMW Turner", "Leonardo da Vinci", "El Greco", "ten-", "a--b", "Ada-alder", ""])
+def test_what_a_person_has_written_stays(name: str) -> None:
+    assert pretty(name) == name
+
+
 def test_a_copy_without_an_artist_names_none() -> None:
     assert verdict(derivative={k: v for k, v in COPY.items() if k != "artist"}).artist is None
     assert replace(verdict(derivative=COPY), label="DERIVATIVE") == verdict(derivative=COPY)

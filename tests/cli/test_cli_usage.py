@@ -104,10 +104,90 @@ def test_a_full_output_is_told_and_1(tmp_path, more):
     assert "report" not in done.stderr
 
 
-def test_unknown_set_is_a_failure_of_the_tool(run, tmp_path):
-    done = run("check", write_lora(tmp_path / "x.safetensors"), "--refs", "nosuch")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nosuch", "nosuch"), ("defalt", "Did you mean default?"), ("sets", "Did you mean sets/mine?")],
+)
+def test_an_unknown_set_is_wrong_usage(run, tmp_path, name, said):
+    (tmp_path / "sets" / "mine").mkdir(parents=True)
+    (tmp_path / "sets" / "mine" / "manifest.json").write_text("{}")
+    done = run("check", write_lora(tmp_path / "x.safetensors"), "--refs", name)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_damaged_set_is_a_failure_of_the_tool(run, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json").write_text("{")
+    assert run("check", write_lora(tmp_path / "x.safetensors"), "--refs", "set").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "x", "--format", "htm"], "--format cannot be 'htm'. Did you mean html? It can be console, html, "),
+        (["check", "x", "--alpha", "often"], "Invalid value for '--alpha': "),
+        (["chek", "x"], "Did you mean 'check'? See 'audit --help'.\n"),
+        (["lora.safetensors"], "Did you mean `audit check lora.safetensors`?\n"),
+        (["hf://owner/repo"], "Did you mean `audit check hf://owner/repo`?\n"),
+        (["a file"], "Did you mean `audit check 'a file'`?\n"),
+        (["check", "https://civitai.com/models/123"], "Write civitai:123 for"),
+        (["check", "https://civitai.com/models/123/a-name?modelVersionId=456"], "Write civitai:123@456 for"),
+        (["check", "x", "--policy", "bytes"], "is no text in UTF-8."),
+        (["report", "bytes"], "is no text, so it is not JSON."),
+        (["check", "x", "-o", "x.txt", "--format", "json"], "no format ends in .txt."),
+        (["check", "x", "-o", "x.txt"], "no format ends in .txt."),
+        (["scan", "x", "-o", "rows.csv"], "Name a file that ends in .parquet."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_told_without_insides(run, tmp_path, arguments, said):
+    (tmp_path / "a file").write_text("x")
+    (tmp_path / "bytes").write_bytes(b"\x80\x81")
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert not re.search(r"Value error|env var|codec|\.\.|\?\.", done.stderr)
+    assert not {"x.txt", "rows.csv"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_folder_with_an_ending_may_be_written_to(run, tmp_path):
+    (tmp_path / "old.txt").mkdir()
+    for folder in ("old.txt", "results-1.2"):
+        run("check", write_lora(tmp_path / "x.safetensors"), "--format", "json", "-o", folder)
+        assert len(list((tmp_path / folder).iterdir())) == 1
+
+
+def test_a_variable_that_is_wrong_is_named(run):
+    assert "AUDIT_FORMAT cannot be 'htm'." in run("check", "x", env={"AUDIT_FORMAT": "htm"}).stderr
+
+
+def test_loras_without_folders_of_artists(run, tmp_path):
+    write_lora(tmp_path / "x.safetensors")
+    done = run("refs", "import", ".", "-o", "set")
     assert done.returncode == 1
-    assert "nosuch" in done.stderr
+    assert "holds no folders. Put each artist's LoRA files into a folder of its own." in done.stderr
+
+
+def test_a_pdf_is_called_one(run, tmp_path):
+    (tmp_path / "some.pdf").write_bytes(b"%PDF-1.7\n1 0 obj")
+    done = run("check", "some.pdf")
+    assert done.returncode == 3
+    assert "is a PDF, not a file of weights." in done.stderr
+
+
+def test_an_unknown_artist_leads_to_the_list_of_the_set(run, example):
+    done = run("check", example, "--artist", "Picasso")
+    assert done.returncode == 2
+    assert "`audit refs show default` lists" in done.stderr
+
+
+def test_refs_show_names_figures_as_reports_do(run, shipped_set):
+    done = run("refs", "show", "default")
+    assert re.search(r"Found at α = \.05: 0\.\d\d \(0\.\d\d … 0\.\d\d\), 56 artists\n", done.stdout)
+    assert "found_at_alpha" not in done.stdout
+    assert not re.search(r"0\.\d{3}", done.stdout)
+    assert "  valentin-serov: genre impressionism, died 1911, references 16\n" in done.stdout
 
 
 def test_interrupt_is_130(monkeypatch, capsys):
@@ -180,7 +260,7 @@ def test_refs_list_runs_without_any_argument(run):
 
 def test_refs_show_unknown(run):
     done = run("refs", "show", "nosuch")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nosuch" in done.stderr
 
 

@@ -169,3 +169,13 @@ def test_groups_are_connected_components():
     numbers = groups.numbered()
     assert len(set(map(numbers.get, "abcd"))) == 1
     assert len({numbers["a"], numbers["e"], numbers["g"]}) == 3
+
+
+def test_a_corpus_without_any_sketch_has_no_pairs(set_folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "text.bin").write_bytes(b"hello there, no weights\n" * 9)
+    out = tmp_path / "out.parquet"
+    found = scan(expand([str(tmp_path / "in")], []), out, Options(str(set_folder), duplicates=True))
+    assert (found.rows, found.groups) == (1, 0)
+    assert pq.read_table(out).num_rows == 1
+    assert pairs(pairs_file(out)) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import lora_writing as writing
@@ -23,15 +23,18 @@ import pyarrow.parquet as pq
 from scipy.stats import false_discovery_control
 
 from auditor import ReferenceSet, check
-from auditor.corpus.head import read_head, sha256_from, tensor_digest
+from auditor.corpus import scan as scanning
+from auditor.corpus.head import read_head
 from auditor.corpus.journal import Journal, decode, encode
 from auditor.corpus.names import expand, version
 from auditor.corpus.rows import Options, Scanner, as_date
 from auditor.corpus.scan import columns_for, parts_folder, scan
 from auditor.corpus.store import settings_of
+from auditor.corpus.workers import Limits
 from auditor.errors import AuditorError, MalformedFile, UsageError
 from auditor.lora import read_artifact
 from auditor.lora.container import open_container
+from auditor.lora.hashes import blocks, tensor_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -210,6 +213,55 @@ def test_a_changed_file_has_one_row_and_its_copies_keep_their_audit(set_folder, 
     assert again(1)["a.safetensors"]["label"] == "OUT_OF_SCOPE"
 
 
+def test_what_could_not_be_had_is_tried_again(world, set_folder, tmp_path):
+    pytest.importorskip("fsspec")
+    place, out, options = tmp_path / "late.safetensors", tmp_path / "o.parquet", Options(str(set_folder))
+    named = [f"file://{place}", str(world / "text.bin")]
+    assert scan(named, out, options).new == 2
+    row = table(out)["late.safetensors"]
+    assert (row["code"], row["label"], row["status"]) == ("unreachable", "OUT_OF_SCOPE", "skipped")
+    assert "outside what this audit" not in row["sentence"]
+    assert scan(named, out, options).new == 1  # not text.bin, of which everything is known
+    place.write_bytes((world / "copy.safetensors").read_bytes())
+    found = scan(named, out, options)
+    assert (found.new, found.rows) == (1, 2)
+    assert table(out)["late.safetensors"]["label"] == check(place, set_folder).verdict.label
+    assert scan(named, out, options).new == 0
+
+
+def test_what_a_limit_spoiled_is_tried_again_and_its_copies_with_it(world, set_folder, tmp_path):
+    out, options = tmp_path / "o.parquet", Options(str(set_folder))
+    named = [str(world / "in" / "0-7.safetensors"), str(world / "copy.safetensors")]
+    scan(named, out, options, limits=Limits(seconds=1e-6))
+    assert {row["code"] for row in table(out).values()} == {"worker"}
+    found = scan(named, out, options)
+    assert (found.new, found.rows, found.tests) == (2, 2, 1)
+    assert {row["label"] for row in table(out).values()} == {check(named[0], set_folder).verdict.label}
+    assert scan(named, out, options).new == 0
+
+
+def test_little_is_held_of_finished_rows(monkeypatch):
+    """Three times the 32 bytes of each while they are read and sorted; a dict of them takes hundreds."""
+    count = 100_000
+
+    def rows(source, names):
+        for number in range(count):
+            yield {"version": f"{number:032x}", "content": None, "same_as": None, "code": None}
+
+    class Empty:
+        def pending(self, names):
+            return iter(())
+
+    monkeypatch.setattr(scanning, "read_rows", rows)
+    tracemalloc.start()
+    try:
+        done = scanning.Done([Path("any")], Empty())
+        assert tracemalloc.get_traced_memory()[1] < 4 * 32 * count
+    finally:
+        tracemalloc.stop()
+    assert list(done.remaining([])) == []
+
+
 def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(AuditorError, match="pyarrow") as refused:
@@ -220,8 +272,10 @@ def test_without_its_extra_nothing_is_left_behind(world, set_folder, tmp_path, m
 
 def test_rows_of_different_questions_never_mix(world, set_folder, scanned):
     before = scanned.read_bytes()
-    with pytest.raises(UsageError, match="options"):
-        scan([], scanned, Options(str(set_folder), alpha=0.2, duplicates=True))
+    with pytest.raises(UsageError, match=r"other options \(alpha: 0\.05, now 0\.2, duplicates: yes, now no\)"):
+        scan([], scanned, Options(str(set_folder), alpha=0.2))
+    with pytest.raises(UsageError, match=r"\(artists: none, now ada-alder ben-birch\)"):
+        scan([], scanned, Options(str(set_folder), duplicates=True, artists=("Ben Birch", "ada-alder")))
     assert scanned.read_bytes() == before
     assert not parts_folder(scanned).exists()
 
@@ -286,7 +340,7 @@ def test_a_kill_between_part_and_journal_makes_no_row_twice(journal, tmp_path):
 def test_another_scan_is_refused_the_same_folder(journal):
     with journal(), pytest.raises(UsageError, match="Another scan"):
         journal()
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match=r"other options \(a: 1, now 2\)"):
         journal({"a": 2})
 
 
@@ -316,9 +370,10 @@ def test_one_file_with_other_scales_beside_it_is_another_content(tmp_path):
 
 def test_a_file_that_shrinks_while_it_is_hashed_is_told(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"0123456789")
-    assert sha256_from(str(tmp_path / "x.safetensors"), 4, 10) == hashlib.sha256(b"456789").hexdigest()
-    with pytest.raises(MalformedFile, match="ends at byte 10"):
-        sha256_from(str(tmp_path / "x.safetensors"), 4, 11)
+    with (tmp_path / "x.safetensors").open("rb") as file:
+        assert b"".join(bytes(part) for _, part in blocks(file.fileno(), 4, 10, "x")) == b"456789"
+        with pytest.raises(MalformedFile, match="ends at byte 10"):
+            list(blocks(file.fileno(), 4, 11, "x"))
 
 
 # ---------------------------------------------------------------------------------------------- names

@@ -22,7 +22,7 @@ from auditor.corpus.names import expand
 from auditor.corpus.rows import Options
 from auditor.corpus.scan import scan
 from auditor.corpus.search import Filters, hit_p, search
-from auditor.errors import UsageError
+from auditor.errors import AuditorError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,6 +143,14 @@ def test_the_index_follows_its_corpus(market, set_folder, tmp_path):
     extra = mini_set.save(tmp_path / "x.safetensors", writing.peft(mini_set.lora(1, 9)))
     scan([str(extra)], out, Options(str(set_folder)))
     assert len(open_corpus(out, "all").points) == 61
+
+
+def test_an_index_that_cannot_be_replaced_is_told(market, tmp_path):
+    out = tmp_path / "o.parquet"
+    out.write_bytes(market.read_bytes())
+    (tmp_path / "o.parquet.search").write_text("mine")
+    with pytest.raises(AuditorError, match=r"The index .* cannot be written"):
+        open_corpus(out, "all")
 
 
 def test_the_graph_finds_what_exact_search_finds(market):

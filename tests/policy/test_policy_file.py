@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit import check, not_audited
+from auditor.audit import Placed, check, not_audited
 from auditor.errors import MalformedFile, UsageError
 from auditor.gate import ALPHA, BLOCKABLE, gated, judge, level_of, load_policy
-from auditor.policy import DEFAULTS, Thresholds
+from auditor.policy import DEFAULTS, Thresholds, decide
 from auditor.reference import ReferenceSet
 from auditor.report.json import render_json
 from auditor.result import Audit
@@ -102,6 +102,8 @@ WRONG = {
     "coverage above all": "[thresholds]\nmin_coverage = 1.5",
     "negative evidence": "[thresholds]\nmin_log10_lr = -1",
     "artists as text": '[artists]\nof_concern = "ada-alder"',
+    "absent as a number": "[artists]\nabsent = 1",
+    "absent as another word": '[artists]\nabsent = "ignore"',
     "artists as array": 'artists = ["ada-alder"]',
     "blocking nobody": '[block]\nverdicts = ["NO_MATCH"]',
     "blocking what was not audited": '[block]\nverdicts = ["OUT_OF_SCOPE"]',
@@ -163,8 +165,43 @@ def test_artists_of_concern(tmp_path: Path, known: Audit, artist: str | None, co
     policy = load_policy(policy_file(tmp_path, '[artists]\nof_concern = ["ada-alder"]'))
     outcome = judge(labelled(known, "CONSISTENT", artist), policy)
     assert (outcome.code, outcome.blocks) == (code, code == "blocked")
-    assert policy.unknown_artists(["ada-alder", "x"]) == []
-    assert policy.unknown_artists(["x"]) == ["ada-alder"]
+
+
+@pytest.mark.parametrize("name", ["Ada Alder", "ADA_ALDER", "Àda  alder"])
+def test_artists_of_concern_may_be_written_as_people_do(
+    tmp_path: Path, known: Audit, reference: ReferenceSet, name: str
+) -> None:
+    text = f'[artists]\nof_concern = ["{name}"]'
+    policy = load_policy(policy_file(tmp_path, text)).read_for(reference)
+    assert judge(labelled(known, "CONSISTENT", "ada-alder"), policy).blocks
+    assert judge(labelled(known, "CONSISTENT", "ben-birch"), policy).code == "not-of-concern"
+    ignoring = f'[[ignore]]\nsha256 = "{A}"\nreason = "x"\nexpires = 2030-01-31\nartist = "{name}"'
+    policy = load_policy(policy_file(tmp_path, ignoring)).read_for(reference)
+    assert judge(labelled(known, "CONSISTENT", "ada-alder"), policy).code == "ignored"
+
+
+IGNORING = f'[[ignore]]\nsha256 = "{A}"\nreason = "x"\nexpires = 2030-01-31\nartist = "Ada Aldr"'
+
+
+@pytest.mark.parametrize("text", ['[artists]\nof_concern = ["ben-birch", "Ada Aldr"]', IGNORING])
+def test_an_artist_whom_the_set_lacks_is_an_error_unless_the_policy_is_for_several_sets(
+    tmp_path: Path, known: Audit, reference: ReferenceSet, text: str
+) -> None:
+    with pytest.raises(UsageError, match=r"'Ada Aldr', who is not in the reference set.*Did you mean ada-alder"):
+        load_policy(policy_file(tmp_path, text)).read_for(reference)
+    shared = text.replace("[artists]", '[artists]\nabsent = "allow"') if "[artists]" in text else None
+    policy = load_policy(policy_file(tmp_path, shared or f'{text}\n[artists]\nabsent = "allow"')).read_for(reference)
+    assert policy.unknown_artists(reference.artists) == (["Ada Aldr"] if shared else [])
+    outcome = judge(labelled(known, "CONSISTENT", "ada-alder"), policy)
+    assert outcome.code == ("not-of-concern" if shared else "blocked")
+
+
+def test_a_policy_that_protects_only_whom_the_set_lacks_does_not_protect_everybody(
+    tmp_path: Path, known: Audit, reference: ReferenceSet
+) -> None:
+    text = '[artists]\nof_concern = ["Pablo Picasso"]\nabsent = "allow"'
+    policy = load_policy(policy_file(tmp_path, text)).read_for(reference)
+    assert judge(labelled(known, "CONSISTENT", "ada-alder"), policy).code == "not-of-concern"
 
 
 @pytest.mark.parametrize(
@@ -218,18 +255,33 @@ def fresh(folder: Path, artist: int) -> Path:
 
 def test_thresholds_only_ever_take_a_verdict_back(tmp_path: Path, reference: ReferenceSet) -> None:
     path = fresh(tmp_path, 0)
-    plain = check(path, reference, alpha=0.2, resamples=5)
+    seen: list[Placed] = []
+    plain = check(path, reference, alpha=0.2, resamples=5, observe=seen.append)
     assert plain.verdict.label == "CONSISTENT"
     assert "thresholds" not in plain.options
-    ratio, bound = plain.artists[0].log10_lr, plain.artists[0].lr_bound
+    ratio, most = plain.artists[0].log10_lr, seen[0].view.calibration.limits[1]
     assert ratio is not None
-    assert bound is not None
-    for least, label in ((ratio - 1e-6, "CONSISTENT"), (ratio + 1e-6, "INCONCLUSIVE"), (bound + 1, "INCONCLUSIVE")):
+    for least, label in ((ratio - 1e-6, "CONSISTENT"), (ratio + 1e-6, "INCONCLUSIVE"), (most + 1, "INCONCLUSIVE")):
         found = check(path, reference, alpha=0.2, resamples=5, thresholds=Thresholds(min_log10_lr=least))
         assert found.verdict.label == label
         assert found.options["thresholds"] == {"min_coverage": 0.25, "min_log10_lr": least}
-        assert ("No file can reach it" in found.verdict.sentence) == (least > bound)
+        assert ("No file can reach it" in found.verdict.sentence) == (least > most)
         assert found.artists == plain.artists
+
+
+@pytest.mark.parametrize(("ratio", "most", "reachable"), [(-0.4, 0.3, False), (-0.4, 0.6, True), (0.0, 0.0, False)])
+def test_what_no_file_can_reach_is_told_by_how_far_the_set_speaks_for_an_artist(
+    known: Audit, ratio: float, most: float, reachable: bool
+) -> None:
+    """The bound beside a ratio below 1 is how far the set speaks against: 1.2 here."""
+    assert known.open_set
+    assert known.coverage
+    first = replace(known.artists[0], p=0.01, log10_lr=ratio, lr_bound=1.2)
+    opened = replace(known.open_set, p=0.01, alpha=0.05)
+    found = decide(opened, [first], known.coverage, {}, None, Thresholds(min_log10_lr=0.5), most)
+    assert found.label == "INCONCLUSIVE"
+    assert ("No file can reach it" in found.sentence) == (not reachable)
+    assert ("bound is 1.2" in found.sentence) is False
 
 
 def test_least_coverage(tmp_path: Path, reference: ReferenceSet) -> None:
@@ -262,7 +314,7 @@ def test_check_with_a_policy(tmp_path: Path, set_folder: Path, lora_folder: Path
     assert note["sha256"] == hashlib.sha256(calm.read_bytes()).hexdigest()
     assert (note["outcome"], note["blocks"]) == ("not-blocking", False)
 
-    strict = policy_file(tmp_path, '[artists]\nof_concern = ["ada-alder", "nobody-known"]')
+    strict = policy_file(tmp_path, '[artists]\nof_concern = ["ada-alder", "nobody-known"]\nabsent = "allow"')
     done = processes.audit(tmp_path, *base, "--policy", strict)
     assert done.returncode == 11
     assert "nobody-known" in done.stderr
@@ -289,6 +341,29 @@ def test_reproduce_judges_again_by_a_policy_and_tells_another_one(
     found = told(processes.audit(tmp_path, *again, other))
     assert [cause.partition(":")[0] for cause in found["causes"]] == ["digest of the policy"]
     assert {d["field"]: d["found"] for d in found["results"]}["options.policy.blocks"] is True
+
+
+@pytest.mark.parametrize(("name", "code"), [("Ada Alder", 11), ("Ada Aldr", 2), ("Nobody Known", 2)])
+def test_a_misspelt_artist_stops_the_command(
+    tmp_path: Path, set_folder: Path, lora_folder: Path, name: str, code: int
+) -> None:
+    copy = lora_folder / mini_set.ARTISTS[0] / "0.safetensors"
+    rules = policy_file(tmp_path, f'[artists]\nof_concern = ["{name}"]')
+    base = ["check", copy, "--refs", set_folder, "--resamples", "5", "--policy", rules]
+    done = processes.audit(tmp_path, *base)
+    assert done.returncode == code, done.stderr
+    assert ("Did you mean ada-alder?" in done.stderr) == (name == "Ada Aldr")
+
+
+def test_reproduce_reads_a_policy_as_the_audit_did(tmp_path: Path, set_folder: Path, lora_folder: Path) -> None:
+    copy = lora_folder / mini_set.ARTISTS[0] / "0.safetensors"
+    rules = policy_file(tmp_path, '[artists]\nof_concern = ["Ada Alder"]')
+    options = ["--refs", set_folder, "--policy", rules]
+    done = processes.audit(tmp_path, "check", copy, "--format", "json", "--resamples", "5", *options)
+    assert told(done)["options"]["policy"]["outcome"] == "blocked"
+    (tmp_path / "audit.json").write_text(done.stdout, encoding="utf-8")
+    again = processes.audit(tmp_path, "reproduce", "audit.json", copy, "--json", *options)
+    assert told(again)["same_bytes"] is True
 
 
 def test_an_expired_entry_is_said_on_stderr(tmp_path: Path, set_folder: Path, lora_folder: Path) -> None:

@@ -28,9 +28,9 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[byt
 
 
 def has_typst() -> bool:
-    from auditor.report import pdf
+    from auditor.report import fonts
 
-    return pdf.available()
+    return not fonts.missing()
 
 
 def test_every_document_of_check_comes_again_from_its_json(tmp_path: Path) -> None:

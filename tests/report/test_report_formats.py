@@ -18,6 +18,7 @@ from auditor import result
 from auditor.errors import AuditorError, UsageError
 from auditor.report import FORMATS, render, render_console, render_json, render_markdown, schema
 from auditor.report.markdown import code, text
+from auditor.report.sarif import uri
 
 SARIF_SCHEMA = Path(__file__).parent / "browser/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"
 LABELS = ["CONSISTENT", "INCONCLUSIVE", "NO_MATCH", "DERIVATIVE", "OUT_OF_SCOPE"]
@@ -259,3 +260,12 @@ def test_no_match_stays_a_pass_under_a_policy() -> None:
     case = ET.fromstring(render([found], "junit")).find(".//testcase")
     assert case is not None
     assert [c.tag for c in case] == ["properties"]
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [("a b/x.safetensors", "a%20b/x.safetensors"), ("/a/x", "file:///a/x"), ("hf://o/r/x@1", "hf://o/r/x%401"),
+     ("HF://o/r", "HF://o/r"), ("civitai:12@3/x y", "civitai:12%403/x%20y")],
+)  # fmt: skip
+def test_remote_suspects_keep_their_scheme_in_sarif(path: str, address: str) -> None:
+    assert uri({"suspect": {"path": path}}) == address

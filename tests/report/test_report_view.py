@@ -268,7 +268,10 @@ def test_a_ratio_that_no_file_can_raise_is_called_not_measurable() -> None:
     (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
     assert fact.value == "not measurable with this set"
     assert "1.1" in fact.note
-    found["artists"][0]["lr_bound"] = 1.2
+    found["artists"][0]["log10_lr"] = -0.04  # the bound is now how far the set speaks against: nothing is known of for
+    (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
+    assert fact.value == "no support for either proposition"
+    found["artists"][0] |= {"log10_lr": 0.04, "lr_bound": 1.2}
     (fact,) = (f for f in build(found).facts if f.name == "strength of evidence")
     assert fact.value == "no support for either proposition"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -320,7 +322,7 @@ def test_many_at_once_are_all_answered_alike(set_folder: Path, style: bytes, tmp
 
 def test_what_is_wrong_is_said_before_anything_starts(set_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[nonsense]\n", encoding="utf-8")
-    assert processes.audit(tmp_path, "serve", "--refs", "nosuch", "--port", "0").returncode == 1
+    assert processes.audit(tmp_path, "serve", "--refs", "nosuch", "--port", "0").returncode == 2
     done = processes.audit(tmp_path, "serve", "--refs", set_folder, "--policy", "bad.toml", "--port", "0")
     assert done.returncode == 2
     assert "nonsense" in done.stderr
@@ -336,3 +338,67 @@ def children(parent: int) -> list[str]:
 
 def command_line(process: str) -> str:
     return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def test_a_policy_with_a_misspelt_artist_does_not_start(set_folder: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[artists]\nof_concern = ["Ada Aldr"]', encoding="utf-8")
+    done = processes.audit(tmp_path, "serve", "--refs", set_folder, "--policy", rules, "--port", "0")
+    assert done.returncode == 2
+    assert "Did you mean ada-alder?" in done.stderr
+
+
+def test_a_policy_may_name_artists_as_people_do(set_folder: Path, style: bytes, tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[thresholds]\nalpha = 0.2\n[artists]\nof_concern = ["Ada Alder"]', encoding="utf-8")
+    with serving(tmp_path, "--refs", set_folder, "--policy", rules, "--workers", "1") as found:
+        assert found.post(style)[1]["x-audit-policy"] == "block"
+
+
+def test_a_process_that_does_not_start_is_started_by_a_later_request(
+    set_folder: Path, style: bytes, tmp_path: Path
+) -> None:
+    """The policy file is away while a process is replaced."""
+    from auditor.errors import AuditorError
+    from auditor.service.workers import Broken, Job, Pool, Setting
+
+    suspect, rules = tmp_path / "style.safetensors", tmp_path / "policy.toml"
+    suspect.write_bytes(style)
+    rules.write_text("[thresholds]\nalpha = 0.2", encoding="utf-8")
+    pool, job = Pool(Setting(str(set_folder), str(rules), None, 0), 1, WAIT), Job(str(suspect), "style")
+
+    async def ask() -> str:
+        found = await asyncio.wait_for(pool.audit(job), WAIT)
+        return str(found["verdict"]["label"])
+
+    async def story() -> None:
+        await pool.start()
+        try:
+            assert await ask() == "CONSISTENT"
+            rules.rename(tmp_path / "away.toml")
+            for process in multiprocessing.active_children():
+                process.kill()
+            with pytest.raises(Broken, match="has ended"):
+                await ask()
+            assert (pool.alive(), multiprocessing.active_children()) == (0, [])
+            with pytest.raises(AuditorError, match=r"policy .* cannot be read"):
+                await ask()
+            (tmp_path / "away.toml").rename(rules)
+            assert await ask() == "CONSISTENT"
+            assert (pool.alive(), len(multiprocessing.active_children())) == (1, 1)
+        finally:
+            pool.stop()
+
+    asyncio.run(story())
+
+
+def test_a_process_that_is_not_ready_in_time_is_ended_and_the_start_named(
+    set_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auditor.service import workers
+
+    monkeypatch.setattr(workers, "START", 0.001)
+    pool = workers.Pool(workers.Setting(str(set_folder), None, None, 0), 2, WAIT)
+    with pytest.raises(workers.Broken, match=r"not ready after 0\.001 s"):
+        asyncio.run(pool.start())
+    assert multiprocessing.active_children() == []

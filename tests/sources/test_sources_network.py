@@ -15,9 +15,10 @@ import pytest
 from fake_sites import COMMIT, OLDER, Sites
 
 from auditor.cli import main
-from auditor.errors import MalformedFile, NotALora, SourceError, UsageError
+from auditor.errors import AuditorError, MalformedFile, NotALora, SourceError, UsageError
 from auditor.sources import Network, Unresolved, interface, resolve
 from auditor.sources.civitai import by_hash
+from auditor.sources.http import download
 
 ANY = Network()
 LOOKUP = Network(lookup=True)
@@ -175,6 +176,16 @@ def test_a_hub_that_is_gone(repository: Sites, monkeypatch: pytest.MonkeyPatch) 
     assert source.problem.exit_code == 3
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_no_fault_of_the_network(repository: Sites) -> None:
+    source = resolve("hf://owner/style/new.safetensors", ANY)[0]
+    assert isinstance(source, interface.Remote)
+    with pytest.raises(AuditorError, match="/dev/full could not be written: No space left") as told:
+        download(source.url, Path("/dev/full"), 1 << 20, source.token)
+    assert told.value.exit_code == 1
+    assert not isinstance(told.value, SourceError)
+
+
 # --- civitai ---------------------------------------------------------------------------------------------------------
 
 
@@ -301,13 +312,13 @@ def test_a_scan_takes_repositories_and_lists_of_them(
     assert rows["hf://owner/style/new.safetensors"]["same_as"] == rows[many.format("b")]["content"]
     codes = {path: row["code"] for path, row in rows.items() if row["code"]}
     assert codes == {
-        many.format("a"): "not-a-lora", "hf://owner/gone": "unreachable", "hf://o/r@a@b/x.safetensors": "malformed",
+        many.format("a"): "not-a-lora", "hf://owner/gone": "unreachable", "hf://o/r@a@b/x.safetensors": "unreachable",
     }  # fmt: skip
     assert many.format("a") in rows[many.format("a")]["reason"]
     assert not any("audit-" in str(row["reason"]) for row in rows.values())
     told = repository.requests[:]
     again = checked(tmp_path, repository, *scan, "--alpha", "0.2", "--resamples", "5", "--json")
-    assert json.loads(again.stdout)["new"] == 0
+    assert json.loads(again.stdout)["new"] == 2  # what could not be had is tried again
     assert not [r for r in repository.requests[len(told) :] if "/resolve/" in r.path]
 
 
@@ -413,3 +424,13 @@ def test_pull_never_writes_over_anything(sites: Sites, set_folder: Path, tmp_pat
     (tmp_path / "empty").mkdir()
     assert checked(tmp_path, sites, "refs", "pull", set_folder, "-o", "empty").returncode == 0
     assert checked(tmp_path, sites, "refs", "pull", tmp_path, "-o", "other").returncode == 1
+
+
+@pytest.mark.parametrize("place", ["file/below", "file/far/below", "/proc/nowhere"])
+def test_a_place_that_cannot_be_is_told_as_export_tells_it(set_folder: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    for command in ("export", "pull"):
+        done = processes.audit(tmp_path, "refs", command, set_folder, "-o", place)
+        assert done.returncode == 1
+        assert "could not be written" in done.stderr
+        assert "fault of audit" not in done.stderr

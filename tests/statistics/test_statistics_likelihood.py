@@ -218,6 +218,12 @@ def test_a_calibration_is_bounded_by_what_its_own_trials_bear_out() -> None:
     assert plain.limits == (-plain.bound, plain.bound)
 
 
+def test_a_ratio_of_none_either_way_is_bounded_by_what_could_speak_for() -> None:
+    bounded = LogisticCalibration(0.0, 1.0, 1.5, lowest=-1.2, highest=0.0)
+    ratio = float(bounded.log10_lr(9.0))
+    assert (ratio, bounded.limit_of(ratio), bounded.limit_of(-0.1)) == (0.0, 0.0, 1.2)
+
+
 @pytest.mark.parametrize(
     ("seed", "expected"),
     [  # by lir 1.3.1 on `noisy(seed)`: cllr, cllr_min, ELUB at step 0.001, ECE at prior log10 odds -1
