@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -74,6 +74,16 @@ class Policy:
     baseline_sha256: str | None = None
     file: str = ""
     """Name of the policy file, without its folder: for people who look for it."""
+
+    def require_whole_question(self, reference: ReferenceSet, artists: Sequence[str]) -> None:
+        """Refuse to ask about some artists only where more are protected: the others would pass.  Raises UsageError."""
+        asked = {reference.artists[a] for a in reference.asked(artists)}
+        protected = set(self.of_concern) & set(reference.artists) or set(reference.artists)
+        if asked and not asked >= protected:
+            raise UsageError(
+                "The artists asked about leave out artists whom the policy protects.",
+                advice="Ask about nobody in particular, or about all artists of concern.",
+            )
 
     def read_for(self, reference: ReferenceSet) -> Policy:
         """The policy with its artists named as the set names them; people's spelling does, as it does for --artist.

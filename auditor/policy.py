@@ -167,9 +167,15 @@ def listed(lookalikes: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{pretty(a['artist'])} ({share(a['share'])})" for a in lookalikes[:3])
 
 
+def decimals(p: float, alpha: float, least: int = 3) -> str:
+    """A p-value to `least` decimals, or as many as show on which side of alpha it is: .0504, not “.050 > .05”."""
+    shown = (f"{p:.{digits}f}" for digits in range(least, 12))
+    return next((text for text in shown if (float(text) <= alpha) == (p <= alpha)), f"{p}")
+
+
 def figures_of(open_set: OpenSet) -> dict[str, str]:
     """The open-set test's figures as sentences give them."""
-    return {"p": f"{open_set.p:.3f}", "p_min": f"{open_set.p_min:.3f}", "alpha": f"{open_set.alpha:g}"}
+    return {"p": decimals(open_set.p, open_set.alpha), "p_min": f"{open_set.p_min:.3f}", "alpha": f"{open_set.alpha:g}"}
 
 
 def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore], coverage: Coverage) -> Verdict:
@@ -258,7 +264,7 @@ def spares_own(open_set: OpenSet) -> bool:
 
 def no_match(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]) -> Verdict:
     """Too far from everybody (who was asked about) for an artist of the set (for one of them)."""
-    figures = figures_of(open_set) | {"p_member": f"{open_set.p_member:.3f}"}
+    figures = figures_of(open_set) | {"p_member": decimals(open_set.p_member, open_set.alpha)}
     nearest = {"artists": len(artists), "artist": pretty(artists[0].artist), "rank": best.rank}
     return Verdict(
         "NO_MATCH",
@@ -285,7 +291,7 @@ def own_ruled_out(open_set: OpenSet) -> list[str]:
 
 def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
     """What keeps an undecided file from being called nobody's."""
-    p = f"{open_set.p_member:.3f}"
+    p = decimals(open_set.p_member, open_set.alpha)
     if not open_set.works_split:
         return about("why.not.split", open_set)
     if open_set.p_member > open_set.alpha:
@@ -336,9 +342,11 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
     limits = {"unrelated": f"{UNRELATED:g}", "related": f"{related_from(derivative):g}"}
     forms = DERIVED if artist is None else DERIVED_REFERENCE
     sentence = forms.get(relation, forms["same_update"]).format(known=known, artist=pretty(artist or ""))
-    reasons = [plain("why.derived", cosine=f"{derivative['figures']['cos_delta_w']:.3f}", **limits)]
-    if artist is not None:
-        reasons.append(plain("why.derived.reference", known=known))
+    cosine = f"{derivative['figures']['cos_delta_w']:.3f}"
+    if artist is None:
+        reasons = [plain("why.derived", cosine=cosine, **limits)]
+    else:
+        reasons = [plain("why.derived.estimate", cosine=cosine, **limits), plain("why.derived.reference", known=known)]
     return Verdict("DERIVATIVE", artist, sentence, reasons, list(lines("change.derived")))
 
 

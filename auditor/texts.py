@@ -105,6 +105,9 @@ TEXTS: Final[dict[str, str]] = {
     "only {share} LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}. Unrelated LoRAs reach {unrelated} at most, as far as was "
     "measured; from {related} on two files are called related.",
+    "why.derived.estimate": "Cosine of the two updates: about {cosine}, estimated from 256 sums that the set keeps of "
+    "each reference. Unrelated LoRAs reach {unrelated} at most, as far as was measured; from an estimate of {related} "
+    "on two files are called related.",
     "why.derived.reference": "The reference file: {known}.",
     # what a policy makes of it
     "gate.not_audited": "The file was not audited; the policy says nothing about it.",
@@ -518,7 +521,7 @@ TEXTS: Final[dict[str, str]] = {
     "index.find": "Find in file names and conclusions",
     "index.pdf": "PDF",
     "index.bh": "p is of the test of resemblance, whatever the conclusion; q is that p-value adjusted for auditing "
-    "several files at once (Benjamini–Hochberg).",
+    "several files at once (Benjamini–Hochberg); a copy counts once.",
     "col.file": "File",
     "col.verdict": "Conclusion",
     "col.q": "q",
@@ -769,8 +772,8 @@ DERIVED_REFERENCE: Final[dict[str, str]] = {
     "{artist}.",
     "same_update": "The weights of this file are those of a reference file of this set, a LoRA made from works by "
     "{artist}, saved or scaled anew.",
-    "same_run": "The weights of this file and those of a reference file of this set, a LoRA made from works by "
-    "{artist}, are of one training run or one start.",
+    "same_run": "The weights of this file agree in large part with those of a reference file of this set, a LoRA made "
+    "from works by {artist}: cut down, merged with others, trained further, or of the same training run.",
 }
 """The sentence of a DERIVATIVE of a reference, by relation."""
 
@@ -828,6 +831,9 @@ SUPPORTED: Final[dict[str, str]] = {
     "other": "another artist",
 }
 """Whom a likelihood ratio supports."""
+
+RELATIONS_REFERENCE: Final[dict[str, str]] = {"same_run": "its weights in large part"}
+"""Of a reference, where its 256 sums tell less than the weights of a known file would."""
 
 RELATIONS: Final[dict[str, str]] = {
     "same_file": "the same file",

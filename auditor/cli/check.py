@@ -34,7 +34,7 @@ from auditor.result import Audit
 from auditor.sources import Network
 
 if TYPE_CHECKING:
-    from auditor.reference.set import ReferenceSet
+    pass
 
 WITH_FOLDER = (Format.CONSOLE, Format.HTML, Format.JSON)
 
@@ -114,7 +114,8 @@ def check(
     with found(refs, network) as (reference, pinned):
         policy = policy.read_for(reference) if policy else None
         warn_of_absent(policy, reference.artists)
-        _require_whole_question(policy, reference, artists or ())
+        if policy:
+            policy.require_whole_question(reference, artists or ())
 
         def audit_one(path: Path) -> Audit:
             return audit_file(path, reference, **options)
@@ -147,16 +148,6 @@ def warn_of_absent(policy: Policy | None, artists: Sequence[str]) -> None:
     missing = policy.unknown_artists(artists) if policy else []
     if missing:
         complain(f"The reference set does not hold {', '.join(missing)}: with this set the policy cannot protect them.")
-
-
-def _require_whole_question(policy: Policy | None, reference: ReferenceSet, artists: Sequence[str]) -> None:
-    """Refuse to ask about some artists only where a policy protects more: the others would pass.  Raises UsageError."""
-    asked = {reference.artists[a] for a in reference.asked(artists)}
-    if policy and asked and not asked >= (set(policy.of_concern) & set(reference.artists) or set(reference.artists)):
-        raise UsageError(
-            "--artist leaves out artists whom the policy protects.",
-            advice="Leave --artist or --policy out, or name all artists of concern.",
-        )
 
 
 def _tell_policy(audits: Sequence[Audit], quiet: bool) -> None:

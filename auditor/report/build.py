@@ -43,7 +43,7 @@ from auditor.report.view import (
     View,
     mapped,
 )
-from auditor.texts import FIGURES, RELATIONS, lines, say, told
+from auditor.texts import FIGURES, RELATIONS, RELATIONS_REFERENCE, lines, say, told
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
@@ -245,7 +245,8 @@ def _sure(audit: Fields) -> Sure:
         return _sure_of_none(opened, _whom(audit))
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
     n = of_hundred(p)
-    names = {"p": probability(p), "p_min": probability(p_min), "alpha": f"{alpha:g}", "artists": opened["null_artists"]}
+    names = {"p": probability(p, alpha), "p_min": probability(p_min), "alpha": f"{alpha:g}"}
+    names |= {"artists": opened["null_artists"]}
     at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
     compared = say("sure.alpha.unreachable", **names) if p_min > alpha else _compared(p, alpha)
     low, high = (of_hundred(end) for end in opened["p_interval"])
@@ -290,14 +291,15 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
     """How seldom a LoRA by one of the set's own artists is as far from everyone in it."""
     p, n = opened["p_member"], of_hundred(opened["p_member"])
     found = round(100 * opened.get("outsiders_no_match", 0.0))
-    names = {"p": probability(p), "p_min": probability(opened["p_min"]), "alpha": f"{opened['alpha']:g}"}
+    alpha = opened["alpha"]
+    names = {"p": probability(p, alpha), "p_min": probability(opened["p_min"]), "alpha": f"{alpha:g}"}
     span = between(*opened.get("p_member_interval", (0.0, 1.0)))
     name = say("col.exclusion") if whom else told("fact.member", whom, "asked")
     return Sure(
         words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
-        compared=_compared(p, opened["alpha"]),
+        compared=_compared(p, alpha),
         floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, "asked", n=found),
-        **(names | {"p": probability(opened["p"])}),
+        **(names | {"p": probability(opened["p"], alpha)}),
         of100=min(100, n),
         pips=say("h.pips.member"),
         range=between(*opened["p_interval"]),
@@ -325,7 +327,7 @@ def _member_fact(audit: Fields) -> Row:
     """The p-value by which artists are ruled out."""
     opened, whom = audit["open_set"], _whom(audit)
     note = told("fact.member.note", whom, "asked", range=between(*opened.get("p_member_interval", (0.0, 1.0))))
-    return Row(told("fact.member", whom, "asked"), probability(opened["p_member"]), note=note)
+    return Row(told("fact.member", whom, "asked"), probability(opened["p_member"], opened["alpha"]), note=note)
 
 
 def _resemblance_facts(audit: Fields) -> list[Row]:
@@ -334,7 +336,7 @@ def _resemblance_facts(audit: Fields) -> list[Row]:
     low, high = opened["p_interval"]
     note = told("fact.p.note" if low < high else "fact.p.note.point", tested, range=between(low, high))
     name = say("fact.p.member" if audit["verdict"]["label"] == "NO_MATCH" else "fact.p")
-    facts = [Row(name, probability(opened["p"]), note=note)]
+    facts = [Row(name, probability(opened["p"], opened["alpha"]), note=note)]
     if (other := opened.get("p_otherwise")) is not None:
         name = say("fact.likeness") if tested else say("fact.independent", whom=whom)
         note = say("fact.likeness.note") if tested else say("fact.independent.note")
@@ -378,6 +380,8 @@ def _copy_facts(found: Fields | None) -> tuple[Row, ...]:
 def _relation(found: Fields) -> str:
     """A relation in words."""
     name = str(found["relation"])
+    if found.get("artist") is not None and name in RELATIONS_REFERENCE:
+        return RELATIONS_REFERENCE[name]
     return RELATIONS.get(name, show(name.replace("_", " "), 80))
 
 

@@ -46,7 +46,8 @@ def render_html(audit: Mapping[str, Any]) -> str:
 def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[str]] | None = None) -> str:
     """A page with one row per audit, linked to `links` (relative addresses of its documents) where given."""
     views, ps = [brief(a) for a in audits], [_p(a) for a in audits]
-    rows = list(zip(views, links or [()] * len(views), ps, adjusted(ps), strict=True))
+    qs = adjusted(ps, [str(a["suspect"]["tensor_sha256"]) for a in audits])
+    rows = list(zip(views, links or [()] * len(views), ps, qs, strict=True))
     found = Counter(v.label for v in views)
     labels = [label for label in figures.SIGNS if found[label]]
     texts = {v.label: v.label_text for v in views}
@@ -59,12 +60,17 @@ def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[s
     return template.render(rows=rows, counts=counts, labels=labels, question=question)
 
 
-def adjusted(ps: Sequence[float | None]) -> list[str]:
-    """Benjamini–Hochberg q-values of the p-values that exist, formatted."""
+def adjusted(ps: Sequence[float | None], contents: Sequence[str]) -> list[str]:
+    """Benjamini–Hochberg q-values of the p-values that exist, formatted.
+
+    contents: digest of each file's tensors.  A copy adds a row, not a test: else who uploads a file twenty times would
+    make all others of the batch more significant.
+    """
     from auditor.statistics.conformal import benjamini_hochberg  # numpy, which the page of one audit does without
 
-    found = iter(benjamini_hochberg([p for p in ps if p is not None]))
-    return [probability(None if p is None else float(next(found))) for p in ps]
+    tests = {content: p for content, p in zip(contents, ps, strict=True) if p is not None}
+    q = dict(zip(tests, benjamini_hochberg(list(tests.values())), strict=True))
+    return [probability(None if p is None else float(q[one])) for p, one in zip(ps, contents, strict=True)]
 
 
 def _p(audit: Mapping[str, Any]) -> float | None:

@@ -39,7 +39,7 @@ def _resemblance(audit: Fields, tested: str) -> NullView:
     figures = {"threshold": number(limit), "alpha": f"{opened['alpha']:g}"}
     limited = "" if limit is None else told(key, tested, **figures)
     form = "null.lead" if len(values) <= MOST_DOTS else "null.lead.bars"
-    counted = say("null.counts", p=probability(opened["p"]))
+    counted = say("null.counts", p=probability(opened["p"], opened["alpha"]))
     lead = told(form, tested, beyond=count(beyond), total=count(len(values)))
     owners = opened.get("null_owner") or ()
     return NullView(
@@ -74,7 +74,7 @@ def _membership(audit: Fields, whom: str) -> NullView:
     limited = "" if limit is None else say("null.threshold.member", **figures)
     form = "null.lead.member" if len(values) <= MOST_DOTS else "null.lead.bars.member"
     lead = told(form, whom, "asked", beyond=count(beyond), total=count(len(values)))
-    counted = say("null.counts", p=probability(opened["p_member"]))
+    counted = say("null.counts", p=probability(opened["p_member"], opened["alpha"]))
     return NullView(
         values=values,
         statistic=score,

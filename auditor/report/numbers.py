@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from auditor.policy import pretty
+from auditor.policy import decimals, pretty
 from auditor.report.untrusted import show
 from auditor.texts import MONTHS, PARTS, say
 
@@ -21,15 +21,19 @@ def number(value: float | None, digits: int = 2) -> str:
     return MINUS + text if value < 0 and float(text) != 0 else text
 
 
-def probability(value: float | None) -> str:
-    """A p-value with two significant digits, never shown as 0 or rounded up to 1."""
+def probability(value: float | None, alpha: float | None = None) -> str:
+    """A p-value with two significant digits, never shown as 0 or rounded up to 1.
+
+    alpha: a level that it is compared with; then with as many digits as show on which side of it it lies.
+    """
     if value is None or not math.isfinite(value):
         return DASH
     if value >= 0.995:
         return "1.00" if value >= 1 else "> 0.99"
     if value < 0.0001:
         return "< 0.0001"
-    return f"{value:.{2 if value >= 0.1 else 3 if value >= 0.01 else 4}f}"
+    digits = 2 if value >= 0.1 else 3 if value >= 0.01 else 4
+    return f"{value:.{digits}f}" if alpha is None else decimals(value, alpha, digits)
 
 
 def between(low: float, high: float) -> str:

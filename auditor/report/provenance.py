@@ -134,7 +134,10 @@ def reproduce_rows(audit: Fields) -> tuple[Row, ...]:
         Row(say("row.set.features"), given_name(info["features"]), code=True),
         *_known_rows(audit["options"].get("known")),
         *_policy_rows(audit["options"].get("policy")),
-        Row(say("row.tool"), say("masthead.tool", name=audit["tool"]["name"], version=audit["tool"]["version"])),
+        Row(
+            say("row.tool"),
+            say("masthead.tool", name=show(audit["tool"]["name"]), version=show(audit["tool"]["version"])),
+        ),
         Row(say("row.made"), show(audit["created_at"], 80)),
     )
 
@@ -160,7 +163,8 @@ def _policy_rows(policy: Fields | None) -> tuple[Row, ...]:
 def command(audit: Fields) -> tuple[str, ...]:
     """The command line that gives this audit again, in pieces: command and file, then an option each."""
     options = {k: audit["options"].get(k) for k in ("refs", "features", "alpha", "resamples")} | {"seed": audit["seed"]}
-    pieces = [["audit", "check", str(audit["suspect"]["path"])]]
+    file = str(audit["suspect"]["path"])
+    pieces = [["audit", "check", f"./{file}" if file.startswith("-") else file]]
     policy = audit["options"].get("policy")
     options["policy"] = (policy.get("file") or say("policy.unnamed")) if policy else None
     known = audit["options"].get("known")

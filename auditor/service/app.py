@@ -28,7 +28,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from auditor._version import __version__
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, UsageError
 from auditor.service.workers import Job, Pool, Setting, TooLong
 
 BLOCK = 2**20
@@ -43,6 +43,8 @@ SHIELDS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 Format = Literal["json", "html", "md", "sarif"]
+PARAMETERS = {"name", "format", "artist", "independent"}
+"""Of a request; another one is refused, since whoever sends it takes it to have been heeded."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,10 @@ class Desk:
         self.pool, self.limits, self.metrics = pool, limits, Metrics()
         self._inside = 0
 
-    async def audit(self, request: Request, name: str | None) -> dict[str, Any]:
+    async def audit(self, request: Request, name: str | None, artists: list[str], independent: bool) -> dict[str, Any]:
         """The audit of a request's file.  Raises HTTPException with the reason there is none."""
+        if unknown := set(request.query_params) - PARAMETERS:
+            raise self.refusal(400, "parameter", f"There is no parameter {', '.join(sorted(unknown))!r}.")
         if self._inside >= self.limits.workers + self.limits.queue:
             raise self.refusal(503, "busy", "All places are taken; send the file again later.", {"Retry-After": "5"})
         self._inside += 1
@@ -93,10 +97,10 @@ class Desk:
                 path = Path(folder) / "suspect"
                 sent = await self._received(request, path)
                 started = time.perf_counter()
-                found = await self.pool.audit(Job(str(path), clean_name(name or sent)))
+                found = await self.pool.audit(Job(str(path), clean_name(name or sent), tuple(artists), independent))
                 self.metrics.seconds.observe(time.perf_counter() - started)
         except AuditorError as problem:
-            code = 504 if isinstance(problem, TooLong) else 500
+            code = 504 if isinstance(problem, TooLong) else 400 if isinstance(problem, UsageError) else 500
             raise self.refusal(code, problem.code, str(problem)) from problem
         finally:
             self._inside -= 1
@@ -202,6 +206,7 @@ def create_app(setting: Setting, limits: Limits) -> FastAPI:
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "The audit.", "content": {kind: {} for kind in TYPES.values()}},
         422: {"description": "The file was not audited (OUT_OF_SCOPE); the body says why. Never a clean bill."},
+        400: {"description": "The form, a parameter or the question cannot be understood."},
         408: {"description": "The file came too slowly."},
         413: {"description": "The file is too large."},
         503: {"description": "Too many requests wait; try again after the seconds in Retry-After."},
@@ -214,10 +219,12 @@ def create_app(setting: Setting, limits: Limits) -> FastAPI:
         request: Request,
         name: Annotated[str | None, Query(max_length=LONGEST_NAME, description="What to call the file.")] = None,
         format: Annotated[Format | None, Query(description="Instead of the header Accept.")] = None,
+        artist: Annotated[list[str] | None, Query(description="Who is asked about: theirs, or not?")] = None,
+        independent: Annotated[bool, Query(description="They were chosen independently of the file.")] = False,
     ) -> Response:
         """Audit one file."""
         wanted = format or ("html" if "text/html" in request.headers.get("accept", "") else "json")
-        found = await desk.audit(request, name)
+        found = await desk.audit(request, name, artist or [], independent)
         from auditor.report import render
 
         text = await asyncio.to_thread(render, [found], wanted)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, UsageError
 
 START = 120.0
 """Seconds in which a process must have loaded its set."""
@@ -41,6 +41,10 @@ class Job:
     path: str
     name: str
     """What the audit calls the file."""
+    artists: tuple[str, ...] = ()
+    """Who is asked about; none: everybody in the set."""
+    independent: bool = False
+    """Whether they were chosen independently of the file (`auditor.audit.check`)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ class Pool:
             await asyncio.shield(self._begin())  # goes on where the sender leaves
         try:
             found = await asyncio.to_thread(worker.audit, job, self._seconds)
+        except UsageError:  # the request is at fault, not the process
+            self._idle.put_nowait(worker)
+            raise
         except BaseException:  # whatever happened: the process is in doubt, and its place must not be lost
             self._all.discard(worker)
             worker.end()
@@ -161,7 +168,8 @@ class _Worker:
         except (EOFError, OSError) as error:
             raise Broken("A process that audits has ended.", advice="Send the file again.") from error
         if "failed" in found:
-            raise Broken(found["failed"], advice=found["advice"])
+            kind = UsageError if found["code"] == UsageError.code else Broken
+            raise kind(found["failed"], advice=found["advice"])
         return found
 
 
@@ -173,7 +181,7 @@ def _serve(pipe: Connection, setting: Setting) -> None:
     try:
         audit = _prepared(setting, pipe)
     except AuditorError as problem:
-        pipe.send({"failed": problem.message, "advice": problem.advice})
+        pipe.send(_failed(problem))
         return
     while True:
         try:
@@ -183,7 +191,12 @@ def _serve(pipe: Connection, setting: Setting) -> None:
         try:
             pipe.send(audit(job))
         except AuditorError as problem:
-            pipe.send({"failed": problem.message, "advice": problem.advice})
+            pipe.send(_failed(problem))
+
+
+def _failed(problem: AuditorError) -> dict[str, str]:
+    """Why there is no audit, for the pipe."""
+    return {"failed": problem.message, "advice": problem.advice, "code": problem.code}
 
 
 def _prepared(setting: Setting, pipe: Connection) -> Any:
@@ -200,7 +213,10 @@ def _prepared(setting: Setting, pipe: Connection) -> Any:
     thresholds = policy.thresholds if policy else DEFAULTS
 
     def audit(job: Job) -> dict[str, Any]:
-        found = check(job.path, reference, seed=setting.seed, alpha=level, thresholds=thresholds)
+        if policy:
+            policy.require_whole_question(reference, job.artists)
+        question: dict[str, Any] = {"artists": job.artists, "independent": job.independent}
+        found = check(job.path, reference, seed=setting.seed, alpha=level, thresholds=thresholds, **question)
         found = found.renamed(job.path, job.name)
         return (gated(found, policy) if policy else found).to_dict()
 

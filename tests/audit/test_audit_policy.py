@@ -158,7 +158,7 @@ def test_sentences_name_the_figures() -> None:
     copied = verdict(derivative=COPY)
     assert "a reference file of this set, a LoRA made from works by Ada Alder" in copied.sentence
     assert any("ada-alder/0.safetensors" in reason for reason in copied.reasons)
-    assert any(f"from {COPY_FROM:g} on" in reason for reason in copied.reasons)
+    assert any(f"from an estimate of {COPY_FROM:g} on" in reason for reason in copied.reasons)
     known = verdict(derivative=COPY | {"artist": None})
     assert "those of a known file, ada-alder/0.safetensors." in known.sentence
     assert f"reach {UNRELATED:g} at most" in known.reasons[0]

@@ -15,4 +15,4 @@ def test_whom_a_policy_protects_must_be_asked_about(run, tmp_path, example, poli
     (tmp_path / "policy.toml").write_text(policy)
     done = run("check", example, "--policy", "policy.toml", *(("--artist", artist) if artist else ()))
     assert done.returncode == code
-    assert ("leaves out artists whom the policy protects" in done.stderr) == (code == 2)
+    assert ("leave out artists whom the policy protects" in done.stderr) == (code == 2)

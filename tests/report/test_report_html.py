@@ -273,8 +273,9 @@ def test_index_links_and_adjusts() -> None:
     assert links == [f"{label}.{ending}" for label in LABELS for ending in ("html", "pdf")]
     shown = [v for tag, k, v in found.attributes if tag == "use" and k == "href"]
     assert set(shown) == {f"#i-{label}" for label in LABELS}
-    assert adjusted([0.01, None, 0.04, 0.03]) == ["0.030", "–", "0.040", "0.040"]
-    assert adjusted([None]) == ["–"]
+    assert adjusted([0.01, None, 0.04, 0.03], "abcd") == ["0.030", "–", "0.040", "0.040"]
+    assert adjusted([None], "a") == ["–"]
+    assert adjusted([0.01, 0.04, 0.03, 0.01, 0.01], "acdaa") == ["0.030", "0.040", "0.040", "0.030", "0.030"]  # copies
 
 
 def test_same_audit_same_bytes() -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from specimen import audit, skipped
 
 import auditor.report
 from auditor.embedding.backend import DISCOUNT
-from auditor.policy import pretty
+from auditor.policy import decimals, pretty
 from auditor.report.build import brief, build
 from auditor.report.console import render_console
 from auditor.report.null import threshold
@@ -39,6 +41,15 @@ from auditor.texts import METHOD, TEXTS
 )
 def test_probability(value: float | None, shown: str) -> None:
     assert probability(value) == shown
+
+
+@given(st.floats(0, 1), st.sampled_from([0.05, 0.02, 0.01, 0.1, 0.005]))
+def test_a_p_value_is_shown_on_its_side_of_the_level(p: float, alpha: float) -> None:
+    """No page says that .050 is above .05."""
+    assert (float(decimals(p, alpha)) <= alpha) == (p <= alpha)
+    shown = probability(p, alpha)
+    if shown[0] not in "<>":
+        assert (float(shown) <= alpha) == (p <= alpha)
 
 
 def test_numbers() -> None:

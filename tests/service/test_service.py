@@ -210,6 +210,30 @@ def test_wrong_questions(service: Service, style: bytes) -> None:
     assert service.ask("GET", "/../etc/passwd")[0] == 404
 
 
+def test_what_the_service_does_not_know_is_not_passed_over(service: Service, style: bytes) -> None:
+    """Whoever sends alpha=.01, or a misspelt name, would take the answer for one to that question."""
+    for query, code in (("?alpha=0.01", "parameter"), ("?artist=nobody", "usage"), ("?independent=true", "usage")):
+        status, _, found = service.post(style, query)
+        assert (status, found["detail"]["code"]) == (400, code), query
+    status, _, found = service.post(style, "?artist=ada-alder")  # the policy protects all
+    assert (status, found["detail"]["code"]) == (400, "usage")
+    assert "protects" in found["detail"]["reason"]
+    assert service.post(style)[0] == 200
+
+
+def test_artists_can_be_asked_about(set_folder: Path, style: bytes, tmp_path: Path) -> None:
+    (tmp_path / "style.safetensors").write_bytes(style)
+    options = ("--refs", set_folder, "--artist", "Ben Birch", "--artist", "ada-alder", "--format", "json")
+    expected = json.loads(processes.audit(tmp_path, "check", "style.safetensors", *options).stdout)
+    with serving(tmp_path, "--refs", set_folder, "--workers", "1") as plain:
+        status, _, found = plain.post(style, "?name=style.safetensors&artist=Ben%20Birch&artist=ada-alder")
+    assert status == 200
+    assert len(found["options"]["artists"]) == 2
+    for differs in ("created_at", "timing_s"):
+        found.pop(differs), expected.pop(differs)
+    assert found == expected
+
+
 def test_health_and_interface(service: Service, set_folder: Path) -> None:
     status, _, body = service.ask("GET", "/healthz")
     manifest = json.loads((set_folder / "manifest.json").read_text(encoding="utf-8"))
