@@ -12,6 +12,7 @@ from auditor.cli.output import aside, remark
 from auditor.errors import NotAuditable, SourceError, UsageError
 from auditor.result import Audit
 from auditor.sources import Local, Network, Source, Unresolved, is_remote, require_local, resolve
+from auditor.sources.local import name_in
 
 Item = TypeVar("Item")
 
@@ -51,7 +52,7 @@ def _expanded(argument: str, network: Network, alone: bool) -> Iterator[Source]:
     """The suspects behind one argument; alone: there is no other."""
     if argument == "-":
         for line in sys.stdin:
-            yield from _one(line.rstrip("\r\n"), network, listed=True, alone=False)
+            yield from _one(name_in(line), network, listed=True, alone=False)
     else:
         yield from _one(argument, network, listed=False, alone=alone)
 

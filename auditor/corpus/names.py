@@ -20,7 +20,7 @@ from auditor.extras import need
 from auditor.lora.config import SIDECAR
 from auditor.lora.text import shown
 from auditor.sources import is_address
-from auditor.sources.local import ENDINGS
+from auditor.sources.local import ENDINGS, name_in
 
 LISTS = (".txt", ".lst", ".list")
 """Endings of files that are taken for lists of names, one a line."""
@@ -112,7 +112,7 @@ def _listed_file(path: str, told: Told) -> Iterator[str]:
 def _listed(lines: Iterable[str], told: Told) -> Iterator[str]:
     """One name a line; empty lines are skipped, folders expanded."""
     for line in lines:
-        name = line.rstrip("\r\n")
+        name = name_in(line)
         if not name.strip():
             continue
         if is_address(name):

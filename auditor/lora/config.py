@@ -132,7 +132,7 @@ _ADVICE = "Put back the configuration that was saved with the weights, or remove
 def _object(raw: bytes, where: str) -> dict[str, Any]:
     """The JSON object in `raw`."""
     try:
-        document = json.loads(raw.decode("utf-8"))
+        document = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
@@ -182,5 +182,6 @@ def _number(value: Any, where: str) -> float:
     """`value` as a finite float."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_ALPHA
     if not usable or not math.isfinite(value):
-        raise MalformedFile(f"{shown(where)}: alpha is {shown(value, 40)}, no usable number.", advice=_ADVICE)
+        what = "text, not a number" if isinstance(value, str) else "no usable number"
+        raise MalformedFile(f"{shown(where)}: alpha is {shown(value, 40)}, {what}.", advice=_ADVICE)
     return float(value)

@@ -14,6 +14,11 @@ ENDINGS = (".safetensors", ".pt", ".bin")
 """Endings of the files that are taken from a folder; a file named outright may have any."""
 
 
+def name_in(line: str) -> str:
+    """The name that a line of a list holds; some programs begin their files with a mark of the byte order."""
+    return line.removeprefix("\ufeff").rstrip("\r\n")
+
+
 def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[Path]:
     """Paths of files, in the order of the arguments; a folder gives its weight files, sorted, at any depth.
 
@@ -23,7 +28,7 @@ def expand(arguments: Sequence[str], stdin: Iterable[str]) -> Iterator[Path]:
     """
     for argument in arguments:
         if argument == "-":
-            names = (line.rstrip("\r\n") for line in stdin)
+            names = map(name_in, stdin)
             yield from (Path(one.name) for name in names if name.strip() for one in suspects(name))
             continue
         try:

@@ -112,7 +112,9 @@ def test_list_on_stdin_and_folder(run, example, tmp_path):
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(example.read_bytes())
     (folder / "readme.txt").write_text("not a suspect")
-    listed = run("check", "-", "--format", "json", "--fail-on", "never", stdin=f"{example}\n\nnosuch.safetensors\n")
+    listed = run(
+        "check", "-", "--format", "json", "--fail-on", "never", stdin=f"\ufeff{example}\n\nnosuch.safetensors\n"
+    )
     assert len(json.loads(listed.stdout)["audits"]) == 2
     assert listed.returncode == 3
     inside = run("check", folder, "--format", "json", "--fail-on", "never")

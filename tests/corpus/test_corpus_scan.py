@@ -384,7 +384,7 @@ def test_names_of_files_folders_lists_and_stdin(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     listed = tmp_path / "names.txt"
-    listed.write_text(f"{tmp_path / 'b'}\n\nnosuch.bin\nhf://\ns3://bucket/x.safetensors\n", encoding="utf-8")
+    listed.write_text(f"\ufeff{tmp_path / 'b'}\n\nnosuch.bin\nhf://\ns3://bucket/x.safetensors\n", encoding="utf-8")
     found = [n.replace(str(tmp_path), "T") for n in expand([str(tmp_path), str(listed), "-"], ["in.pt\n"])]
     inside = [f"T{os.sep}a{os.sep}1.pt", f"T{os.sep}b{os.sep}2.safetensors"]
     assert found == [*inside, inside[1], "nosuch.bin", "hf://", "s3://bucket/x.safetensors", "in.pt"]

@@ -146,7 +146,7 @@ def test_text_encoders_of_sdxl_are_told_apart(tmp_path: Path) -> None:
 )
 def test_scale_from_configurations(config: dict[str, object], scale: float, source: str, tmp_path: Path) -> None:
     lora = writing.make({"unet.mid_block.attentions.0.proj_in": (64, 64)})
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_config.json").write_text("\ufeff" + json.dumps(config), encoding="utf-8")
     beside = load_lora(writing.save(tmp_path / "adapter_model.safetensors", writing.peft(lora)))
     packed = json.dumps({f"unet.{key}": value for key, value in config.items()})
     inside = load_lora(
