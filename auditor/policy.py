@@ -13,8 +13,6 @@ here but in `auditor.gate`.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 from auditor.limits import COPY, SAME_SOURCE, UNRELATED
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 from auditor.texts import DERIVED, DERIVED_REFERENCE, lines, plain
+from auditor.words import at_least, decimals, listed, pretty, share, whom
 
 LEAST_COVERAGE = 0.25
 """Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
@@ -47,32 +46,6 @@ class Thresholds:
 DEFAULTS = Thresholds()
 MOST_NEAREST = 0.5
 """p above which no sentence names the nearest artist: most outsiders point as clearly to somebody."""
-MOST_NAMED = 5
-"""Artists asked about who are named in sentences."""
-
-
-PARTICLES = frozenset(
-    ("van", "von", "der", "den", "de", "da", "di", "du", "del", "della", "dei", "degli", "dos", "das", "af", "ter", "y")
-)
-"""Parts of names that people write small; French Le and La are not."""
-
-
-_SLUG = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
-"""A folder's name for an artist."""
-
-
-def pretty(artist: str) -> str:
-    """'anders-zorn' → 'Anders Zorn', 'anthony-van-dyck' → 'Anthony van Dyck', 'mcneill' → 'McNeill'; no slug stays."""
-    if not _SLUG.fullmatch(artist):
-        return artist
-    first, *others = artist.replace("_", "-").split("-")
-    return " ".join([_large(first), *(o if o in PARTICLES else _large(o) for o in others)])
-
-
-def _large(name: str) -> str:
-    """One part of a name with its capital letters."""
-    stem = name.removeprefix("mc")
-    return f"Mc{stem.capitalize()}" if stem != name and len(stem) > 1 else name.capitalize()
 
 
 def decide(
@@ -137,12 +110,6 @@ def about(key: str, open_set: OpenSet, **values: object) -> str:
     return plain(f"{key}.asked", whom=whom(open_set.asked), **values) if open_set.asked else plain(key, **values)
 
 
-def whom(asked: Sequence[str]) -> str:
-    """'Anders Zorn', 'Anders Zorn or Canaletto', 'one of these 7 artists'; '' of nobody."""
-    named = [pretty(name) for name in asked]
-    return plain("whom.or").join(named) if len(named) <= MOST_NAMED else plain("whom.several", n=len(named))
-
-
 def rests_on(open_set: OpenSet) -> list[str]:
     """On what the test of resemblance rests where some artists were asked about, and how others of the genre do."""
     if open_set.p_otherwise is None:
@@ -160,17 +127,6 @@ def taken_for(name: str, open_set: OpenSet) -> str:
     if not open_set.lookalikes:
         return plain("why.lookalikes.none", artist=name)
     return plain("why.lookalikes", artist=name, listed=listed(open_set.lookalikes))
-
-
-def listed(lookalikes: Sequence[Mapping[str, Any]]) -> str:
-    """The first three of `OpenSet.lookalikes`, with their shares."""
-    return ", ".join(f"{pretty(a['artist'])} ({share(a['share'])})" for a in lookalikes[:3])
-
-
-def decimals(p: float, alpha: float, least: int = 3) -> str:
-    """A p-value to `least` decimals, or as many as show on which side of alpha it is: .0504, not “.050 > .05”."""
-    shown = (f"{p:.{digits}f}" for digits in range(least, 12))
-    return next((text for text in shown if (float(text) <= alpha) == (p <= alpha)), f"{p}")
 
 
 def figures_of(open_set: OpenSet) -> dict[str, str]:
@@ -209,11 +165,6 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
 def unreachable(open_set: OpenSet) -> tuple[str, ...]:
     """What would decide where the set cannot give so small a p-value."""
     return lines("change.unreachable", p_min=at_least(open_set.p_min))
-
-
-def at_least(p: float) -> str:
-    """A p-value to three decimals, rounded up: a level that it does not exceed."""
-    return f"{math.ceil(1000 * p) / 1000:.3f}"
 
 
 def behind(best: ArtistScore, nearer: ArtistScore) -> str:
@@ -353,14 +304,3 @@ def derived(derivative: Mapping[str, Any]) -> Verdict:
 def related_from(derivative: Mapping[str, Any]) -> float:
     """The agreement from which a file is called related: known files are compared whole, references by fingerprint."""
     return SAME_SOURCE if derivative.get("artist") is None else COPY
-
-
-def share(p: float) -> str:
-    """'about 2 in 100': an estimate; its range stands beside it in every report."""
-    n = of_hundred(p)
-    return plain("in100.few") if n == 0 else plain("in100.all") if n == 100 else plain("in100", n=n)
-
-
-def of_hundred(p: float) -> int:
-    """How many of a hundred, to the nearest whole number; 0 where that is none."""
-    return math.floor(100 * p + 0.5)

@@ -22,10 +22,10 @@ from markupsafe import Markup
 from auditor._version import __version__
 from auditor.corpus.map import StyleMap
 from auditor.embedding.backend import Floats
-from auditor.policy import pretty
 from auditor.report.figures import Scale, shape, star, tag
 from auditor.report.figures import _corners as corners
 from auditor.report.untrusted import show
+from auditor.words import pretty
 
 WIDTH, HEIGHT, MARGIN = 960.0, 640.0, 36.0
 KINDS = 8

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from auditor.limits import UNRELATED
-from auditor.policy import MOST_NAMED, listed, of_hundred, related_from, share
+from auditor.policy import related_from
 from auditor.report.null import null_view
 from auditor.report.numbers import DASH, between, count, date, number, part, percent, person, probability, ratio
 from auditor.report.provenance import (
@@ -44,6 +44,7 @@ from auditor.report.view import (
     mapped,
 )
 from auditor.texts import FIGURES, RELATIONS, RELATIONS_REFERENCE, lines, say, told
+from auditor.words import MOST_NAMED, listed, of_hundred, share
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""

@@ -6,9 +6,9 @@ import math
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from auditor.policy import decimals, pretty
 from auditor.report.untrusted import show
 from auditor.texts import MONTHS, PARTS, say
+from auditor.words import decimals, pretty
 
 MINUS, DASH, NARROW = "\u2212", "–", "\u202f"
 

@@ -19,7 +19,7 @@ from auditor.attestation import reproduce
 from auditor.errors import UsageError
 from auditor.evidence.membership import member_p, own_no_match
 from auditor.evidence.significance import membership, open_set
-from auditor.policy import pretty, rules_out
+from auditor.policy import rules_out
 from auditor.reference.set import ReferenceSet
 from auditor.report import render, render_html
 from auditor.report.build import build
@@ -27,6 +27,7 @@ from auditor.report.console import render_console
 from auditor.report.figures import nearest_names
 from auditor.report.numbers import probability
 from auditor.report.view import TOP
+from auditor.words import pretty
 
 ALPHA = 0.2
 """The mini-set's twelve artists give no p below 1 / 13."""

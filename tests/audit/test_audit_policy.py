@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from auditor.limits import COPY as COPY_FROM
 from auditor.limits import SAME_SOURCE, UNRELATED
-from auditor.policy import decide, pretty
+from auditor.policy import decide
 from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
+from auditor.words import pretty
 
 COPY = {
     "of": "ada-alder/0.safetensors",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from processes import ROOT, environment
 
-from auditor.policy import pretty
+from auditor.words import pretty
 
 PLAIN = re.compile(r"[A-Za-z]{2,}")
 UNITS = {"KiB", "MiB"}

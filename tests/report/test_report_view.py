@@ -16,7 +16,6 @@ from specimen import audit, skipped
 
 import auditor.report
 from auditor.embedding.backend import DISCOUNT
-from auditor.policy import decimals, pretty
 from auditor.report.build import brief, build
 from auditor.report.console import render_console
 from auditor.report.null import threshold
@@ -25,6 +24,7 @@ from auditor.report.provenance import command
 from auditor.report.sections import sections, together
 from auditor.report.untrusted import LIMIT, show
 from auditor.texts import METHOD, TEXTS
+from auditor.words import decimals, pretty
 
 
 @pytest.mark.parametrize(
