@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor._version import __version__
-from auditor.embedding.backend import Floats
 from auditor.embedding.features import Factored, factor_all, features
+from auditor.embedding.points import Floats
 from auditor.errors import NotAuditable, UsageError
 from auditor.evidence import (
     artist_scores,

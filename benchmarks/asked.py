@@ -18,7 +18,7 @@ from study import Table, add_to_card, printed
 
 import auditor
 from auditor.audit import Placed
-from auditor.embedding.backend import Floats
+from auditor.embedding.points import Floats
 from auditor.evidence.impostors import p_of, scores_of
 from auditor.evidence.membership import member_p, own_no_match
 from auditor.policy import MOST_OWN

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import fit_normaliser, lead
+from auditor.embedding.scores import fit_normaliser, lead
 from auditor.reference.build import DIRECTIONS
 from auditor.reference.calibrate import VIEWS, view_modules
 from auditor.reference.protocol import (

@@ -17,7 +17,7 @@ import numpy as np
 import openset
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import fit_normaliser, lead
+from auditor.embedding.scores import fit_normaliser, lead
 from auditor.reference.build import read_plan
 from auditor.reference.calibrate import VIEWS, view_modules
 from auditor.reference.protocol import all_modules, complete, is_reference, kind_of_recipe, make_fold, read_corpus

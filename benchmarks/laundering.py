@@ -20,7 +20,7 @@ import launder
 import numpy as np
 from study import FOLDS, Study, Suspect, Table, add_to_card, printed, shown
 
-from auditor.embedding.backend import cosines
+from auditor.embedding.points import cosines
 from auditor.evidence.mixtures import strongest_left
 from auditor.evidence.significance import open_set
 from auditor.policy import LEAST_COVERAGE, WHOLE_ENOUGH, rules_out

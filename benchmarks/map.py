@@ -27,7 +27,7 @@ from auditor import ReferenceSet  # noqa: E402
 from auditor.corpus.rows import Options  # noqa: E402
 from auditor.corpus.scan import columns_for, settings_for  # noqa: E402
 from auditor.corpus.store import finish, write_rows  # noqa: E402
-from auditor.embedding.backend import unit  # noqa: E402
+from auditor.embedding.points import unit  # noqa: E402
 
 PART = 20_000
 MIB = 2**20

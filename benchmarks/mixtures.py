@@ -18,7 +18,7 @@ import launder
 import numpy as np
 from study import Study, Table, add_to_card, printed
 
-from auditor.embedding.backend import cosines
+from auditor.embedding.points import cosines
 from auditor.evidence.mixtures import mixture, strongest_left
 from auditor.evidence.significance import open_set
 from auditor.policy import rules_out, stands_out

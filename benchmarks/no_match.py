@@ -16,7 +16,9 @@ import numpy as np
 from study import Table, add_to_card, printed
 
 import auditor
-from auditor.embedding.backend import Floats, Grams, centroids, cosines, fit
+from auditor.embedding.fit import fit
+from auditor.embedding.grams import Grams
+from auditor.embedding.points import Floats, centroids, cosines
 from auditor.evidence.membership import member_p
 from auditor.reference.build import DIRECTIONS
 from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules

@@ -20,16 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import (
-    CROWD,
-    DISCOUNT,
-    Floats,
-    Labels,
-    artist_weights,
-    fit_normaliser,
-    lead,
-    t_norm,
-)
+from auditor.embedding.points import Floats, Labels, artist_weights
+from auditor.embedding.scores import CROWD, DISCOUNT, fit_normaliser, lead, t_norm
 from auditor.reference.build import DIRECTIONS
 from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
 from auditor.reference.protocol import (

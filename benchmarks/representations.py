@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from study import Table, add_to_card, printed
 
-from auditor.embedding.backend import Fit, Floats, Grams, Labels, Settings, fit, unit
 from auditor.embedding.features import Factored, common_directions, factor, triangle
+from auditor.embedding.fit import Fit, Settings, fit
+from auditor.embedding.grams import Grams
+from auditor.embedding.points import Floats, Labels, unit
 from auditor.lora import load_lora
 from auditor.lora.weights import LoraModule
 from auditor.reference.build import DIRECTIONS, Read

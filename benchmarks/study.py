@@ -10,8 +10,8 @@ from pathlib import Path
 import launder
 import numpy as np
 
-from auditor.embedding.backend import Settings
 from auditor.embedding.features import features
+from auditor.embedding.fit import Settings
 from auditor.reference.build import read_plan
 from auditor.reference.calibrate import ENOUGH, VIEWS, bases_of, calibrate_view, load_features, view_modules
 from auditor.reference.features_name import FeaturesName

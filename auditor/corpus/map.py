@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from auditor.audit import Placed
 from auditor.corpus.clusters import Clustering, describe
 from auditor.corpus.rows import coordinates_in
-from auditor.embedding.backend import Floats, principal, t_norm, unit
+from auditor.embedding.axes import principal
+from auditor.embedding.points import Floats, unit
+from auditor.embedding.scores import t_norm
 from auditor.errors import UsageError
 from auditor.extras import need
 from auditor.reference.calibrate import covers

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from auditor._version import __version__
 from auditor.corpus.map import StyleMap
-from auditor.embedding.backend import Floats
+from auditor.embedding.points import Floats
 from auditor.report.figures import Scale, shape, star, tag
 from auditor.report.figures import _corners as corners
 from auditor.report.untrusted import show

@@ -19,8 +19,8 @@ from auditor.audit import ALPHA, RESAMPLES, Placed, check
 from auditor.corpus.head import Head, read_head
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
-from auditor.embedding.backend import Floats, unit
 from auditor.embedding.features import features
+from auditor.embedding.points import Floats, unit
 from auditor.errors import NotAuditable, OutOfScope
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container

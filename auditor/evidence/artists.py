@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, centroids, cosines, distinct, lead, t_norm, unit
+from auditor.embedding.points import Floats, centroids, cosines, distinct, unit
+from auditor.embedding.scores import lead, t_norm
 from auditor.evidence.impostors import Asked, best_of, p_of, scores_of
 from auditor.evidence.kept import kept
 from auditor.evidence.membership import member_p

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Floats, artist_weights
 from auditor.embedding.features import Factored
+from auditor.embedding.points import Floats, artist_weights
 from auditor.embedding.sketches import controls
 from auditor.evidence.kept import kept
 from auditor.reference.set import ReferenceSet, View

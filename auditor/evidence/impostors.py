@@ -7,7 +7,8 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from auditor.embedding.backend import Floats, Labels, cosines, lead
+from auditor.embedding.points import Floats, Labels, cosines
+from auditor.embedding.scores import lead
 from auditor.evidence.kept import kept
 from auditor.reference.set import View
 from auditor.statistics.conformal import ConformalNull, left_out_p

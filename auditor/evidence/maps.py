@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from auditor.embedding.backend import Axes, Floats, principal, unit
+from auditor.embedding.axes import Axes, principal
+from auditor.embedding.points import Floats, unit
 from auditor.evidence.kept import kept
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import StyleMap

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from auditor.embedding.backend import Floats, artist_weights
+from auditor.embedding.points import Floats, artist_weights
 from auditor.evidence.impostors import Asked, impostors_of
 from auditor.evidence.kept import kept
 from auditor.reference.set import View

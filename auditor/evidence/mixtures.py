@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Floats, Labels, Normaliser, cosines, fit_normaliser, impostor_scores, lead, unit
+from auditor.embedding.points import Floats, Labels, cosines, unit
+from auditor.embedding.scores import Normaliser, fit_normaliser, impostor_scores, lead
 from auditor.evidence.impostors import impostors_of
 from auditor.evidence.kept import kept
 from auditor.reference.set import ReferenceSet, View

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, Labels, distinct, lead
+from auditor.embedding.points import Floats, Labels, distinct
+from auditor.embedding.scores import lead
 from auditor.evidence.impostors import Asked, Impostors, best_of, impostors_of, p_of, scores_of
 from auditor.evidence.kept import kept
 from auditor.evidence.membership import member_p, members, outsiders_no_match, own_no_match

@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import (
-    STEPS,
-    Fit,
-    Grams,
-    Labels,
-    Projection,
-    Settings,
-    fit,
-    in_steps,
-    leads,
-    left_out_cosines,
-)
 from auditor.embedding.features import Bases, half
+from auditor.embedding.fit import Fit, Settings, fit, left_out_cosines
+from auditor.embedding.grams import Grams
+from auditor.embedding.points import Labels
+from auditor.embedding.projection import STEPS, Projection, in_steps
+from auditor.embedding.scores import leads
 from auditor.errors import ReferenceSetError
 from auditor.reference.features_name import FeaturesName
 from auditor.reference.set import (

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Settings
 from auditor.embedding.features import Bases
+from auditor.embedding.fit import Settings
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, feature_rows, read_folder, read_genres, require_folder
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features

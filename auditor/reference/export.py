@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Settings
 from auditor.embedding.features import Bases, Factored, factor_all, held, sketch_bases
+from auditor.embedding.fit import Settings
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora, read_artifact
 from auditor.reference.build import denoiser, feature_rows

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, unit
+from auditor.embedding.points import Floats, unit
 from auditor.reference.protocol import Pool
 from auditor.reference.set import ReferenceSet, View
 from auditor.statistics.conformal import conformal_p, rate_limits, separation_p

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats, Labels, Settings
 from auditor.embedding.features import KINDS, Factored, factor, features, fit_bases
+from auditor.embedding.fit import Settings
+from auditor.embedding.points import Floats, Labels
 from auditor.embedding.sketches import controls
 from auditor.lora.weights import LoraModule
 from auditor.reference.build import DIRECTIONS, Read, kinds_and_directions, read_folder, require_folder

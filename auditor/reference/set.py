@@ -25,17 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import (
-    Labels,
-    Normaliser,
-    Projection,
-    centroids,
-    fit_normaliser,
-    impostor_scores,
-    lead,
-    unit,
-)
 from auditor.embedding.features import Bases, sketch_bases
+from auditor.embedding.points import Labels, centroids, unit
+from auditor.embedding.projection import Projection
+from auditor.embedding.scores import Normaliser, fit_normaliser, impostor_scores, lead
 from auditor.errors import NoSuchSet, ReferenceSetError, UsageError
 from auditor.lora.text import shown
 from auditor.reference.features_name import FeaturesName

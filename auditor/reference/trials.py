@@ -12,19 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import (
-    Floats,
-    Grams,
-    Labels,
-    Settings,
-    centroids,
-    cosines,
-    fit,
-    fit_normaliser,
-    impostor_scores,
-    lead,
-    leads,
-)
+from auditor.embedding.fit import Settings, fit
+from auditor.embedding.grams import Grams
+from auditor.embedding.points import Floats, Labels, centroids, cosines
+from auditor.embedding.scores import fit_normaliser, impostor_scores, lead, leads
 from auditor.statistics.conformal import conformal_p
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from auditor.embedding.backend import Settings, distinct, leads
+from auditor.embedding.fit import Settings
+from auditor.embedding.points import distinct
+from auditor.embedding.scores import leads
 from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, read_genres
 from auditor.reference.calibrate import SETTINGS

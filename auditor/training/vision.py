@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.backend import Floats
+from auditor.embedding.points import Floats
 from auditor.errors import ReferenceSetError
 from auditor.extras import needing
 from auditor.reference.build import Read

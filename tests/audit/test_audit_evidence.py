@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor import check
-from auditor.embedding.backend import cosines, unit
 from auditor.embedding.features import factor_all
+from auditor.embedding.points import cosines, unit
 from auditor.embedding.sketches import fingerprint
 from auditor.evidence import make_ready
 from auditor.evidence.artists import exclusion_p, nearest_references, per_artist_p, score_spread, stepwise

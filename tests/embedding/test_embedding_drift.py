@@ -7,17 +7,10 @@ import pytest
 from scipy import stats
 from worlds import World, grams_of, references
 
-from auditor.embedding.backend import (
-    Projection,
-    Settings,
-    centroids,
-    cosines,
-    fit,
-    fit_normaliser,
-    impostor_scores,
-    leave_out,
-    unit,
-)
+from auditor.embedding.fit import Settings, fit, leave_out
+from auditor.embedding.points import centroids, cosines, unit
+from auditor.embedding.projection import Projection
+from auditor.embedding.scores import fit_normaliser, impostor_scores
 
 ARTISTS, FILES, WORLDS = 20, 4, 10
 SETTINGS = Settings(components=60, shrink=0.3)

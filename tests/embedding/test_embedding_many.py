@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.embedding.backend import Projection
 from auditor.embedding.factored import Factored, Folded
 from auditor.embedding.features import Bases, features, half, held
 from auditor.embedding.many import ERROR, Rooted, factor_all, rooted
+from auditor.embedding.projection import Projection
 from auditor.embedding.sketches import CANCELLING, ROUGH, fingerprint, gross_norm, rough_fingerprint
 from auditor.lora.weights import LoraModule, LoraWeights
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from auditor.embedding.backend import fit_normaliser, impostor_scores
+from auditor.embedding.scores import fit_normaliser, impostor_scores
 from auditor.statistics.conformal import conformal_p
 
 SETS, SUSPECTS, ARTISTS = 200, 10, 99

@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 from worlds import SETTINGS, World, columns_of, grams_of, references, view_of
 
-from auditor.embedding.backend import centroids, cosines, fit, fit_normaliser, lead
+from auditor.embedding.fit import fit
+from auditor.embedding.points import centroids, cosines
+from auditor.embedding.scores import fit_normaliser, lead
 from auditor.evidence.artists import exclusion_p, per_artist_p
 from auditor.evidence.impostors import scores_of
 from auditor.evidence.membership import member_p, outsiders_no_match

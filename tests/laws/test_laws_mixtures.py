@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from worlds import World, references, view_of
 
-from auditor.embedding.backend import cosines
+from auditor.embedding.points import cosines
 from auditor.evidence.mixtures import MOST_PARTS, mixture, strongest_left
 from auditor.evidence.significance import open_set
 from auditor.reference.set import View

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.embedding.backend import Grams, Settings
 from auditor.embedding.features import Bases
+from auditor.embedding.fit import Settings
+from auditor.embedding.grams import Grams
 from auditor.reference.calibrate import calibrate_view
 from auditor.reference.set import View
 

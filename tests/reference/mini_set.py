@@ -12,7 +12,7 @@ import lora_writing as writing
 import numpy as np
 from safetensors.numpy import save_file
 
-from auditor.embedding.backend import Settings
+from auditor.embedding.fit import Settings
 from auditor.reference import calibrate, import_folder
 from auditor.reference.set import digest_of
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from auditor.audit import check
-from auditor.embedding.backend import Settings, unit
 from auditor.embedding.features import Bases, factor_all, features
+from auditor.embedding.fit import Settings
+from auditor.embedding.points import unit
 from auditor.errors import ReferenceSetError, UsageError
 from auditor.lora import load_lora
 from auditor.reference import ReferenceSet, calibrate, import_folder

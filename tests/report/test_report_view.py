@@ -15,7 +15,7 @@ from rich.console import Console
 from specimen import audit, skipped
 
 import auditor.report
-from auditor.embedding.backend import DISCOUNT
+from auditor.embedding.scores import DISCOUNT
 from auditor.report.build import brief, build
 from auditor.report.console import render_console
 from auditor.report.null import threshold

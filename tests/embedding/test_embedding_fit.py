@@ -12,28 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from worlds import columns_of, grams_of
 
-from auditor.embedding.backend import (
-    CROWD,
-    DISCOUNT,
-    STEPS,
-    Fit,
-    Grams,
-    Projection,
-    Settings,
-    artist_weights,
-    centroids,
-    cosines,
-    fit,
-    fit_normaliser,
-    impostor_scores,
-    in_steps,
-    lead,
-    leads,
-    leave_out,
-    principal,
-    t_norm,
-    unit,
-)
+from auditor.embedding.axes import principal
+from auditor.embedding.fit import Fit, Settings, fit, leave_out
+from auditor.embedding.grams import Grams
+from auditor.embedding.points import artist_weights, centroids, cosines, unit
+from auditor.embedding.projection import STEPS, Projection, in_steps
+from auditor.embedding.scores import CROWD, DISCOUNT, fit_normaliser, impostor_scores, lead, leads, t_norm
 from auditor.errors import ReferenceSetError
 
 ARTISTS, WIDTH, BLOCKS = 6, 60, 4
