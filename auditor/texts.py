@@ -213,6 +213,7 @@ TEXTS: Final[dict[str, str]] = {
     "fact.member.asked": "p, if it were by {whom}",
     "fact.member.note.asked": "chance of so little resemblance to one’s own artist; 95 % range {range}",
     "fact.p.note.point": "chance of so clear a resemblance for an artist outside the set",
+    "fact.relation": "relation",
     "fact.cosine": "agreement of the weights",
     "fact.cosine.note": "cosine of the two updates, −1 to 1",
     "fact.of": "of {of}",
@@ -379,11 +380,11 @@ TEXTS: Final[dict[str, str]] = {
     "h.derivative": "Known file behind this one",
     "derivative.of": "Known file",
     "derivative.of.reference": "Reference file",
-    "derivative.cosine": "agreement of the weights (cosine)",
-    "derivative.cosine.common": "agreement over the layers that both adapt (cosine)",
-    "derivative.cosine.output": "agreement of what they put out (cosine)",
+    "derivative.cosine": "Agreement of the weights (cosine)",
+    "derivative.cosine.common": "Agreement over the layers that both adapt (cosine)",
+    "derivative.cosine.output": "Agreement of what they put out (cosine)",
     "derivative.sha256": "SHA-256 of the known file",
-    "derivative.relation": "relation",
+    "derivative.relation": "Relation",
     # controls
     "h.controls": "Controls",
     "controls.lead": "Each control looks at something that has nothing to do with style. None of them should be "
@@ -675,6 +676,10 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     "not.DERIVATIVE": (
         "It does not say who made either file first, nor whether the maker was allowed to.",
         "It does not say whose style the known file carries; that is a question to ask of that file.",
+    ),
+    "not.DERIVATIVE.reference": (
+        "It does not say who made either file first, nor whether the maker was allowed to.",
+        "It does not say that the style is the artist’s still: this file may have been trained further, or merged.",
     ),
     "not.OUT_OF_SCOPE": (
         "It does not say anything about whose style the file carries.",

@@ -191,6 +191,8 @@ def _does_not_say(audit: Fields, whom: str, tested: str) -> tuple[str, ...]:
     label, opened = str(audit["verdict"]["label"]), audit["open_set"]
     if label == "INCONCLUSIVE" and opened and opened["p_min"] > opened["alpha"]:
         return lines("not", "INCONCLUSIVE.unreachable")
+    if label == "DERIVATIVE" and audit["derivative"].get("artist") is not None:
+        return lines("not", "DERIVATIVE.reference")
     forms = (f"{label}.asked",) if whom and label == "NO_MATCH" else (f"{label}.declared",) if tested else ()
     return lines("not", *forms, label, whom=whom)
 
@@ -373,7 +375,7 @@ def _copy_facts(found: Fields | None) -> tuple[Row, ...]:
     if not found:
         return ()
     cosine = _agreement(found)
-    relation = Row(say("derivative.relation"), _relation(found), note=say("fact.of", of=show(found["of"], 120)))
+    relation = Row(say("fact.relation"), _relation(found), note=say("fact.of", of=show(found["of"], 120)))
     agreement = Row(say("fact.cosine"), DASH if cosine is None else number(cosine, 3), note=say("fact.cosine.note"))
     return relation, agreement
 

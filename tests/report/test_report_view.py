@@ -380,7 +380,7 @@ def test_a_file_without_tensors_has_no_digest_of_them() -> None:
 
 def test_figures_of_a_copy_have_names_in_words() -> None:
     names = [row.name for row in build(copied(cos_delta_w=0.4, cos_delta_w_common=0.97)).derivative]
-    assert "agreement of the weights (cosine)" in names
+    assert "Agreement of the weights (cosine)" in names
     assert not any("cos " in name for name in names)
 
 
