@@ -90,7 +90,8 @@ def growth(counts: list[int]) -> None:
         started = time.process_time()
         nearby.near(sketches, 0.9, 1, tables=SOME)
         seconds = time.process_time() - started
-        strangers = 2 * sum(len(one) for one, _ in nearby.meetings(sketches, layout, 0)) / count
+        met = (len(one) for _, left, _ in nearby.meetings(sketches, layout, 0) for one in left)
+        strangers = 2 * sum(met) / count
         points.append((count, seconds))
         print(f"{count:7} keys of {layout.parts} × {layout.width}: {strangers:5.0f} strangers a file and table, "
               f"{1e3 * seconds / count:.4f} ms a file", flush=True)  # fmt: skip

@@ -1,11 +1,11 @@
 """Pairs of unit vectors with a high cosine among very many, without looking at all pairs: cross-polytope hashing.
 
-A vector is multiplied by a random matrix; the places of the largest products, with their signs, are its keys, and two
-vectors are looked at when they share a key in some table (Andoni et al., "Practical and optimal LSH for angular
-distance", 2015; several places a vector: multi-probe, Lv et al. 2007).  Of those, BITS signs drop the unrelated, and
-the rest gets its exact cosine.  Keys get longer with the number of vectors, so that a bucket never holds many, and a
-member is looked at with the next `REACH` only: the work is the number of vectors times a constant.  What is missed
-depends on the cosine (docs/scale.md gives the shares).
+A vector is turned at random; the places of its largest entries then, with their signs, are its keys, and two vectors
+are looked at when they share a key in some table (Andoni et al., "Practical and optimal LSH for angular distance",
+2015; several places a vector: multi-probe, Lv et al. 2007).  Of those, BITS signs drop the unrelated, and the rest gets
+its exact cosine.  Keys get longer with the number of vectors, so that a bucket never holds many, and a member is looked
+at with the next `REACH` only: the work is the number of vectors times a constant.  What is missed depends on the cosine
+(docs/scale.md gives the shares).
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ CROWD = 64.0
 """Unrelated vectors that one shares a bucket with, in a table, before keys are made longer."""
 BITS = 512
 BLOCK = 8192
+STRETCH = 65_536
+"""Entries of a table that are looked through at a time: their signs stay in the processor's cache."""
+COLUMNS = 32
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table's keys are made: `parts` of `width` products each."""
+    """How a table's keys are made: `parts` of `width` entries of the turned vector each."""
 
     width: int
     parts: int
@@ -47,7 +50,7 @@ class Layout:
 
 LAYOUTS = (*(Layout(width, 2) for width in (128, 181, 256, 362)), *(Layout(width, 3) for width in (128, 181, 256)))
 """From short keys to long ones: the first that keeps buckets small is taken.  Steps of two in the number of files, so
-that what a file is looked at with hardly changes with it; the third part saves products, which grow with the width."""
+that what a file is looked at with hardly changes with it; the third part saves entries, which grow with the width."""
 
 
 def layout_for(count: int) -> Layout:
@@ -69,12 +72,16 @@ def near(
     found = np.zeros(0, np.int64)
     for table in range(tables):
         alike = [found]
-        for one, other in meetings(both, layout_for(len(both)), table):
-            if queries is not None:
-                crossing = (one < len(unit)) != (other < len(unit))
-                one, other = one[crossing], other[crossing]
-            kept = np.bitwise_count(bits[one] ^ bits[other]).sum(1, dtype=np.int64) <= most
-            alike.append(np.minimum(one, other)[kept] * len(both) + np.maximum(one, other)[kept])
+        for owner, left, right in meetings(both, layout_for(len(both)), table):
+            near_by = bits[owner]  # in the order of the keys: those that meet lie side by side in the cache
+            for here, there in zip(left, right, strict=True):
+                kept = np.bitwise_count(near_by[here] ^ near_by[there]).sum(1, dtype=np.int64) <= most
+                one, other = owner[here[kept]], owner[there[kept]]
+                wanted = one != other
+                if queries is not None:
+                    wanted &= (one < len(unit)) != (other < len(unit))
+                one, other = one[wanted], other[wanted]
+                alike.append(np.minimum(one, other) * len(both) + np.maximum(one, other))
         found = np.unique(np.concatenate(alike))
         if len(found) > 4 * few * len(both):  # families of very many members: what is kept of them stays bounded
             found = found[nearest(both, found, few)[0]]
@@ -113,31 +120,68 @@ def signs(vectors: Vectors) -> NDArray[np.uint64]:
     return np.concatenate(packed).view(np.uint64)
 
 
-def meetings(vectors: Vectors, layout: Layout, table: int) -> Iterator[tuple[Places, Places]]:
-    """Pairs of rows that share a key of one table, some of them more than once."""
+def meetings(vectors: Vectors, layout: Layout, table: int) -> Iterator[tuple[Places, list[Places], list[Places]]]:
+    """Rows in the order of a table's keys, a stretch at a time, and the places in it of those that share a key.
+
+    Yields owner (m,), left and right: for each distance up to `REACH` the places (k,) of two entries of one key.  A row
+    may meet itself, and another one more than once.
+    """
     rng = np.random.default_rng([SEED, table])
-    turn = rng.standard_normal((vectors.shape[1], layout.width * layout.parts), np.float32)
+    turn = Turn(vectors.shape[1], layout.width * layout.parts, rng)
     shuffled = rng.permutation(len(vectors)).astype(np.uint64)  # or the same members of a full bucket would always meet
     filed = [
-        keys(vectors[start : start + BLOCK] @ turn, layout) << np.uint64(32) | shuffled[start : start + BLOCK, None]
+        keys(turn(vectors[start : start + BLOCK]), layout) << np.uint64(32) | shuffled[start : start + BLOCK, None]
         for start in range(0, len(vectors), BLOCK)
     ]
     entries = np.sort(np.concatenate(filed), axis=None)
     key, owner = entries >> np.uint64(32), np.argsort(shuffled)[(entries & np.uint64(2**32 - 1)).astype(np.int64)]
-    left = np.arange(len(key))
-    for step in range(1, REACH + 1):
-        left = left[: np.searchsorted(left, len(key) - step)]
-        left = left[key[left] == key[left + step]]
-        if not len(left):
-            return
-        one, other = owner[left], owner[left + step]
-        yield one[one != other], other[one != other]
+    for begin in range(0, len(key), STRETCH):
+        some = key[begin : begin + STRETCH + REACH]  # what follows the stretch is met from within it
+        left, lefts, rights = np.arange(min(STRETCH, len(key) - begin)), [], []
+        for step in range(1, REACH + 1):
+            left = left[: np.searchsorted(left, len(some) - step)]
+            left = left[some[left] == some[left + step]]
+            if not len(left):
+                break
+            lefts.append(left)
+            rights.append(left + step)
+        yield owner[begin : begin + STRETCH + REACH], lefts, rights
 
 
-def keys(products: Vectors, layout: Layout) -> NDArray[np.uint64]:
-    """(n, PROBES ** parts) keys of n vectors: one place of each part, signs included."""
-    size = np.abs(products).reshape(len(products), layout.parts, layout.width)
-    signed = products.reshape(size.shape) > 0
+class Turn:
+    """A random rotation of vectors (n, d) into some of their entries then (n, count), at a price that hardly grows.
+
+    Entries stand as a table; its rows are turned, each in its own way, then its columns, so that every entry depends on
+    all: d · (a + b) products a vector for a table of a × b in place of d · count.  Where more than d entries are
+    needed, vectors are turned again in another way.  (Random rotations in place of products with random numbers, made
+    of small ones: Andoni et al. 2015 take Hadamard transforms.)
+    """
+
+    def __init__(self, d: int, count: int, rng: np.random.Generator) -> None:
+        """d: entries of a vector; count: entries wanted."""
+        self.rows, self.count = -(-d // COLUMNS), count
+        times = -(-count // (self.rows * COLUMNS))
+        self.turns = [(rotations(COLUMNS, self.rows, rng), rotations(self.rows, COLUMNS, rng)) for _ in range(times)]
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        """The entries (n, count) of vectors (n, d)."""
+        n = len(vectors)
+        padded = np.zeros((n, self.rows * COLUMNS), np.float32)
+        padded[:, : vectors.shape[1]] = vectors
+        table = padded.reshape(n, self.rows, COLUMNS)
+        found = [((table.transpose(1, 0, 2) @ one).transpose(2, 1, 0) @ other) for one, other in self.turns]
+        return np.concatenate([part.transpose(1, 0, 2).reshape(n, -1) for part in found], 1)[:, : self.count]
+
+
+def rotations(size: int, count: int, rng: np.random.Generator) -> Vectors:
+    """(count, size, size) random orthogonal matrices."""
+    return np.asarray(np.linalg.qr(rng.standard_normal((count, size, size)))[0], np.float32)
+
+
+def keys(turned: Vectors, layout: Layout) -> NDArray[np.uint64]:
+    """(n, PROBES ** parts) keys of n turned vectors: one place of each part, signs included."""
+    size = np.abs(turned).reshape(len(turned), layout.parts, layout.width)
+    signed = turned.reshape(size.shape) > 0
     places = []
     for _ in range(PROBES):
         top = np.argmax(size, axis=2)[..., None]
@@ -146,7 +190,7 @@ def keys(products: Vectors, layout: Layout) -> NDArray[np.uint64]:
     chosen = np.stack(places, axis=2).astype(np.uint64)  # (n, parts, PROBES)
     combined = []
     for choice in product(range(PROBES), repeat=layout.parts):
-        key = np.zeros(len(products), np.uint64)
+        key = np.zeros(len(turned), np.uint64)
         for part, probe in enumerate(choice):
             key = key * np.uint64(2 * layout.width) + chosen[:, part, probe]
         combined.append(key)

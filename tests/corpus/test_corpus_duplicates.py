@@ -128,6 +128,20 @@ def test_hashing_finds_the_lesser_source_in_what_the_greater_one_leaves(monkeypa
     assert len(lesser & {(i, j) for i, j, _ in candidates(x, exact=0)}) < len(lesser)
 
 
+@pytest.mark.parametrize("d", [20, 64, 100, 512])
+def test_a_turn_keeps_angles_and_mixes_every_entry(d):
+    """Else keys would hang on a few entries of a sketch, and files that differ elsewhere would share them all."""
+    rng = np.random.default_rng(d)
+    x = rng.standard_normal((6, d)).astype(np.float32)
+    whole = -(-d // nearby.COLUMNS) * nearby.COLUMNS
+    turned = nearby.Turn(d, 2 * whole, rng)(x)
+    assert turned.shape == (6, 2 * whole)
+    for half in (turned[:, :whole], turned[:, whole:]):
+        np.testing.assert_allclose(half @ half.T, x @ x.T, atol=1e-3)
+    one = nearby.Turn(d, whole, rng)(np.eye(1, d, dtype=np.float32))
+    assert np.count_nonzero(np.abs(one) > 1e-6) == whole
+
+
 def test_hashing_looks_at_pairs_in_proportion_to_the_files(monkeypatch):
     """Not in proportion to the pairs: sixteen times as many files, and each is looked at with hardly more of them."""
     monkeypatch.setattr(nearby, "CROWD", 8.0)
@@ -135,9 +149,9 @@ def test_hashing_looks_at_pairs_in_proportion_to_the_files(monkeypatch):
     meetings = nearby.meetings
 
     def counted(*given):
-        for one, other in meetings(*given):
-            looked.append(len(one))
-            yield one, other
+        for owner, left, right in meetings(*given):
+            looked.append(sum(map(len, left)))
+            yield owner, left, right
 
     monkeypatch.setattr(nearby, "meetings", counted)
     shares = []
