@@ -5,19 +5,14 @@ bytes → weights → features → coordinates → scores → significance → v
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from auditor._version import __version__
 from auditor.embedding.features import Factored, factor_all, features
 from auditor.embedding.points import Floats
-from auditor.errors import NotAuditable, UsageError
+from auditor.errors import NotAuditable
 from auditor.evidence import (
     artist_scores,
     control_scores,
@@ -28,19 +23,18 @@ from auditor.evidence import (
     open_set,
     style_map,
 )
+from auditor.frame import Frame
 from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.hashes import read_refused
 from auditor.lora.relation import Known
-from auditor.lora.text import shown
-from auditor.policy import DEFAULTS, Thresholds, decide
+from auditor.policy import ALPHA, DEFAULTS, Thresholds, decide
+from auditor.question import RESAMPLES, Question
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
-from auditor.scope import choose_view, cover, in_scope, reference_info, skipped, suspect_info
+from auditor.scope import choose_view, cover, in_scope, skipped, suspect_info
 
-ALPHA, RESAMPLES = 0.05, 1000
-MOST_RESAMPLES = 10_000_000
-"""Some seconds and 160 MB; the range that they give has long settled."""
+DEFAULT = Question()
 
 
 @dataclass(frozen=True)
@@ -69,17 +63,30 @@ def check(
     artists: Sequence[str] = (),
     independent: bool = False,
 ) -> Audit:
-    """Audit one LoRA file against a reference set (None: the default set) and, for copies, against `known` files.
+    """Audit one LoRA file against a reference set (None: the default one): `answer` to the question of these options.
 
-    artists: who is asked about; none: everybody in the set.  independent: they were chosen independently of how the
-    file or its pictures look, so that nobody else's likeness has to be reckoned with (`evidence.significance`).
+    Raises UsageError for options out of range, ReferenceSetError for a set that cannot be used.
+    """
+    question = Question(seed, alpha, resamples, features_name, artists, independent, thresholds, known)
+    return answer(path, question, loaded(refs), artifact=artifact, observe=observe)
+
+
+def answer(
+    path: str | Path,
+    question: Question,
+    reference: ReferenceSet,
+    *,
+    artifact: Artifact | None = None,
+    observe: Callable[[Placed], None] | None = None,
+) -> Audit:
+    """The audit of one LoRA file, for style and, against `question.known`, for copies.
+
     A file that cannot be audited comes back as OUT_OF_SCOPE with `skipped` set, and without size and digests where it
     cannot be read or is large (`auditor.lora.hashes.MAX_REFUSED`): files are hashed after their weights were found fit.
-    Raises UsageError for options out of range and ReferenceSetError for a set that cannot be used.  `artifact`: the
-    file's hashes where they are known already; `observe` is given what was found on the way, before the verdict.  Same
-    inputs and seed give the same result, timing aside.
+    Raises UsageError for options out of range.  `artifact`: the file's hashes where they are known already; `observe`
+    is given what was found on the way, before the verdict.  Same inputs and seed give the same result, timing aside.
     """
-    reference, frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known, artists, independent)
+    frame, known = Frame(reference, question), question.known
     weights: LoraWeights | None = None
     try:
         with frame.timed("read"):
@@ -99,18 +106,19 @@ def check(
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
-        coverage, asked = cover(weights, view, present), reference.asked(artists)
+        coverage, asked = cover(weights, view, present), reference.asked(question.artists)
         tested = open_set(
-            view, point, alpha, resamples, seed, reference.artists, genres=reference.genres,
-            works_split=reference.works_split, asked=asked, independent=independent,
+            view, point, question.alpha, question.resamples, question.seed, reference.artists, genres=reference.genres,
+            works_split=reference.works_split, asked=asked, independent=question.independent,
         )  # fmt: skip
-        ranked = artist_scores(reference, view, given, asked if independent else ())
+        ranked = artist_scores(reference, view, given, asked if question.independent else ())
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None
         copied = copied or copy_of(reference, factored, artifact)
-        carried = mixture(reference, view, point, alpha) if coverage.fraction >= thresholds.min_coverage else []
-        most = largest_ratio(view, asked if independent else ())
-        verdict = decide(tested, ranked, coverage, controls, copied, thresholds, most)
+        whole = coverage.fraction >= question.thresholds.min_coverage
+        carried = mixture(reference, view, point, question.alpha) if whole else []
+        most = largest_ratio(view, asked if question.independent else ())
+        verdict = decide(tested, ranked, coverage, controls, copied, question.thresholds, most)
     parts = {"coverage": coverage, "open_set": tested, "artists": ranked, "controls": controls, "derivative": copied}
     parts |= {"mixture": carried, "map": style_map(reference, view, point), "verdict": verdict}
     return frame.audit(parts | {"suspect": suspect_info(path, artifact, weights)})
@@ -131,104 +139,12 @@ def suspect_weights(path: str | Path, with_beside: bool) -> LoraWeights:
 
 
 def not_audited(
-    name: str,
-    problem: NotAuditable,
-    refs: str | Path | ReferenceSet | None = None,
-    *,
-    seed: int = 0,
-    alpha: float = ALPHA,
-    resamples: int = RESAMPLES,
-    features_name: str | None = None,
-    thresholds: Thresholds = DEFAULTS,
-    known: KnownFiles | None = None,
-    artists: Sequence[str] = (),
-    independent: bool = False,
+    name: str, problem: NotAuditable, refs: str | Path | ReferenceSet | None = None, question: Question = DEFAULT
 ) -> Audit:
     """The audit of a suspect that could not even be had as a file: OUT_OF_SCOPE, with the problem as its reason."""
-    frame = prepared(refs, seed, alpha, resamples, features_name, thresholds, known, artists, independent)[1]
-    return frame.audit(skipped(name, problem))
+    return Frame(loaded(refs), question).audit(skipped(name, problem))
 
 
-def prepared(
-    refs: str | Path | ReferenceSet | None,
-    seed: int,
-    alpha: float,
-    resamples: int,
-    features_name: str | None,
-    thresholds: Thresholds,
-    known: KnownFiles | None = None,
-    artists: Sequence[str] = (),
-    independent: bool = False,
-) -> tuple[ReferenceSet, Frame]:
-    """The set, and the frame of an audit with these options.  Raises UsageError, ReferenceSetError."""
-    if not 0 < alpha < 1 or not 1 <= resamples <= MOST_RESAMPLES or seed < 0:
-        raise UsageError(
-            f"alpha = {alpha:g}, resamples = {resamples}, seed = {seed}.",
-            advice=f"Give 0 < alpha < 1, resamples from 1 to {MOST_RESAMPLES:,} and a seed of 0 or more.",
-        )
-    reference = refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)
-    reference.require_features(features_name)
-    asked = [reference.artists[a] for a in reference.asked(artists, independent)]
-    options: dict[str, Any] = {"refs": reference.manifest["name"], "alpha": alpha, "resamples": resamples}
-    options |= {"features": features_name} | ({"artists": asked} if asked else {})
-    options |= {"independent": True} if independent else {}
-    options |= {"thresholds": asdict(thresholds)} if thresholds != DEFAULTS else {}
-    options |= {"known": known.note()} if known else {}
-    return reference, Frame(seed, options, reference)
-
-
-class Frame:
-    """What every audit of a run shares: tool, time, seed, set, and the clock of its steps."""
-
-    def __init__(self, seed: int, options: dict[str, Any], reference: ReferenceSet) -> None:
-        """Start with no time spent."""
-        self.seed, self.options, self.reference = seed, options, reference
-        self.timing = {"read": 0.0, "embed": 0.0, "score": 0.0, "render": 0.0}
-
-    def timed(self, step: str) -> Clock:
-        """A context that adds its seconds to `step`."""
-        return Clock(self.timing, step)
-
-    def audit(self, parts: dict[str, Any]) -> Audit:
-        """Put the parts together; parts that were not computed are None or empty."""
-        tested = len(self.options["artists"]) if "independent" in self.options else 0
-        nothing: dict[str, Any] = {"coverage": None, "open_set": None, "artists": [], "mixture": [], "derivative": None}
-        nothing |= {"controls": {}, "map": None, "skipped": None}
-        return Audit(
-            tool={"name": "audit", "version": __version__},
-            created_at=now(),
-            seed=self.seed,
-            options=self.options,
-            reference_set=reference_info(self.reference, tested),
-            timing_s={key: round(value, 4) for key, value in self.timing.items()},
-            **(nothing | parts),
-        )
-
-
-class Clock:
-    """Adds the seconds spent inside a with-block to one entry of a dict."""
-
-    def __init__(self, timing: dict[str, float], step: str) -> None:
-        """Remember where to add."""
-        self.timing, self.step = timing, step
-
-    def __enter__(self) -> None:
-        """Start."""
-        self.started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        """Stop and add."""
-        self.timing[self.step] += time.perf_counter() - self.started
-
-
-def now() -> str:
-    """RFC 3339 time in UTC; SOURCE_DATE_EPOCH, when set, makes it reproducible.  Raises UsageError where it is none."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is '{shown(epoch)}', which is no time.",
-            advice="Give whole seconds since 1970, as `date +%s` prints them, or unset it.",
-        ) from error
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def loaded(refs: str | Path | ReferenceSet | None) -> ReferenceSet:
+    """A reference set by folder or name; None is the default one.  Raises ReferenceSetError."""
+    return refs if isinstance(refs, ReferenceSet) else ReferenceSet.load(refs)

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError
 from auditor.lora.text import shown
-from auditor.policy import DEFAULTS, Thresholds
+from auditor.policy import ALPHA, DEFAULTS, Thresholds
 from auditor.result import Audit
 from auditor.texts import plain
 
 if TYPE_CHECKING:
     from auditor.reference import ReferenceSet
 
-ALPHA = 0.05
-"""Level of significance where nothing else is asked for."""
 BLOCKABLE = ("CONSISTENT", "DERIVATIVE", "INCONCLUSIVE")
 """What a policy may block.  OUT_OF_SCOPE always has its own exit code; NO_MATCH names nobody."""
 DIGEST = re.compile(r"[0-9a-f]{64}")

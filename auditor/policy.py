@@ -22,6 +22,8 @@ from auditor.result import ArtistScore, Coverage, OpenSet, Verdict
 from auditor.texts import DERIVED, DERIVED_REFERENCE, lines, plain
 from auditor.words import at_least, decimals, listed, pretty, share, whom
 
+ALPHA = 0.05
+"""Level of significance where nothing else is asked for."""
 LEAST_COVERAGE = 0.25
 """Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
 WHOLE_ENOUGH = 0.5

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from auditor.gate import Policy
     from auditor.known import KnownFiles
     from auditor.policy import Thresholds
+    from auditor.question import Question
     from auditor.reference import ReferenceSet
 
 CLOSE = 1e-6
@@ -131,14 +132,14 @@ def rerun(
 
     Without `policy` its recorded note stands: what a house made of the audit is no result of it.
     """
-    from auditor.audit import check
+    from auditor.audit import answer
     from auditor.gate import gated
     from auditor.reference import ReferenceSet
 
     made = _made_with(audit)
     place = made.refs if refs is None else refs
     reference = place if isinstance(place, ReferenceSet) else ReferenceSet.load(place)
-    fresh = check(suspect, reference, known=known, **made.options)
+    fresh = answer(suspect, replace(made.question, known=known), reference)
     again = replace(fresh, suspect=replace(fresh.suspect, path=made.path), created_at=made.created_at)
     found = (gated(again, policy.read_for(reference)) if policy else again).to_dict()
     _take_over(found["options"], audit["options"], policy is not None)
@@ -154,8 +155,8 @@ class _Made:
     """How an audit says that it was made."""
 
     refs: str
-    options: dict[str, Any]
-    """Of `auditor.audit.check`."""
+    question: Question
+    """But for the known files, which an audit only counts."""
     path: str
     created_at: str
 
@@ -163,21 +164,22 @@ class _Made:
 def _made_with(audit: Mapping[str, Any]) -> _Made:
     """What a recorded audit was made with.  Raises AttestationError where it does not say so."""
     from auditor.policy import DEFAULTS
+    from auditor.question import Question
 
     try:
         told = dict(audit["options"])
         artists = told.get("artists", ())
-        options: dict[str, Any] = {
-            "seed": int(audit["seed"]),
-            "alpha": float(told["alpha"]),
-            "resamples": int(told["resamples"]),
-            "features_name": told["features"],
-            "thresholds": _thresholds(told["thresholds"]) if "thresholds" in told else DEFAULTS,
-            "artists": [_text(name) for name in artists],
-            "independent": bool(told.get("independent", False)),
-        }
+        question = Question(
+            seed=int(audit["seed"]),
+            alpha=float(told["alpha"]),
+            resamples=int(told["resamples"]),
+            features_name=told["features"],
+            artists=[_text(name) for name in artists],
+            independent=bool(told.get("independent", False)),
+            thresholds=_thresholds(told["thresholds"]) if "thresholds" in told else DEFAULTS,
+        )
         datetime.fromisoformat(audit["created_at"])
-        return _Made(_text(told["refs"]), options, str(audit["suspect"]["path"]), audit["created_at"])
+        return _Made(_text(told["refs"]), question, str(audit["suspect"]["path"]), audit["created_at"])
     except (KeyError, TypeError, ValueError) as error:
         raise AttestationError(
             f"The audit does not say how it was made: {type(error).__name__} {error}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -102,15 +102,14 @@ def check(
     level = level_of(alpha, policy)
     blocking = _fail_on(fail_on, policy)
     network = Network(offline, lookup)
-    from auditor.audit import check as audit_file
-    from auditor.audit import not_audited
+    from auditor.audit import answer, not_audited
     from auditor.cli.sets import found
+    from auditor.question import Question
 
     sources = named(suspects, network)
-    options: dict[str, Any] = {"seed": seed, "alpha": level, "resamples": resamples, "features_name": features}
-    options["thresholds"] = policy.thresholds if policy else DEFAULTS
-    options["known"] = known_files(known) if known else None
-    options |= {"artists": artists or (), "independent": independent}
+    thresholds = policy.thresholds if policy else DEFAULTS
+    copies = known_files(known) if known else None
+    question = Question(seed, level, resamples, features, tuple(artists or ()), independent, thresholds, copies)
     with found(refs, network) as (reference, pinned):
         policy = policy.read_for(reference) if policy else None
         warn_of_absent(policy, reference.artists)
@@ -118,10 +117,10 @@ def check(
             policy.require_whole_question(reference, artists or ())
 
         def audit_one(path: Path) -> Audit:
-            return audit_file(path, reference, **options)
+            return answer(path, question, reference)
 
         def unreachable(name: str, problem: NotAuditable) -> Audit:
-            return not_audited(name, problem, reference, **options)
+            return not_audited(name, problem, reference, question)
 
         audits = [audited(s, audit_one, unreachable) for s in followed(sources, quiet, lambda source: source.name)]
     if pinned:  # a set's name alone would not lead back to the hub

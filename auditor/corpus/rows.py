@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.audit import ALPHA, RESAMPLES, Placed, check
+from auditor.audit import Placed, answer
 from auditor.corpus.head import Head, read_head
 from auditor.corpus.names import fetched, version
 from auditor.corpus.sketch import sketch
@@ -26,6 +26,8 @@ from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.container import open_container
 from auditor.lora.hashes import read_refused, tensor_digest
 from auditor.lora.text import shown
+from auditor.policy import ALPHA
+from auditor.question import RESAMPLES, Question
 from auditor.reference.calibrate import covers
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
@@ -60,6 +62,11 @@ class Options:
     independent: bool = False
     """Whether they were chosen independently of how the files look."""
 
+    @property
+    def question(self) -> Question:
+        """What each file is asked."""
+        return Question(self.seed, self.alpha, self.resamples, self.features, self.artists, self.independent)
+
 
 class Scanner:
     """A reference set, loaded once, and the options: `scanner(name, known)` is a row."""
@@ -68,8 +75,7 @@ class Scanner:
         """Load the set.  Raises ReferenceSetError or UsageError."""
         self.options = options
         self.reference = ReferenceSet.load(options.refs)
-        self.reference.require_features(options.features)
-        self.reference.asked(options.artists, options.independent)
+        options.question.require_sense(self.reference)
         self.family: str = self.reference.manifest["base"]["family"]
 
     def __call__(self, name: str, known: Known) -> Row:
@@ -107,10 +113,7 @@ class Scanner:
                 row["sketch"] = packed_sketch(load_lora(path))
             return
         seen: list[Placed] = []
-        audit = check(
-            path, self.reference, seed=self.options.seed, alpha=self.options.alpha, resamples=self.options.resamples,
-            artifact=artifact, observe=seen.append, artists=self.options.artists, independent=self.options.independent,
-        )  # fmt: skip
+        audit = answer(path, self.options.question, self.reference, artifact=artifact, observe=seen.append)
         row |= verdict_columns(audit, self.reference)
         if seen:
             row |= coordinates(self.reference, seen[0])
@@ -260,7 +263,7 @@ def load_row(path: str | Path, reference: ReferenceSet) -> tuple[Artifact, Place
     """Artifact, placement and audit of one file, as a scan sees it.  Raises NotAuditable where it is not audited."""
     artifact = read_artifact(path)
     seen: list[Placed] = []
-    audit = check(path, reference, artifact=artifact, observe=seen.append)
+    audit = answer(path, Question(), reference, artifact=artifact, observe=seen.append)
     if audit.skipped:
         raise OutOfScope(audit.skipped.reason, advice=audit.skipped.advice)
     return artifact, seen[0], audit

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from auditor._version import __version__
-from auditor.audit import now
 from auditor.corpus.journal import Journal
 from auditor.corpus.names import version
 from auditor.corpus.newest import only_newest
@@ -25,6 +24,7 @@ from auditor.corpus.rows import LOST, Options, Row, Scanner, failed
 from auditor.corpus.store import SCHEMA, Columns, columns_of, differences, finish, parquet, read_rows, settings_of
 from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import SourceError, UsageError
+from auditor.frame import now
 from auditor.reference.set import ReferenceSet
 from auditor.statistics.conformal import p_floor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -44,7 +44,7 @@ class Job:
     artists: tuple[str, ...] = ()
     """Who is asked about; none: everybody in the set."""
     independent: bool = False
-    """Whether they were chosen independently of the file (`auditor.audit.check`)."""
+    """Whether they were chosen independently of the file (`auditor.question.Question`)."""
 
 
 @dataclass(frozen=True)
@@ -201,22 +201,23 @@ def _failed(problem: AuditorError) -> dict[str, str]:
 
 def _prepared(setting: Setting, pipe: Connection) -> Any:
     """The function that audits, with its set loaded; tells the pipe that it is."""
-    from auditor.audit import check
+    from auditor.audit import answer
     from auditor.evidence import make_ready
     from auditor.gate import gated, level_of, load_policy
     from auditor.policy import DEFAULTS
+    from auditor.question import Question
     from auditor.reference import ReferenceSet
 
     reference = ReferenceSet.load(setting.refs)
     policy = load_policy(setting.policy).read_for(reference) if setting.policy else None
     level = level_of(setting.alpha, policy)
-    thresholds = policy.thresholds if policy else DEFAULTS
+    usual = Question(setting.seed, level, thresholds=policy.thresholds if policy else DEFAULTS)
 
     def audit(job: Job) -> dict[str, Any]:
         if policy:
             policy.require_whole_question(reference, job.artists)
-        question: dict[str, Any] = {"artists": job.artists, "independent": job.independent}
-        found = check(job.path, reference, seed=setting.seed, alpha=level, thresholds=thresholds, **question)
+        question = replace(usual, artists=job.artists, independent=job.independent)
+        found = answer(job.path, question, reference)
         found = found.renamed(job.path, job.name)
         return (gated(found, policy) if policy else found).to_dict()
 

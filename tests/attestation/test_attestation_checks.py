@@ -45,7 +45,7 @@ def test_a_fault_of_the_audit_is_not_told_as_one_of_the_document(
     def faulty(*_: object, **__: object) -> None:
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr("auditor.audit.check", faulty)
+    monkeypatch.setattr("auditor.audit.answer", faulty)
     with pytest.raises(ValueError, match="a fault of ours"):
         rerun(audit, stranger, set_folder)
 
