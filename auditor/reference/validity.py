@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from auditor.reference.protocol import (
     read_corpus,
     whole_views,
 )
-from auditor.reference.set import SUBNETWORKS, ReferenceSet, View, locate, read_manifest, read_table
+from auditor.reference.set import SAME_WORKS, SUBNETWORKS, ReferenceSet, View, locate, read_manifest, read_table
 from auditor.reference.trials import Trials, asked_p
 from auditor.statistics.conformal import conformal_p, left_out_p, p_floor
 from auditor.whole_file import write_whole
@@ -89,9 +89,12 @@ def evaluate(
     require_halves(corpus, artists)
     rng = np.random.default_rng(seed)
     corpus += never_trained(corpus, rng)
-    pooled = pool(corpus, features_of(manifest["features"]), settings, crossed=True)
+    matrix = features_of(manifest["features"])
+    pooled = pool(corpus, matrix, settings, crossed=True)
+    conditions = conditions_of(pooled, half_out_pool(corpus, matrix, settings))
     genre = {name: str(known.get("genre", "")) for name, known in read_genres(Path(loras)).items()}
-    card = build_card(pooled, corpus, artists, manifest, settings, genre, rng, seed)
+    judged = Judged(manifest, asdict(settings), artists, genre, sum(map(is_reference, corpus)))
+    card = card_of(judged, pooled, conditions, hardest(conditions), seed, rng)
     card |= structure(ReferenceSet.load(place), rng)
     write_card(place, card)
     card["ablations"] = ablations(corpus, manifest["features"], settings, rng, thorough, baselines or {})
@@ -121,33 +124,9 @@ def evaluate_held_out(place: Path, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     view = max(reference.views.values(), key=lambda v: len(v.bases.paths))
     pooled = held_out(reference, view)
-    measured, ratios = figures(pooled, rng), likelihood(pooled, len(artists), rng)
     genre = dict(zip(artists, reference.genres, strict=True))
-    negatives = hard_negatives(pooled, artists, genre)
-    about = when_asked(pooled, artists, genre, np.random.default_rng(seed))
-    counts = {name: false_attribution_band(c) for name, c in ({tried: pooled} | negatives).items()}
-    card = {
-        "schema": SCHEMA,
-        "set": manifest["name"],
-        "features": manifest["features"],
-        "settings": manifest.get("settings", {}),
-        "alpha": ALPHA,
-        "artists": len(artists),
-        "references_per_artist_and_half": len(manifest["references"]) / len(artists) / 2,
-        "suspects": {tried: len(pooled.name)},
-        "headline_of": tried,
-        "headline": measured | ratios["figures"] | headline_when_asked(about),
-        "conditions": {tried: measured},
-        "by_recipe": by_recipe(pooled, rng),
-        "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
-        "asked": {tried: about},
-        "false_attribution_counts": counts,
-        "likelihood": {tried: ratios},
-        "curves": curves(pooled),
-        "p_floor": p_floor(len(artists)),
-        "log10_lr_bound": float(np.log10(len(artists))),
-        "certificate": certificate(len(artists), counts[tried], measured, against),
-    } | structure(reference, rng)
+    judged = Judged(manifest, manifest.get("settings", {}), artists, genre, len(manifest["references"]))
+    card = card_of(judged, pooled, {tried: pooled}, tried, seed, rng, against) | structure(reference, rng)
     known = place / "card.json"
     if not known.is_file() or "ablations" not in read_table(known):
         write_card(place, card)
@@ -229,40 +208,50 @@ def write_card(place: Path, card: dict[str, Any]) -> None:
     write_whole(place / "card.json", json.dumps(card, indent=1, allow_nan=False))
 
 
-def build_card(
+@dataclass(frozen=True)
+class Judged:
+    """The set that a card is about."""
+
+    manifest: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    artists: list[str]
+    genre: Mapping[str, str]
+    """Of each artist, '' where unknown."""
+    references: int
+
+
+def card_of(
+    judged: Judged,
     pooled: Pool,
-    corpus: Sequence[Read],
-    artists: list[str],
-    manifest: dict[str, Any],
-    settings: Settings,
-    genre: dict[str, str],
-    rng: np.random.Generator,
+    conditions: Mapping[str, Pool],
+    of: str,
     seed: int,
+    rng: np.random.Generator,
+    against: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All conditions and counts; ablations come later."""
-    conditions = conditions_of(pooled, half_out_pool(corpus, features_of(manifest["features"]), settings))
-    name_of_headline = hardest(conditions)
-    headline = conditions[name_of_headline]
+    """All tables of conditions and counts; ablations come later.
+
+    pooled: all suspects; of: the condition that the headline tells of; against: what forbids a certificate whatever
+    the figures are.
+    """
+    count = len(judged.artists)
     measured = {name: figures(c, rng) for name, c in conditions.items()}
-    both = {name_of_headline, "same works, other recipe"}
-    ratios = {name: likelihood(c, len(artists), rng) for name, c in conditions.items() if name in both and len(c.name)}
-    negatives = hard_negatives(headline, artists, genre)
     tried = {name: c for name, c in conditions.items() if len(c.name)}
-    about = {name: when_asked(c, artists, genre, np.random.default_rng(seed)) for name, c in tried.items()}
-    counts = {name: false_attribution_band(c) for name, c in (conditions | negatives).items()}
+    ratios = {name: likelihood(c, count, rng) for name, c in tried.items() if name in (of, SAME_WORKS)}
+    negatives = hard_negatives(conditions[of], judged.artists, judged.genre)
+    about = {n: when_asked(c, judged.artists, judged.genre, np.random.default_rng(seed)) for n, c in tried.items()}
+    counts = {name: false_attribution_band(c) for name, c in {**conditions, **negatives}.items()}
     return {
         "schema": SCHEMA,
-        "set": manifest["name"],
-        "features": manifest["features"],
-        "settings": asdict(settings),
+        "set": judged.manifest["name"],
+        "features": judged.manifest["features"],
+        "settings": dict(judged.settings),
         "alpha": ALPHA,
-        "artists": len(artists),
-        "references_per_artist_and_half": sum(map(is_reference, corpus)) / len(artists) / 2,
+        "artists": count,
+        "references_per_artist_and_half": judged.references / count / 2,
         "suspects": {name: len(c.name) for name, c in conditions.items()},
-        "headline_of": name_of_headline,
-        "headline": measured[name_of_headline]
-        | ratios[name_of_headline]["figures"]
-        | headline_when_asked(about[name_of_headline]),
+        "headline_of": of,
+        "headline": measured[of] | ratios[of]["figures"] | headline_when_asked(about[of]),
         "conditions": measured,
         "by_recipe": by_recipe(pooled, rng),
         "hard_negatives": {name: figures(c, rng, 200) for name, c in negatives.items()},
@@ -270,10 +259,10 @@ def build_card(
         "false_attribution_counts": counts,
         "false_attribution_counts_at_02": {n: false_attribution_band(c, STRICT) for n, c in conditions.items()},
         "likelihood": ratios,
-        "curves": curves(headline),
-        "p_floor": p_floor(len(artists)),
-        "log10_lr_bound": float(np.log10(len(artists))),
-        "certificate": certificate(len(artists), counts[name_of_headline], measured[name_of_headline]),
+        "curves": curves(conditions[of]),
+        "p_floor": p_floor(count),
+        "log10_lr_bound": float(np.log10(count)),
+        "certificate": certificate(count, counts[of], measured[of], against),
     }
 
 
@@ -300,7 +289,7 @@ def conditions_of(pooled: Pool, half_out: Pool) -> dict[str, Pool]:
     return {
         "other works, other recipe": pooled.where("other", "other"),
         "other works, reference recipe": pooled.where("other", "reference"),
-        "same works, other recipe": pooled.where("same", "other"),
+        SAME_WORKS: pooled.where("same", "other"),
         **{name: some for name, some in rare.items() if len(some.name)},
         "other works, other recipe, whole set for all others": half_out.where("half-out", "other"),
         "artists outside the set": outside.rows(~np.char.startswith(outside.name, RANDOM)),
