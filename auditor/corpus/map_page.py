@@ -8,22 +8,20 @@ numbers.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import re
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor._version import __version__
 from auditor.corpus.map import StyleMap
 from auditor.embedding.points import Floats
-from auditor.report.figures import Scale, shape, star, tag
-from auditor.report.figures import _corners as corners
+from auditor.report.figures import Scale, corners, shape, star, tag
+from auditor.report.page import known_by, templates
+from auditor.report.style import compact
 from auditor.report.untrusted import show
 from auditor.words import pretty
 
@@ -44,27 +42,24 @@ def render_page(view: StyleMap) -> str:
     """The HTML page."""
     style, script = _asset("map.css"), _asset("map.js")
     policy = (
-        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
+        f"default-src 'none'; style-src {known_by(style)}; script-src {known_by(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    environment = Environment(
-        loader=PackageLoader("auditor.corpus", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("map.html.jinja").render(
-        v=view,
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        data=Markup(_inert(data_of(view))),  # noqa: S704 - escaped in _inert
-        picture=picture(view),
-        legend=legend(view),
-        show=show,
-        pretty=lambda name: show(pretty(name)),
-        version=__version__,
+    return (
+        templates("auditor.corpus")
+        .get_template("map.html.jinja")
+        .render(
+            v=view,
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            data=Markup(_inert(data_of(view))),  # noqa: S704 - escaped in _inert
+            picture=picture(view),
+            legend=legend(view),
+            show=show,
+            pretty=lambda name: show(pretty(name)),
+            version=__version__,
+        )
     )
 
 
@@ -76,14 +71,7 @@ def render_svg(view: StyleMap) -> str:
 
 def _asset(name: str) -> str:
     """A file beside the templates, without comments and indentation."""
-    text = files("auditor.corpus").joinpath(f"templates/{name}").read_text(encoding="utf-8")
-    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    return "\n" + "\n".join(line.strip() for line in text.splitlines() if line.strip()) + "\n"
-
-
-def _digest(text: str) -> str:
-    """SHA-256 as content policies want it."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return compact(files("auditor.corpus").joinpath(f"templates/{name}").read_text(encoding="utf-8"))
 
 
 def _inert(value: object) -> str:

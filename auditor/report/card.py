@@ -13,8 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from auditor.report.figures import Scale, svg, tag, ticks
-from auditor.report.html import _environment
 from auditor.report.numbers import DASH, number
+from auditor.report.page import report_templates
 from auditor.report.untrusted import show
 from auditor.texts import CARD_FIGURES, FIGURES, say
 
@@ -41,7 +41,7 @@ class Line:
 def render_card(card: Fields) -> str:
     """The page of one card."""
     return (
-        _environment()
+        report_templates()
         .get_template("card.html.jinja")
         .render(
             name=show(card["set"], 120),

@@ -214,12 +214,11 @@ def shape(kind: int, x: float, y: float, r: float, class_: str, tip: str | None 
     """The mark of genre number `kind`: circle, square, triangle, diamond, …"""
     if kind == 0:
         return tag("circle", cx=x, cy=y, r=r, class_=class_, data_tip=tip)
-    corners = _corners(kind)
-    points = " ".join(f"{x + r * cx:.1f},{y + r * cy:.1f}" for cx, cy in corners)
+    points = " ".join(f"{x + r * cx:.1f},{y + r * cy:.1f}" for cx, cy in corners(kind))
     return tag("polygon", points=points, class_=class_, data_tip=tip)
 
 
-def _corners(kind: int) -> list[tuple[float, float]]:
+def corners(kind: int) -> list[tuple[float, float]]:
     """Corners of a shape around the origin, of about the same area for all kinds."""
     a, b, w = 0.88, 1.25, 0.42
     plus = [(-w, -b), (w, -b), (w, -w), (b, -w), (b, w), (w, w), (w, b), (-w, b), (-w, w), (-b, w), (-b, -w), (-w, -w)]

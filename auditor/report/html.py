@@ -6,30 +6,23 @@ reproduce it.  Everything from the suspect goes through `view.build` (made visib
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from auditor.report import figures
 from auditor.report.build import brief, build
 from auditor.report.numbers import number, probability
-from auditor.report.style import compact, stylesheet
+from auditor.report.page import report_templates
 from auditor.report.view import TOP, MapView
-from auditor.texts import LANGUAGE, METHOD, WORDS, say, told
+from auditor.texts import METHOD, WORDS, say, told
 
 
 def render_html(audit: Mapping[str, Any]) -> str:
     """The page of one audit."""
     view = build(audit)
     return (
-        _environment()
+        report_templates()
         .get_template("audit.html.jinja")
         .render(
             v=view,
@@ -56,7 +49,7 @@ def render_index(audits: Sequence[Mapping[str, Any]], links: Sequence[Sequence[s
     counts = [(label, none if label == "NO_MATCH" else say(f"label.{label}"), found[label]) for label in labels]
     questions = {v.question for v in views if v.question}
     question = questions.pop() if len(questions) == 1 else ""
-    template = _environment().get_template("index.html.jinja")
+    template = report_templates().get_template("index.html.jinja")
     return template.render(rows=rows, counts=counts, labels=labels, question=question)
 
 
@@ -81,41 +74,3 @@ def _map_rows(view: MapView) -> list[tuple[str, str, str, str]]:
     """The map as rows: artist, genre, x, y; nearest first."""
     dots = sorted(view.dots, key=lambda d: (d.rank == 0, d.rank, d.artist))
     return [(d.artist, d.genre, number(d.x), number(d.y)) for d in dots]
-
-
-@cache
-def _environment() -> Environment:
-    """Templates with autoescape for every name and an error for every unknown variable."""
-    environment = Environment(
-        loader=PackageLoader("auditor.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style, script = compact(stylesheet()), _script()
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-    environment.globals.update(
-        say=say,
-        fig=figures,
-        language=LANGUAGE,
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-        policy=policy,
-    )
-    return environment
-
-
-def _script() -> str:
-    """The script without its comments."""
-    code = files("auditor.report").joinpath("templates/report.js").read_text(encoding="utf-8")
-    return "\n".join(line for line in code.splitlines() if line.strip() and not line.lstrip().startswith("//")) + "\n"
-
-
-def _digest(text: str) -> str:
-    """The hash by which a content policy knows an inline style or script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
