@@ -37,7 +37,7 @@ def row_of(label: str, some: openset.Outcome) -> dict[str, str | float]:
 def train(loras: Path, base: Path, images: Path, output: Path) -> None:
     """Suspects of one recipe on `NESTED` pictures of every half that has so many; resumes."""
     from auditor.training.default_set import default_jobs, write_genres
-    from auditor.training.references import load_base, run, write_plan
+    from auditor.training.references import Settings, load_base, run, write_plan
 
     works: dict[tuple[str, str], set[str]] = {}
     for job in read_plan(loras)[1].values():
@@ -54,7 +54,7 @@ def train(loras: Path, base: Path, images: Path, output: Path) -> None:
             jobs.append(replace(job, name=f"{name}-n{n}", recipe=RECIPE, seed=job.seed + n, pictures=chosen))
     write_plan(output, jobs, load_base(base).digest)
     write_genres(images, output)
-    run(base, images, output, jobs, workers=2)
+    run(Settings(base, images, output), jobs, workers=2)
 
 
 def main() -> None:

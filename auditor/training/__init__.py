@@ -91,9 +91,7 @@ def train(
     before = sum(target_file(output, job).is_file() for job in jobs)
     say(f"{len(jobs)} LoRAs planned, {before} already there")
     by_name = {recipe.name: recipe for recipe in wanted}
-    failed = references.run(
-        folder, images, output, jobs, gang, workers if state.num_processes == 1 else 1, by_name, settings
-    )
+    failed = references.run(settings, jobs, workers if state.num_processes == 1 else 1, by_name)
     if not state.is_main_process:
         return {}
     after = sum(target_file(output, job).is_file() for job in jobs)

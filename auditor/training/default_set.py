@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auditor.training.pictures import read_pictures
 from auditor.training.recipes import FAR, REFERENCE, SUSPECT
-from auditor.training.references import Job, load_base, plan, run, write_plan
+from auditor.training.references import Job, Settings, load_base, plan, run, write_plan
 from auditor.whole_file import write_whole
 
 OUTSIDERS = ("frans-hals", "pietro-longhi", "utagawa-kunisada", "willard-metcalf")
@@ -69,7 +69,7 @@ def main() -> None:
     jobs = default_jobs(options.images, options.seed)
     write_plan(options.output, jobs, load_base(options.base).digest)
     write_genres(options.images, options.output)
-    run(options.base, options.images, options.output, jobs, options.gang, options.workers)
+    run(Settings(options.base, options.images, options.output, options.gang), jobs, options.workers)
 
 
 if __name__ == "__main__":

@@ -75,21 +75,12 @@ def silent(text: str) -> None:
 
 
 def run(
-    base_folder: Path,
-    images: Path,
-    output: Path,
-    jobs: Sequence[Job],
-    gang: int = 16,
-    workers: int = 1,
-    recipes: dict[str, Recipe] | None = None,
-    settings: Settings | None = None,
+    settings: Settings, jobs: Sequence[Job], workers: int = 1, recipes: dict[str, Recipe] | None = None
 ) -> list[tuple[str, str]]:
-    """Train all jobs whose file does not exist yet, `workers` processes side by side.
+    """Train all jobs whose file does not exist yet, `workers` processes side by side; recipes: None = the package's.
 
-    Returns (name, reason) of the LoRAs that failed.  `settings` goes before the folder arguments and `gang`.
-    Raises TrainingError if a worker dies; what was finished stays.
+    Returns (name, reason) of the LoRAs that failed.  Raises TrainingError if a worker dies; what was finished stays.
     """
-    settings = settings or Settings(base_folder, images, output, gang)
     recipes = recipes or BY_NAME
     tell = silent if settings.quiet else to_stderr
     if workers == 1:
