@@ -176,7 +176,7 @@ def _path(audits: Sequence[AuditDict], form: Format, where: Destination) -> Path
     if where.is_file and where.output is not None:
         return where.output
     if where.output is None:
-        return Path(f"{safe_stem(audits[0])}.audit{ENDINGS[form]}")
+        return Path(f"{safe_name(audits[0])}.audit{ENDINGS[form]}")  # many suspects have one name
     name = safe_name(audits[0]) if len(audits) == 1 else "audits"
     return where.output / f"{name}{ENDINGS[form]}"
 
