@@ -236,8 +236,10 @@ def create_app(setting: Setting, limits: Limits) -> FastAPI:
 
     @app.get("/healthz")
     async def health(response: Response) -> dict[str, Any]:
-        """Whether audits can be had."""
+        """Whether audits can be had; where a process is missing, it is started again."""
         alive = pool.alive()
+        if alive < limits.workers:
+            pool.revive()  # a balancer that sends nothing here while this says 503 asks again
         response.status_code = 200 if alive == limits.workers else 503
         state = "ok" if alive == limits.workers else "starting"
         return {"status": state, "workers": alive, "set": pool.set_digest, "version": __version__}

@@ -67,6 +67,7 @@ class Pool:
         self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
         """None stands for a process that did not start: whoever draws it starts it again."""
         self._all: set[_Worker] = set()
+        self._starts: set[asyncio.Future[None]] = set()
         self.artists: list[str] = []
         """Of the set, once started."""
         self.set_digest = ""
@@ -106,6 +107,23 @@ class Pool:
             raise
         self._idle.put_nowait(worker)
         return found
+
+    def revive(self) -> None:
+        """Start again, meanwhile, what did not start; for whoever looks after the service while nobody sends a file."""
+        drawn = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for worker in drawn:
+            if worker is not None:
+                self._idle.put_nowait(worker)
+            else:
+                start = asyncio.ensure_future(self._begin())
+                self._starts.add(start)
+                start.add_done_callback(self._started)
+
+    def _started(self, start: asyncio.Future[None]) -> None:
+        """A start that nobody waits for is over; if it failed, its place is empty still, and health says so."""
+        self._starts.discard(start)
+        if not start.cancelled():
+            start.exception()
 
     async def _begin(self) -> None:
         """A new process among the idle ones; None in its place where it does not start.  Raises AuditorError then."""

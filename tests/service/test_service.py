@@ -410,6 +410,21 @@ def test_a_process_that_does_not_start_is_started_by_a_later_request(
             (tmp_path / "away.toml").rename(rules)
             assert await ask() == "CONSISTENT"
             assert (pool.alive(), len(multiprocessing.active_children())) == (1, 1)
+            # and without a request, by whoever asks after its health
+            rules.rename(tmp_path / "away.toml")
+            for process in multiprocessing.active_children():
+                process.kill()
+            with pytest.raises(Broken, match="has ended"):
+                await ask()
+            (tmp_path / "away.toml").rename(rules)
+            for _ in range(3):  # a second look starts no second process
+                pool.revive()
+            for _ in range(int(10 * WAIT)):
+                if pool.alive():
+                    break
+                await asyncio.sleep(0.1)
+            assert (pool.alive(), len(multiprocessing.active_children())) == (1, 1)
+            assert await ask() == "CONSISTENT"
         finally:
             pool.stop()
 
