@@ -30,7 +30,7 @@ from auditor.corpus.workers import Limits, Lost, Pool
 from auditor.errors import NotAuditable
 from auditor.limits import SAME_SOURCE, UNRELATED
 from auditor.lora import LoraWeights, load_lora
-from auditor.lora.relation import DERIVED, compare
+from auditor.lora.relation import DERIVED, Name, compare
 
 LEAST = 0.2
 """Least cosine of sketches of a candidate: unrelated files have 0 ± .044, files of one run at least .28."""
@@ -64,23 +64,41 @@ class Sketched:
     sketches: NDArray[np.float32]
 
 
-def find(sources: Sequence[Path], out: Path, workers: int, limits: Limits) -> dict[str, int]:
-    """Write the pairs beside `out` and return the group of every content that has relatives."""
+SAME: frozenset[Name] = frozenset({"same_file", "same_tensors", "same_update"})
+"""Relations of files that are one LoRA, saved or scaled anew."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """Which contents of a corpus belong together, by numbers."""
+
+    groups: dict[str, int]
+    """Of every content that has relatives: merges, checkpoints and resized files too."""
+    updates: dict[str, int]
+    """Of every content that is the same update as another one."""
+
+
+def find(sources: Sequence[Path], out: Path, workers: int, limits: Limits) -> Kin:
+    """Write the pairs beside `out`; what belongs together."""
     pairs = list(copies(sources))
     corpus = read_sketches(sources)
-    groups = Groups()
+    groups, updates = Groups(), Groups()
     for pair in pairs:
-        groups.join(pair.pop("content_a"), pair.pop("content_b"))
+        one, other = pair.pop("content_a"), pair.pop("content_b")
+        groups.join(one, other)
+        updates.join(one, other)
     found = list(compared(corpus, candidates(corpus.sketches), workers, limits))
     name_merges(found, corpus)
     for i, j, row in found:
         if row["relation"] in DERIVED:
             groups.join(corpus.contents[i], corpus.contents[j])
+        if row["relation"] in SAME:
+            updates.join(corpus.contents[i], corpus.contents[j])
         if row["relation"] not in ("unrelated", "not_comparable", "no_effect"):
             pairs.append(row)
     pairs.sort(key=lambda pair: (pair["a"], pair["b"]))
     write_pairs(pairs_file(out), pairs)
-    return groups.numbered()
+    return Kin(groups.numbered(), updates.numbered())
 
 
 def pairs_file(out: Path) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auditor._version import __version__
 from auditor.corpus.journal import Journal
@@ -32,7 +33,10 @@ Heard = Callable[[Row], None]
 SEEN = ["version", "content", "same_as", "code"]
 AGAIN = (SourceError.code, LOST)
 """Codes of rows that say nothing of the file: the network, a limit or a fault of audit was in the way."""
-FDR = "Benjamini-Hochberg over the open-set p-values of this file, one test for each distinct content"
+FDR = (
+    "Benjamini-Hochberg over the open-set p-values of this file, one test for each distinct content, or for each "
+    "update however saved where duplicates were looked for"
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ class Summary:
     new: int
     """Rows made by this run; the others were there before."""
     tests: int
-    """Distinct contents with a p-value."""
+    """Distinct contents with a p-value; with duplicates looked for, distinct updates."""
     least_q: float
     """The least q that this batch can give one file alone: p_min · tests."""
     discoveries: int
-    """Distinct contents with q ≤ alpha."""
+    """Of these with q ≤ alpha."""
     groups: int
     """Groups of near-duplicates; 0 when they were not looked for."""
 
@@ -85,13 +89,15 @@ def scan(
         journal.flush()
         everything = only_newest([*sources, *journal.parts], parts_folder(out) / "newest.parquet", columns)
         groups: dict[str, int] = {}
+        updates: dict[str, int] = {}
         if options.duplicates:
             from auditor.corpus.duplicates import find
 
-            groups = find(everything, out, workers, limits)
-        finish(everything, out, columns, settings, groups)
+            kin = find(everything, out, workers, limits)
+            groups, updates = kin.groups, kin.updates
+        q = finish(everything, out, columns, settings, groups, updates)
         journal.remove()
-    return summary(out, options.alpha, fresh, settings["set"]["p_min"])
+    return summary(out, q, options.alpha, fresh, settings["set"]["p_min"])
 
 
 def rows_of(
@@ -183,15 +189,12 @@ class Done:
         return False
 
 
-def summary(out: Path, alpha: float, fresh: int, p_min: float) -> Summary:
-    """Figures of the finished file.  p_min: the least p that a file can have in it."""
+def summary(out: Path, q: NDArray[np.float64], alpha: float, fresh: int, p_min: float) -> Summary:
+    """Figures of the finished file.  q: of its tests; p_min: the least p that a file can have in it."""
     labels: Counter[str] = Counter()
     groups: set[int] = set()
-    tests = discoveries = 0
-    for row in read_rows(out, ["label", "same_as", "p", "q", "group"]):
+    for row in read_rows(out, ["label", "group"]):
         labels[row["label"]] += 1
-        tests += row["p"] is not None and not row["same_as"]
-        discoveries += row["q"] is not None and row["q"] <= alpha and not row["same_as"]
         groups.add(row["group"])
-    least_q = min(1.0, p_min * tests)
-    return Summary(labels.total(), dict(labels.most_common()), fresh, tests, least_q, discoveries, len(groups - {None}))
+    least_q, found = min(1.0, p_min * len(q)), int(np.sum(q <= alpha))
+    return Summary(labels.total(), dict(labels.most_common()), fresh, len(q), least_q, found, len(groups - {None}))

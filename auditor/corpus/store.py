@@ -196,12 +196,20 @@ def _told(value: Any) -> str:
 
 
 def finish(
-    sources: Sequence[Path], out: Path, columns: Columns, settings: Mapping[str, Any], groups: Mapping[str, int]
-) -> None:
-    """Parts → the final file: verdicts of copies filled in, q over the batch, group of near-duplicates by content."""
+    sources: Sequence[Path],
+    out: Path,
+    columns: Columns,
+    settings: Mapping[str, Any],
+    groups: Mapping[str, int],
+    updates: Mapping[str, int] | None = None,
+) -> NDArray[np.float64]:
+    """Parts → the final file: verdicts of copies filled in, q over the batch, group of near-duplicates by content.
+
+    updates: number of the update by content, of those that are one LoRA saved anew.  Returns the q-values of the tests.
+    """
     pa = arrow()
     shared = copied_verdicts(sources, columns)
-    q_by_row = false_discovery(sources)
+    q_by_row, q_by_test = false_discovery(sources, updates or {})
     schema = columns.schema(settings, batch=True)
 
     def tables() -> Iterator[Any]:
@@ -216,6 +224,7 @@ def finish(
             start = end
 
     write_tables(out, tables(), schema)
+    return q_by_test
 
 
 def plain_groups(sources: Sequence[Path]) -> Iterator[Any]:
@@ -261,14 +270,25 @@ def fill(pa: Any, table: Any, given: Mapping[int, Row], columns: Columns) -> Any
     return table
 
 
-def false_discovery(sources: Sequence[Path]) -> NDArray[np.float64]:
-    """q of every row, NaN without a p-value; one test for each content."""
+def false_discovery(
+    sources: Sequence[Path], updates: Mapping[str, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """q of every row, NaN without a p-value, and q of every test: one for each content, or for all of one update.
+
+    Of files that are one LoRA saved anew, whose p-values rounding may part, the largest counts.
+    """
     names = ["content", "same_as", "p"]
     tested = (row for source in sources for row in read_rows(source, names))
-    p = {row["same_as"] or row["content"]: row["p"] for row in tested if row["p"] is not None}
-    q = dict(zip(p, benjamini_hochberg(list(p.values())), strict=True)) if p else {}
-    rows = (row for source in sources for row in read_rows(source, names[:2]))
-    return np.fromiter((q.get(row["same_as"] or row["content"], np.nan) for row in rows), np.float64)
+    test_of = {row["content"]: updates.get(row["content"], row["content"]) for row in tested if row["p"] is not None}
+    p: dict[str | int, float] = {}
+    for row in (row for source in sources for row in read_rows(source, names)):
+        if row["p"] is not None:
+            test = test_of[row["content"]]
+            p[test] = max(row["p"], p.get(test, 0.0))
+    adjusted = benjamini_hochberg(list(p.values())) if p else np.zeros(0)
+    q = dict(zip(p, adjusted, strict=True))
+    rows = (row["same_as"] or row["content"] for source in sources for row in read_rows(source, names[:2]))
+    return np.fromiter((q[test_of[one]] if one in test_of else np.nan for one in rows), np.float64), adjusted
 
 
 def write_pairs(path: Path, pairs: Sequence[Row]) -> None:

@@ -171,6 +171,28 @@ def test_q_is_benjamini_hochberg_over_distinct_contents(scanned):
         assert (row["q"] is None) == (row["p"] is None)
 
 
+def test_a_lora_saved_anew_is_one_test_where_duplicates_are_looked_for(set_folder, tmp_path):
+    """Else who uploads a file in ten writings would make all others of the batch more significant."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    one = mini_set.lora(0, 7)
+    turned = {path: (up * 2, down / 2) for path, (up, down) in one.items()}
+    for name, made in (("one", one), ("other", mini_set.lora(3, 7))):
+        mini_set.save(folder / f"{name}.safetensors", writing.diffusers(made))
+    mini_set.save(folder / "again.safetensors", writing.kohya(turned, alpha=4.0))
+    found = {}
+    for duplicates in (False, True):
+        out = tmp_path / f"{duplicates}.parquet"
+        told = scan(expand([str(folder)], []), out, Options(str(set_folder), duplicates=duplicates), workers=1)
+        rows = table(out)
+        found[duplicates] = (told.tests, rows["other.safetensors"]["q"])
+        assert rows["again.safetensors"]["q"] == pytest.approx(rows["one.safetensors"]["q"])
+    p = rows["one.safetensors"]["p"], rows["other.safetensors"]["p"]
+    assert (found[False][0], found[True][0]) == (3, 2)
+    assert found[True][1] == pytest.approx(false_discovery_control(p)[1])
+    assert found[False][1] == pytest.approx(false_discovery_control([*p, p[0]])[1])
+
+
 def test_scanning_again_reads_nothing_again_and_appends(world, set_folder, scanned, tmp_path):
     out = tmp_path / "again.parquet"
     out.write_bytes(scanned.read_bytes())
