@@ -33,7 +33,7 @@ def make_ready(reference: ReferenceSet, alpha: float) -> None:
     _ = reference.directions, reference.numbers
     for view in reference.views.values():
         point = view.points[:1]
-        open_set(view, point, alpha, 1, 0)
+        open_set(view, point, alpha, 1, 0, reference.artists)
         artist_scores(reference, view, np.repeat(point, len(view.bases.paths), 0))
         style_map(reference, view, point)
         for name in reference.controls:

@@ -23,7 +23,7 @@ from auditor.evidence import make_ready
 from auditor.evidence.artists import exclusion_p, nearest_references, per_artist_p, score_spread, stepwise
 from auditor.evidence.controls import fit_recipe
 from auditor.evidence.copies import COPY, copy_of
-from auditor.evidence.impostors import scores_of
+from auditor.evidence.impostors import impostors_of, scores_of
 from auditor.evidence.kept import KEPT, kept
 from auditor.evidence.maps import style_map
 from auditor.evidence.mixtures import mixture, strongest_left
@@ -63,6 +63,7 @@ def test_after_making_ready_an_audit_makes_nothing_more_and_finds_the_same(set_f
     ready, plain = ReferenceSet.load(set_folder), ReferenceSet.load(set_folder)
     make_ready(ready, 0.2)
     before = {name: set(view.__dict__["_kept"]) for name, view in ready.views.items()}
+    assert all("left_out_p" in impostors_of(view).__dict__ for view in ready.views.values())
     for path in suspects:
         one, other = (check(path, refs, alpha=0.2, resamples=20).to_dict() for refs in (ready, plain))
         assert one | {"timing_s": {}, "created_at": ""} == other | {"timing_s": {}, "created_at": ""}
