@@ -22,6 +22,7 @@ from auditor.embedding.points import Floats
 from auditor.evidence.impostors import p_of, scores_of
 from auditor.evidence.membership import member_p, own_no_match
 from auditor.policy import MOST_OWN
+from auditor.reference.protocol import read_corpus
 from auditor.reference.set import ReferenceSet, View
 
 ALPHA = 0.05
@@ -78,7 +79,7 @@ def main() -> None:
     names, genres = reference.artists, reference.genres
     found: dict[str, Shares] = defaultdict(Shares)
     view = reference.views["all"]
-    fold, scores = half_out_scores(view, names, given.loras)
+    fold, scores = half_out_scores(view, names, read_corpus(given.loras))
     for row, own, recipe in zip(scores, fold.suspect_artist, fold.recipe, strict=True):
         kind = f"own artists, unknown works, {KINDS[recipe]}"
         found[kind].add(view, row, int(own), genres)

@@ -20,7 +20,7 @@ from auditor.embedding.fit import fit
 from auditor.embedding.grams import Grams
 from auditor.embedding.points import Floats, centroids, cosines
 from auditor.evidence.membership import member_p
-from auditor.reference.build import DIRECTIONS
+from auditor.reference.build import DIRECTIONS, Read
 from auditor.reference.calibrate import SETTINGS, VIEWS, view_modules
 from auditor.reference.protocol import (
     Fold,
@@ -56,14 +56,13 @@ def audited(reference: ReferenceSet, folder: Path) -> Found:
 
 def unknown_works(view: View, names: list[str], loras: Path) -> Found:
     """Suspects by the set's artists, each scored by the whole set without the half of the works that it is from."""
-    fold, scores = half_out_scores(view, names, loras)
+    fold, scores = half_out_scores(view, names, read_corpus(loras))
     p = member_p(view, scores.max(1))
     return {f"own artists, unknown works, {KINDS[k]}": p[fold.recipe == k].tolist() for k in KINDS if k in fold.recipe}
 
 
-def half_out_scores(view: View, names: list[str], loras: Path) -> tuple[Fold, Floats]:
+def half_out_scores(view: View, names: list[str], corpus: list[Read]) -> tuple[Fold, Floats]:
     """The suspects by artists `names`, and their scores (n, C) by the whole set without their half of the works."""
-    corpus = read_corpus(loras)
     suspects = [s for s in corpus if not is_reference(s) and s.entry["artist"] in names]
     kinds = np.array([kind_of_recipe(s) for s in suspects])
     fold = Fold([r for r in corpus if is_reference(r)], suspects, names, np.full(len(suspects), "half-out"), kinds)

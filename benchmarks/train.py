@@ -207,7 +207,7 @@ def compare(base: Base, size: Size, batch: int, options: argparse.Namespace, rat
     recipe = replace(RECIPE, batch=batch, rank=options.rank, alpha=options.rank)
     flops = one_step_flops(base, make_member(size, recipe, 0))
     if options.compile:  # nothing is compiled while FLOPs are counted
-        base.model.compile()
+        base.model.compile(dynamic=False)
     gangs, half = [], base.dtype != torch.float32
     for gang in options.gang:
         members = [make_member(size, recipe, seed) for seed in range(gang)]

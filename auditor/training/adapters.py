@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,16 +108,50 @@ def initial_a(shape: tuple[int, int], kind: str, generator: torch.Generator) -> 
     return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(shape[1])
 
 
-def linear_low(inputs: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """A x of every member: (members, rows, rank) from the layer's input (members · n, …, in)."""
-    return torch.bmm(inputs.reshape(len(a), -1, a.shape[2]), a.transpose(1, 2))
+class AdaptedLinear(torch.autograd.Function):
+    """x Wᵀ + b + scale · B A x of every member: (members · n, …, in) → (members · n, …, out), W and b frozen.
+
+    What autograd makes of the three products goes over each layer's output and gradient several times more, to copy and
+    to add; here a product is added to what lies there.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scales: torch.Tensor,
+    ) -> torch.Tensor:
+        """a (members, rank, in), b (members, out, rank), scales (members, 1, 1); all of one type and device."""
+        rows = inputs.reshape(len(a), -1, a.shape[2])
+        low = torch.bmm(rows, a.transpose(1, 2)).mul_(scales)
+        output = F.linear(rows, weight, bias).baddbmm_(low, b.transpose(1, 2))
+        ctx.save_for_backward(rows, weight, a, b, low, scales)
+        return output.view(*inputs.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of the input (where it has one), A and B."""
+        rows, weight, a, b, low, scales = ctx.saved_tensors
+        (gradient,) = gradients
+        above = gradient.reshape(len(a), -1, b.shape[1])
+        middle = torch.bmm(above, b).mul_(scales)
+        of_a, of_b = torch.bmm(middle.transpose(1, 2), rows), torch.bmm(above.transpose(1, 2), low)
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, of_a, of_b, None
+        below = torch.matmul(above, weight).baddbmm_(middle, a)
+        return below.view(*gradient.shape[:-1], -1), None, None, of_a, of_b, None
 
 
 def convolved_low(inputs: torch.Tensor, a: torch.Tensor, layer: torch.nn.Conv2d) -> torch.Tensor:
     """A * x of every member by one grouped convolution: (members, n, rank, h, w) from (members · n, c, H, W)."""
     members, rank = a.shape[:2]
     stacked = inputs.view(members, -1, *inputs.shape[1:]).transpose(0, 1).flatten(1, 2)
-    weight = a.reshape(members * rank, *layer.weight.shape[1:])
+    # In the layout of the base's own, or a compiled gang of one expects its gradient in another than it gets.
+    weight = a.reshape(members * rank, *layer.weight.shape[1:]).contiguous(memory_format=torch.channels_last)
     low = F.conv2d(stacked, weight, None, layer.stride, layer.padding, layer.dilation, members)
     return low.view(len(stacked), members, rank, *low.shape[2:]).transpose(0, 1)
 
@@ -125,30 +160,38 @@ def convolved_low(inputs: torch.Tensor, a: torch.Tensor, layer: torch.nn.Conv2d)
 def adapted(modules: dict[str, Adaptable], scales: torch.Tensor) -> Iterator[Pairs]:
     """While open, each layer adds scale · B A x of the member that a batch row belongs to.
 
-    scales: alpha / rank of each member (members,).  The caller puts the current factors into the yielded dict.
+    scales: alpha / rank of each member (members,), of the factors' type.  The caller puts the current factors into the
+    yielded dict.
     """
     current: Pairs = {}
     scales = scales.view(-1, 1, 1)
 
-    def hook(name: str, layer: Adaptable) -> Callable[..., torch.Tensor]:
-        def add_linear(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def linear(name: str, layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
             a, b = current[name]
-            low = linear_low(inputs[0].to(a.dtype), a) * scales.to(a.dtype)
-            flat = output.reshape(len(a), -1, b.shape[1])
-            return torch.baddbmm(flat, low.to(flat.dtype), b.transpose(1, 2).to(flat.dtype)).view_as(output)
+            return AdaptedLinear.apply(inputs.to(a.dtype), layer.weight, layer.bias, a, b, scales)  # type: ignore[no-any-return]
 
-        def add_convolved(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return forward
+
+    def convolution(name: str, layer: torch.nn.Conv2d) -> Callable[[torch.Tensor], torch.Tensor]:
+        plain = layer.forward
+
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
             a, b = current[name]
-            low = convolved_low(inputs[0].to(a.dtype), a, layer) * scales.to(a.dtype).view(-1, 1, 1, 1, 1)
+            low = convolved_low(inputs.to(a.dtype), a, layer) * scales[..., None, None]
             members, n, _rank, height, width = low.shape
             high = torch.einsum("mnrx,mor->mnox", low.flatten(3), b)
+            output = plain(inputs)
             return output + high.reshape(members * n, -1, height, width).to(output.dtype)
 
-        return add_linear if isinstance(layer, torch.nn.Linear) else add_convolved
+        return forward
 
-    handles = [module.register_forward_hook(hook(name, module)) for name, module in modules.items()]
+    for name, module in modules.items():
+        # On the instance, in front of the class's own: a hook would come too late to add where the layer writes.
+        own = linear(name, module) if isinstance(module, torch.nn.Linear) else convolution(name, module)
+        vars(module)["forward"] = own
     try:
         yield current
     finally:
-        for handle in handles:
-            handle.remove()
+        for module in modules.values():
+            del vars(module)["forward"]

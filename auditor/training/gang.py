@@ -121,7 +121,7 @@ def train_gang(
     optimiser = KINDS[recipes[0].optimiser](factors.flat, recipes)
     draws = [Draws(member, base) for member in members]
     recent: list[torch.Tensor] = []
-    scales = torch.tensor([recipe.alpha / recipe.rank for recipe in recipes], device=base.device)
+    scales = torch.tensor([recipe.alpha / recipe.rank for recipe in recipes], dtype=base.dtype, device=base.device)
     with adapted(modules, scales) as current:
         for step in range(recipes[0].steps):
             current.update(factors.split(base.dtype))

@@ -249,7 +249,9 @@ class Factory:
         if self.settings.checkpointing:
             self.base.model.enable_gradient_checkpointing()
         if self.settings.compiled:
-            self.base.model.compile()
+            # Each size of gang by itself: else the last, smaller one has all compiled anew for sizes unknown, which
+            # took longer than to train it.
+            self.base.model.compile(dynamic=False)
 
     def step(self, group: list[Job], step: int) -> None:
         """Say how far the gang is."""

@@ -22,7 +22,7 @@ from tiny_bases import FAMILIES  # noqa: E402
 
 from auditor.errors import TrainingError  # noqa: E402
 from auditor.training import gang  # noqa: E402
-from auditor.training.adapters import Factors, target_modules  # noqa: E402
+from auditor.training.adapters import AdaptedLinear, Factors, adapted, target_modules  # noqa: E402
 from auditor.training.families import Base, load_base  # noqa: E402
 from auditor.training.families.objectives import Diffusion, Flow  # noqa: E402
 from auditor.training.gang import Draws, Member, train_gang  # noqa: E402
@@ -110,6 +110,42 @@ def test_peft_and_torch_adamw_agree_with_the_gang(family: str, base_folder: Call
     for path, layer in layers.items():
         np.testing.assert_allclose(ours.factors[path][0], layer.lora_A["default"].weight.detach(), atol=1e-8)
         np.testing.assert_allclose(ours.factors[path][1], layer.lora_B["default"].weight.detach(), atol=1e-8)
+
+
+def test_a_compiled_base_trains_gang_after_gang(base_folder: Callable[[str], Path]) -> None:
+    """The same weights for other members, scales and sizes as the base gives that is not compiled."""
+    base = exact(base_folder("mini"))
+    recipes = [(RECIPE, RECIPE), (RECIPE, replace(RECIPE, rank=2, alpha=7)), (replace(RECIPE, alpha=1),)]
+    gangs = [[member(base, 10 * k + i, r) for i, r in enumerate(own)] for k, own in enumerate(recipes)]
+    plain = [train_gang(base, members) for members in gangs]
+    base.model.compile(dynamic=False, backend="aot_eager")
+    for members, expected in zip(gangs, plain, strict=True):
+        for ours, theirs in zip(train_gang(base, members), expected, strict=True):
+            assert_same(ours, theirs)
+
+
+def test_an_adapted_layer_is_itself_again_afterwards(base_folder: Callable[[str], Path]) -> None:
+    base = exact(base_folder("mini"))
+    modules = target_modules(base, RECIPE.targets)
+    with pytest.raises(KeyError), adapted(modules, torch.ones(1, dtype=torch.float64)):
+        next(iter(modules.values()))(torch.zeros(1, 1, 1))
+    assert all("forward" not in vars(module) for module in base.model.modules())
+
+
+def test_the_adapted_layers_gradient_is_that_of_the_formula() -> None:
+    """By finite differences, with rows of several axes; the input's own gradient as well, where it has one."""
+    generator = torch.Generator().manual_seed(0)
+    x, w, bias, a, b = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((6, 2, 5), (4, 5), (4,), (3, 2, 5), (3, 4, 2))
+    )
+    scales = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).view(3, 1, 1)
+    update = torch.einsum("mor,mri,m->moi", b, a, scales.flatten()).repeat_interleave(2, 0)
+    expected = torch.einsum("noi,nki->nko", w + update, x) + bias
+    torch.testing.assert_close(AdaptedLinear.apply(x, w, bias, a, b, scales), expected)
+    for of_input in (True, False):
+        given = x.clone().requires_grad_(of_input), w, bias, a.requires_grad_(), b.requires_grad_(), scales
+        assert torch.autograd.gradcheck(AdaptedLinear.apply, given)
 
 
 def test_lion_agrees_with_its_definition() -> None:
