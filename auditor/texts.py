@@ -691,6 +691,8 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "lower, for a near twin of the artist named, outside the set, it may be every second file.",
         "References span the works they were made from. A suspect made from quite different works by the same "
         "artist may be missed.",
+        "If this file was trained on another checkpoint than the references, one with a strong style of its own, the "
+        "right artist is missed more often, and “no match” is wrong more often.",
         "The p-value counts artists, not files: more artists in the set give finer figures, more files do not.",
         "Heavy editing of a file (merging, resizing, further training) weakens every figure.",
     ),

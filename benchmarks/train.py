@@ -89,12 +89,12 @@ class Timed:
     bytes: int
 
 
-def make_base(name: str, device: str, dtype: torch.dtype) -> Base:
-    """A frozen base with random weights."""
+def make_base(name: str, device: str, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> Base:
+    """A frozen base with random weights; layout: of its convolutions."""
     torch.manual_seed(0)
     kind = StableDiffusionXL if name == "sdxl" else StableDiffusion1
     model = UNet2DConditionModel(**SMALL[name]).to(device, dtype) if name in SMALL else build(name, device, dtype)
-    return kind.of(model.to(memory_format=torch.channels_last), Diffusion(DDPMScheduler(**SCHEDULE)))
+    return kind.of(model.to(memory_format=layout), Diffusion(DDPMScheduler(**SCHEDULE)))
 
 
 def make_member(size: Size, recipe: Recipe, seed: int) -> Member:
@@ -250,6 +250,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--channels-first", action="store_true", help="lay convolutions out as GroupNorm wants it on a GPU"
+    )
     parser.add_argument("--autocast", action=argparse.BooleanOptionalAction, default=True, help="of the gangs")
     parser.add_argument("--json", help="also write the rows to this file")
     options = parser.parse_args()
@@ -260,7 +263,8 @@ def main() -> None:
     print(f"{options.size} on {where}; {dtype} matrix product {rate / 1e12:.3g} TFLOP/s")
     rows: list[dict[str, object]] = []
     for batch in options.batch:
-        base = make_base(options.size, options.device, dtype)
+        layout = torch.contiguous_format if options.channels_first else torch.channels_last
+        base = make_base(options.size, options.device, dtype, layout)
         if options.checkpointing:
             base.model.enable_gradient_checkpointing()
         rows += compare(base, SIZES[options.size], batch, options, rate)

@@ -262,6 +262,14 @@ def train(
     repeats: Annotated[
         int, typer.Option(min=1, envvar="AUDIT_REPEATS", help="LoRAs per artist, half and recipe; each its own seed.")
     ] = 1,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="AUDIT_CHECKPOINT",
+            metavar="NAME",
+            help="The base is another checkpoint of the one that OUTPUT was trained on: name it.",
+        ),
+    ] = "",
     parts: Annotated[
         Part,
         typer.Option(
@@ -319,6 +327,7 @@ def train(
         workers=workers,
         parts=("a", "b") if parts is Part.HALVES else ("all",),
         repeats=repeats,
+        checkpoint=checkpoint,
         side=side,
         caption=caption,
         device=device,

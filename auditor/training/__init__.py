@@ -39,6 +39,7 @@ def train(
     workers: int = 1,
     parts: tuple[str, ...] = ("a", "b"),
     repeats: int = 1,
+    checkpoint: str = "",
     side: int | None = None,
     caption: str = "given",
     device: str | None = None,
@@ -52,6 +53,8 @@ def train(
 ) -> dict[str, Any]:
     """Train reference LoRAs for every artist of `images`; see docs/factory.md.
 
+    checkpoint: the name of a base that is another checkpoint of the one that the other LoRAs in `output` were trained
+    on; it goes into the names of files and recipes.
     Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, with
     `only_plan` what would be trained and how long it would take; {} in all but the first of several launched processes.
     Raises AuditorError where the training extra is missing, UsageError where an option is wrong, TrainingError where
@@ -70,11 +73,13 @@ def train(
     folder = find_base(base)
     wanted = known.chosen(recipes or [], family_of(folder).family)
     check_recipes(wanted, family_of(folder).family, progress)
+    if checkpoint:
+        wanted = [known.on_checkpoint(recipe, checkpoint) for recipe in wanted]
     settings = references.Settings(
         folder, images, output, gang, side, caption, device, precision, compiled, checkpointing, quiet
     )
     if only_plan:
-        jobs, _ = prepare(settings, wanted, seed, parts, repeats, progress, record=False)
+        jobs, _ = prepare(settings, wanted, seed, parts, repeats, checkpoint, progress, record=False)
         return estimate(settings, jobs, wanted, workers)
     state = PartialState(cpu=device == "cpu")
     say = progress if state.is_main_process else references.silent
@@ -82,7 +87,7 @@ def train(
         output.mkdir(parents=True, exist_ok=True)
         # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
         with FileLock(output / ".plan.lock"):
-            jobs, unread = prepare(settings, wanted, seed, parts, repeats, say, record=True)
+            jobs, unread = prepare(settings, wanted, seed, parts, repeats, checkpoint, say, record=True)
     except OSError as problem:  # pictures that cannot be read do not come here
         raise TrainingError(
             f"Nothing can be planned in {output}: {problem.strerror or problem}.",
@@ -116,6 +121,7 @@ def prepare(
     seed: int,
     parts: tuple[str, ...],
     repeats: int,
+    checkpoint: str,
     tell: Callable[[str], None],
     *,
     record: bool,
@@ -128,7 +134,7 @@ def prepare(
 
     base = load_base(settings.base)
     options = {"seed": seed, "side": settings.side or base.side, "caption": settings.caption}
-    check_plan(settings.output, base.digest, recipes, options)
+    check_plan(settings.output, base.digest, recipes, options, checkpoint)
     cache = settings.output / "cache" / "pictures.jsonl" if record else None
     works = read_works(settings.images, options["side"], cache)
     for file, reason in works.unread:
@@ -145,7 +151,7 @@ def prepare(
         tell(f"{late} pictures came after {settings.output} was planned and are left out; a new folder takes them")
     jobs = plan(works, recipes, seed, parts, repeats=repeats, splits=splits)
     if record:
-        write_plan(settings.output, jobs, base.digest, recipes, splits, options)
+        write_plan(settings.output, jobs, base.digest, recipes, splits, options, checkpoint)
     return jobs, works.unread
 
 

@@ -145,12 +145,28 @@ def _splits_of(jobs: list[dict[str, Any]]) -> Splits:
     return splits
 
 
-def check_plan(output: Path, base_digest: str, recipes: Sequence[Recipe], options: dict[str, Any]) -> None:
-    """Refuse to mix two bases, two meanings of a recipe's name, or two settings in one folder.  Raises UsageError."""
+def check_plan(
+    output: Path, base_digest: str, recipes: Sequence[Recipe], options: dict[str, Any], checkpoint: str = ""
+) -> None:
+    """Refuse to mix two bases under one name, two meanings of a recipe's name, or two settings.  Raises UsageError.
+
+    checkpoint: the name of a base that is another checkpoint of the folder's own; '': it is the folder's own.
+    """
     known = read_plan(output)
     advice = "Train into a new folder, or give the same command as before."
-    if known.get("base", base_digest) != base_digest:
-        raise UsageError(f"{output} holds LoRAs of another base.", advice=advice)
+    own, others = known.get("base") or base_digest, known.get("checkpoints", {})
+    if not checkpoint and own != base_digest:
+        raise UsageError(
+            f"{output} holds LoRAs of another base.",
+            advice=f"{advice} With --checkpoint NAME it takes LoRAs of another checkpoint of that base.",
+        )
+    if checkpoint and others.get(checkpoint, base_digest) != base_digest:
+        raise UsageError(f"{output} holds LoRAs of another checkpoint of the name {checkpoint!r}.", advice=advice)
+    if checkpoint and known.get("base") == base_digest:
+        raise UsageError(
+            f"{checkpoint} is no other checkpoint: the other LoRAs in {output} were trained on it.",
+            advice="Leave --checkpoint out, or give another base.",
+        )
     for recipe in recipes:
         if known.get("recipes", {}).get(recipe.name, plain(recipe)) != plain(recipe):
             raise UsageError(f"{output} holds LoRAs of another recipe of the name {recipe.name!r}.", advice=advice)
@@ -171,13 +187,18 @@ def write_plan(
     recipes: Sequence[Recipe] = (),
     splits: Splits | None = None,
     options: dict[str, Any] | None = None,
+    checkpoint: str = "",
 ) -> None:
-    """Record what every file is trained on, beside what the folder already holds; finished files keep their record."""
+    """Record what every file is trained on, beside what the folder already holds; finished files keep their record.
+
+    checkpoint: the base's name where it is not the folder's own, see `check_plan`.
+    """
     known = read_plan(output)
     old = {j["name"]: j for j in known.get("jobs", [])}
     new = {j.name: asdict(j) for j in jobs if j.name not in old or not target_file(output, j).is_file()}
     document: dict[str, Any] = {
-        "base": base_digest,
+        "base": known.get("base", "") if checkpoint else base_digest,
+        "checkpoints": known.get("checkpoints", {}) | ({checkpoint: base_digest} if checkpoint else {}),
         "options": known.get("options", {}) | (options or {}),
         "recipes": known.get("recipes", {}) | {recipe.name: plain(recipe) for recipe in recipes},
         "splits": known.get("splits", {}) | (splits or {}),

@@ -19,7 +19,7 @@ from auditor.training import plan as planning
 from auditor.training.log import append_line, read_lines
 from auditor.training.plan import check_plan, near_duplicates, plan, read_plan, split_works, target_file, write_plan
 from auditor.training.progress import Progress, duration, line
-from auditor.training.recipes import REFERENCE
+from auditor.training.recipes import REFERENCE, on_checkpoint
 
 
 @dataclass
@@ -126,6 +126,31 @@ def test_an_output_folder_takes_one_base_one_meaning_of_a_recipe_and_one_setting
     (tmp_path / "plan.json").write_text('{"jobs": [')
     with pytest.raises(UsageError, match=r"plan\.json"):
         read_plan(tmp_path)
+
+
+def test_an_output_folder_takes_other_checkpoints_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="part of a file's name"):
+        on_checkpoint(REFERENCE[0], "../up")
+    of_base, recipe = plan(folder(30), REFERENCE[:1], 3), on_checkpoint(REFERENCE[0], "anime-5")
+    others = plan(folder(30), [recipe], 3)
+    assert recipe.name == f"{REFERENCE[0].name}-on-anime-5"
+    assert not {job.name for job in of_base} & {job.name for job in others}
+    assert not {job.seed for job in of_base} & {job.seed for job in others}
+    # Whichever is trained first.
+    write_plan(tmp_path, others, "anime's digest", [recipe], checkpoint="anime-5")
+    check_plan(tmp_path, "base", REFERENCE[:1], {})
+    write_plan(tmp_path, of_base, "base", REFERENCE[:1])
+    check_plan(tmp_path, "anime's digest", [recipe], {}, "anime-5")
+    check_plan(tmp_path, "third", [recipe], {}, "other")
+    stored = read_plan(tmp_path)
+    assert (stored["base"], stored["checkpoints"]) == ("base", {"anime-5": "anime's digest"})
+    assert {job["name"] for job in stored["jobs"]} == {job.name for job in [*of_base, *others]}
+    with pytest.raises(UsageError, match="another checkpoint of the name"):
+        check_plan(tmp_path, "third", [recipe], {}, "anime-5")
+    with pytest.raises(UsageError, match="no other checkpoint"):
+        check_plan(tmp_path, "base", [recipe], {}, "same")
+    with pytest.raises(UsageError, match="another base"):
+        check_plan(tmp_path, "anime's digest", REFERENCE[:1], {})
 
 
 def test_the_splits_of_an_older_plan_are_read_from_its_jobs(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 import accelerate  # noqa: E402
 import torch  # noqa: E402
 from filelock import FileLock  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from tiny_bases import write_pictures  # noqa: E402
 
 from auditor import whole_file as writing  # noqa: E402
@@ -273,6 +274,27 @@ def test_another_base_recipe_or_seed_in_the_same_folder_is_refused(
         run_training(base_folder("sd15"), art, tmp_path / "out", recipes)
     with pytest.raises(UsageError, match="seed"):
         run_training(base_folder("mini"), art, tmp_path / "out", recipes, seed=1)
+
+
+def test_references_on_another_checkpoint_join_those_on_the_base(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    """One folder, the same halves of the works, a set of both."""
+    other = tmp_path / "other"
+    shutil.copytree(base_folder("mini"), other)
+    path = other / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value * 1.01 for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    first = run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    done = run_training(other, art, tmp_path / "out", recipes, checkpoint="strong")
+    assert (done["trained"], done["kept"], done["failed"]) == (first["trained"], 0, [])
+    jobs = read_plan(tmp_path / "out")["jobs"]
+    on = {name: [j for j in jobs if j["name"].endswith("-on-strong") == name] for name in (False, True)}
+    assert len(on[True]) == len(on[False]) == first["trained"]
+    halves = [{p: j["half"] for j in some for p in j["pictures"]} for some in on.values()]
+    assert all(halves[1].get(picture, half) == half for picture, half in halves[0].items())
+    assert len(set(files(tmp_path / "out").values())) == 2 * first["trained"]
+    again = run_training(other, art, tmp_path / "out", recipes, checkpoint="strong")
+    assert (again["trained"], again["kept"]) == (0, first["trained"])
 
 
 def test_bases_are_found_by_path_and_name_and_unknown_ones_are_refused(tmp_path: Path, base_folder: Bases) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -190,6 +190,16 @@ FAR = tuple(recipe for recipe in MINI if recipe.role == "far")
 def references_for(family: str) -> list[Recipe]:
     """The shipped reference recipes of a family of bases; empty where there are none."""
     return [recipe for recipe in SHIPPED if family in recipe.bases and recipe.role == "reference"]
+
+
+def on_checkpoint(recipe: Recipe, checkpoint: str) -> Recipe:
+    """The recipe under a name that tells what it is trained on.  Raises UsageError where that makes no file's name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", checkpoint):
+        raise UsageError(
+            f"{checkpoint!r} cannot be part of a file's name.",
+            advice="Name the checkpoint in at most 41 letters, digits, dots, hyphens and underscores.",
+        )
+    return replace(recipe, name=f"{recipe.name}-on-{checkpoint}")
 
 
 def chosen(names: list[str], family: str) -> list[Recipe]:
