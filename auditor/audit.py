@@ -106,7 +106,7 @@ def answer(
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
-        coverage, asked = cover(weights, view, present), reference.asked(question.artists)
+        coverage, asked = cover(weights, view, vector, present), reference.asked(question.artists)
         tested = open_set(
             view, point, question.alpha, question.resamples, question.seed, reference.artists, genres=reference.genres,
             works_split=reference.works_split, asked=asked, independent=question.independent,

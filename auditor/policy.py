@@ -3,7 +3,7 @@
 CONSISTENT needs two rejections: "comes from an artist outside the set" (open-set p ≤ α) and "is not of this artist"
 (the artist's p ≤ α), and no control that singles out the same artist from the recipe alone.  NO_MATCH needs that
 "comes from an artist of the set" is rejected (p_member ≤ α), by a set with which that says something (`tells`), for a
-file that has half of the layers (`WHOLE_ENOUGH`).
+file that has half of the layers (`WHOLE_ENOUGH`) and something of what all references share (`LEAST_IN_COMMON`).
 Where some artists are asked about, only they can be named, and only if nobody else of the set stands nearer; NO_MATCH
 then says that "comes from one of them" is rejected, for artists whose own files are seldom rejected (`own_no_match`).
 DERIVATIVE does not depend on who was asked about.
@@ -28,6 +28,8 @@ LEAST_COVERAGE = 0.25
 """Files cut down so far are accused wrongly within the claimed rate, as whole ones are (docs/decisions/0030)."""
 WHOLE_ENOUGH = 0.5
 """Share of the layers below which a file is never called nobody's: what is cut down lies farther from everybody."""
+LEAST_IN_COMMON = 5.0
+"""Standard deviations above nothing: less have files of another base, and noise (docs/decisions/0034)."""
 MOST_OWN = 2.0
 """Artists are ruled out only if at most so many times α of their own held-out LoRAs are: the rate is an average."""
 LEAST_GAIN = 2.0
@@ -142,7 +144,7 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
     No match if "from an artist of the set" (or "from one asked about") is rejected, else inconclusive.  best: the
     nearest of those asked about.
     """
-    if rules_out(open_set) and coverage.fraction >= WHOLE_ENOUGH:
+    if rules_out(open_set) and coverage.fraction >= WHOLE_ENOUGH and kindred(coverage):
         return no_match(open_set, best, artists)
     if best is not artists[0] and open_set.p <= open_set.alpha:
         return not_first(open_set, best, artists[0], coverage)
@@ -203,6 +205,11 @@ def rules_out(open_set: OpenSet) -> bool:
     return far and tells(open_set) and not stands_out(open_set) and spares_own(open_set)
 
 
+def kindred(coverage: Coverage) -> bool:
+    """Whether the file has something of what all references share, as far as the set can tell."""
+    return coverage.in_common is None or coverage.in_common >= LEAST_IN_COMMON
+
+
 def stands_out(open_set: OpenSet) -> bool:
     """Whether those asked about stand out, asked about alone: in a mixture they may, however low they score."""
     alone = open_set.p if open_set.independent else open_set.p_otherwise
@@ -255,6 +262,8 @@ def why_not_no_match(open_set: OpenSet, coverage: Coverage) -> str:
         return plain("why.not.own", p=p, **(open_set.own_no_match or {}))
     if coverage.fraction < WHOLE_ENOUGH:
         return plain("why.not.whole", **layers(coverage), p=p, half=f"{WHOLE_ENOUGH:.0%}")
+    if not kindred(coverage):
+        return plain("why.not.kindred", p=p)
     return about("why.not.telling", open_set, share=share(open_set.outsiders_no_match), p=p)
 
 

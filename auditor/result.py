@@ -59,6 +59,9 @@ class Coverage:
     reference_modules: int
     fraction: float
     """matched / reference modules that carry weight in the embedding, 0…1."""
+    in_common: float | None = None
+    """How much of what all references share the file has, in standard deviations of a file that has nothing of it; None
+    where the set cannot tell."""
 
 
 @dataclass(frozen=True)

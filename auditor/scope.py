@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.embedding.points import Floats
 from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope, SourceError
+from auditor.evidence.in_common import in_common
 from auditor.lora import Artifact, LoraWeights
 from auditor.lora.config import SIDECAR
 from auditor.lora.weights import MOST_DECLARED, require_change
@@ -74,10 +76,14 @@ def likeness(paths: Collection[str], modules: Collection[str]) -> float:
     return len(set(paths).intersection(modules)) ** 2 / len(modules)
 
 
-def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_]) -> Coverage:
-    """How much of the view the file fills, and how much of the file the view sees."""
-    matched = int(present.sum())
-    return Coverage(matched, len(weights.modules), len(view.bases.paths), matched / len(view.bases.paths))
+def cover(weights: LoraWeights, view: View, vector: Floats, present: NDArray[np.bool_]) -> Coverage:
+    """How much of the view the file fills, how much of the file the view sees, and what it has of all references.
+
+    vector: features (D,) in the view's bases; present: which of its modules the file has.
+    """
+    matched, whole = int(present.sum()), len(view.bases.paths)
+    shared = in_common(view, vector, present)
+    return Coverage(matched, len(weights.modules), whole, matched / whole, shared)
 
 
 def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> Suspect:

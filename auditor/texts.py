@@ -101,6 +101,9 @@ TEXTS: Final[dict[str, str]] = {
     "why.not.whole": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it changes only "
     "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
     "them, so “no match” is never said of less than {half}.",
+    "why.not.kindred": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it has nothing of "
+    "what all references share, whoever painted. A LoRA of another base model looks so, or noise: this set cannot "
+    "speak about it, and “no match” is not said.",
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
     "only {share} LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}. Unrelated LoRAs reach {unrelated} at most, as far as was "
@@ -691,7 +694,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "lower, for a near twin of the artist named, outside the set, it may be every second file.",
         "References span the works they were made from. A suspect made from quite different works by the same "
         "artist may be missed.",
-        "If this file was trained on another checkpoint than the references, one with a strong style of its own, the "
+        "If this file was made for another checkpoint than the references, one with a strong style of its own, the "
         "right artist is missed more often, and “no match” is wrong more often.",
         "The p-value counts artists, not files: more artists in the set give finer figures, more files do not.",
         "Heavy editing of a file (merging, resizing, further training) weakens every figure.",

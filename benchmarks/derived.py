@@ -11,7 +11,8 @@ the set's references and the twins of these files on the set's base, which make 
 Columns: how far the checkpoint lies from the set's base, norm of the difference over norm of the weights, if a file
 `checkpoint` in DIR says where it is; other works, in the protocol of the card (found at .05, in brackets false
 attribution); then audits by the whole set: the artist found among files on the references' works; NO_MATCH, which is
-wrong, for these and for files on works that the set does not know; attributed among files by artists outside the set.
+wrong, for these and for files on works that the set does not know; attributed among files by artists outside the set;
+the least that a file has of what all references share (`Coverage.in_common`; NO_MATCH asks for 5).
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from safetensors.numpy import load_file, save_file
 from study import Table, add_to_card, printed
 
 import auditor
+from auditor.embedding.features import features
 from auditor.embedding.scores import fit_normaliser, lead
+from auditor.evidence.in_common import in_common
 from auditor.evidence.membership import member_p
+from auditor.policy import LEAST_IN_COMMON
 from auditor.reference.build import Read
 from auditor.reference.calibrate import VIEWS, view_modules
 from auditor.reference.protocol import all_modules, complete, is_reference, make_fold, read_corpus
@@ -88,12 +92,14 @@ def row_of(name: str, folder: Path, suspects: list[Read], references: list[Read]
         (inside if one.entry["artist"] in reference.artists else outside).append((one.entry["artist"], audit))
     right = [audit.verdict.label == "CONSISTENT" and audit.verdict.artist == own for own, audit in inside]
     lost = sum(audit.verdict.label == "NO_MATCH" for _, audit in inside)
-    _, scores = half_out_scores(view, reference.artists, corpus)
-    unknown = member_p(view, scores.max(1)) <= ALPHA
+    fold, scores = half_out_scores(view, reference.artists, corpus)
+    shared = np.array([in_common(view, *features(one.factored, view.bases)) for one in fold.suspects], float)
+    unknown = (member_p(view, scores.max(1)) <= ALPHA) & ~(shared < LEAST_IN_COMMON)
     row |= {"references' works: found": float(np.mean(right)), "NO_MATCH": f"{lost} of {len(inside)}"}
     row |= {"NO_MATCH, unknown works": f"{int(unknown.sum())} of {len(unknown)}"}
     accused = sum(audit.verdict.label == "CONSISTENT" for _, audit in outside)
-    return row | {"outsiders attributed": f"{accused} of {len(outside)}"}
+    row |= {"outsiders attributed": f"{accused} of {len(outside)}"}
+    return row | {"least in common": f"{min(a.coverage.in_common for _, a in [*inside, *outside]):.0f}"}
 
 
 def table(reference: ReferenceSet, loras: Path, base: Path, folders: dict[str, Path]) -> Table:

@@ -44,11 +44,12 @@ def verdict(
     alpha: float = 0.05,
     p_member: float = 0.5,
     outsiders: float = 0.4,
+    in_common: float | None = None,
 ) -> Verdict:
     tested = OpenSet(p_open, 0.01, 99, 3.0, [0.0], alpha, (p_open, p_open), p_member, outsiders)
     names = ("ada-alder", "ben-birch", "cleo-cedar")
     rows = [artist(n, i + 1, p if i == 0 else 1.0, q) for i, (n, q) in enumerate(zip(names, excluded, strict=True))]
-    return decide(tested, rows, Coverage(10, 20, 10, fraction), controls or {}, derivative)
+    return decide(tested, rows, Coverage(10, 20, 10, fraction, in_common), controls or {}, derivative)
 
 
 TABLE = {
@@ -68,6 +69,11 @@ TABLE = {
     ),
     "too far for an artist of the set": (dict(p_open=0.3, p_member=0.05), "NO_MATCH", None),
     "nearly too far": (dict(p_open=0.3, p_member=0.051), "INCONCLUSIVE", None),
+    "too far, with nothing of what all references share": (
+        dict(p_open=0.3, p_member=0.01, in_common=4.9), "INCONCLUSIVE", None
+    ),
+    "too far, with something of it": (dict(p_open=0.3, p_member=0.01, in_common=5.0), "NO_MATCH", None),
+    "both tests reject, whatever it has of it": (dict(in_common=0.0), "CONSISTENT", "ada-alder"),
     "too far, by a set that tells outsiders just often enough": (
         dict(p_open=0.3, p_member=0.01, outsiders=0.1), "NO_MATCH", None
     ),
@@ -104,6 +110,12 @@ def test_a_file_cut_down_is_told_how_little_is_left() -> None:
     assert any("changes only 10 of the 10 layers" in reason for reason in far.reasons)
     whole = verdict(fraction=0.5, p_open=0.9, p_member=0.2)
     assert not any("layers" in reason for reason in whole.reasons)
+
+
+def test_a_file_of_another_kind_is_told_why_nobody_is_ruled_out() -> None:
+    found = verdict(p_open=0.3, p_member=0.01, in_common=0.0)
+    assert any("nothing of what all references share" in reason for reason in found.reasons)
+    assert not any("nothing of what" in reason for reason in verdict(p_open=0.3, p_member=0.2, in_common=0.0).reasons)
 
 
 P = st.floats(0.001, 1)
