@@ -18,17 +18,19 @@ from auditor.evidence import (
     control_scores,
     copy_of,
     copy_of_known,
+    in_common,
     largest_ratio,
     mixture,
     open_set,
     style_map,
+    without_claims,
 )
 from auditor.frame import Frame
 from auditor.known import KnownFiles
 from auditor.lora import Artifact, LoraWeights, load_lora, read_artifact
 from auditor.lora.hashes import read_refused
 from auditor.lora.relation import Known
-from auditor.policy import ALPHA, DEFAULTS, Thresholds, decide
+from auditor.policy import ALPHA, DEFAULTS, Thresholds, decide, kindred
 from auditor.question import RESAMPLES, Question
 from auditor.reference.set import ReferenceSet, View
 from auditor.result import Audit
@@ -106,12 +108,15 @@ def answer(
     if observe:
         observe(Placed(weights, factored, view, point))
     with frame.timed("score"):
-        coverage, asked = cover(weights, view, vector, present), reference.asked(question.artists)
+        coverage = cover(weights, view, present, in_common(view, vector, present))
+        asked = reference.asked(question.artists)
         tested = open_set(
             view, point, question.alpha, question.resamples, question.seed, reference.artists, genres=reference.genres,
             works_split=reference.works_split, asked=asked, independent=question.independent,
         )  # fmt: skip
         ranked = artist_scores(reference, view, given, asked if question.independent else ())
+        if tested.p > question.alpha and not kindred(coverage):
+            ranked = without_claims(ranked)
         controls = control_scores(reference, factored, view)
         copied = copy_of_known(Known.of(artifact, weights), known.files) if known and known.files else None
         copied = copied or copy_of(reference, factored, artifact)

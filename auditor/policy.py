@@ -148,6 +148,8 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
         return no_match(open_set, best, artists)
     if best is not artists[0] and open_set.p <= open_set.alpha:
         return not_first(open_set, best, artists[0], coverage)
+    if not kindred(coverage):
+        return unlike(open_set, coverage)
     key = "verdict.undecided" if open_set.p <= MOST_NEAREST or open_set.independent else "verdict.undecided.far"
     about_some = "verdict.undecided.some" if open_set.asked and not open_set.independent else key
     values = {"artist": pretty(artists[0].artist), "share": share(open_set.p), "someone": whom(open_set.asked)}
@@ -164,6 +166,13 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
         ],
         list(lines("change.undecided") if open_set.alpha >= open_set.p_min else unreachable(open_set)),
     )
+
+
+def unlike(open_set: OpenSet, coverage: Coverage) -> Verdict:
+    """Nothing stands out, and nothing tells that the file is for the set's base at all."""
+    found = {"found": f"{coverage.in_common or 0:.1f}", "least": f"{LEAST_IN_COMMON:g}"}
+    reasons = [plain("why.unlike", **found), said("why.open_set.not", open_set, **figures_of(open_set))]
+    return Verdict("INCONCLUSIVE", None, plain("verdict.unlike"), reasons, list(lines("change.unlike")))
 
 
 def unreachable(open_set: OpenSet) -> tuple[str, ...]:

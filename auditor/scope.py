@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.embedding.points import Floats
 from auditor.errors import MalformedFile, NotALora, NotAuditable, OutOfScope, SourceError
-from auditor.evidence.in_common import in_common
 from auditor.lora import Artifact, LoraWeights
 from auditor.lora.config import SIDECAR
 from auditor.lora.weights import MOST_DECLARED, require_change
@@ -76,14 +74,13 @@ def likeness(paths: Collection[str], modules: Collection[str]) -> float:
     return len(set(paths).intersection(modules)) ** 2 / len(modules)
 
 
-def cover(weights: LoraWeights, view: View, vector: Floats, present: NDArray[np.bool_]) -> Coverage:
-    """How much of the view the file fills, how much of the file the view sees, and what it has of all references.
+def cover(weights: LoraWeights, view: View, present: NDArray[np.bool_], in_common: float | None) -> Coverage:
+    """How much of the view the file fills, and how much of the file the view sees.
 
-    vector: features (D,) in the view's bases; present: which of its modules the file has.
+    in_common: what it has of all that the references share, see `auditor.evidence.in_common`.
     """
     matched, whole = int(present.sum()), len(view.bases.paths)
-    shared = in_common(view, vector, present)
-    return Coverage(matched, len(weights.modules), whole, matched / whole, shared)
+    return Coverage(matched, len(weights.modules), whole, matched / whole, in_common)
 
 
 def suspect_info(path: str | Path, artifact: Artifact, weights: LoraWeights) -> Suspect:

@@ -38,6 +38,8 @@ TEXTS: Final[dict[str, str]] = {
     "whom.several": "one of these {n} artists",
     "verdict.partial": "This file changes {matched} of the {reference} layers that the reference set looks at "
     "({share}). That is too little to conclude from: {least} is asked for.",
+    "verdict.unlike": "This file has nothing of what all references of the set share, whoever the artist. It may be a "
+    "LoRA of another base model, or noise: the set cannot speak about it.",
     "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
     "explains it: the adjusted p-value of the nearest, {artist}, is {p}.",
     "verdict.recipe": "The recipe alone ({controls}) singles out {artist} as well: the resemblance may be one of "
@@ -104,6 +106,8 @@ TEXTS: Final[dict[str, str]] = {
     "why.not.kindred": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it has nothing of "
     "what all references share, whoever painted. A LoRA of another base model looks so, or noise: this set cannot "
     "speak about it, and “no match” is not said.",
+    "why.unlike": "LoRAs of one base model move its layers alike in part, whatever they were made from. This file has "
+    "{found} standard deviations of that; files with nothing of it have about 0, and {least} are asked for.",
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
     "only {share} LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}. Unrelated LoRAs reach {unrelated} at most, as far as was "
@@ -635,6 +639,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "Knowing that the file mixes several styles.",
     ),
     "change.partial": ("A file that adapts more layers, or a set whose references adapt the same few layers.",),
+    "change.unlike": ("A set whose references were made for the base model of this file.",),
     "change.nobody": ("More references of the nearest artists, or knowing that the file mixes several styles.",),
     "change.recipe": ("References of this artist trained with other settings.",),
     "change.weak": (

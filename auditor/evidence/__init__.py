@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from auditor.evidence.artists import artist_scores, largest_ratio
+from auditor.evidence.artists import artist_scores, largest_ratio, without_claims
 from auditor.evidence.controls import control_scores, recipe_test
 from auditor.evidence.copies import copy_of, copy_of_known
+from auditor.evidence.in_common import in_common
 from auditor.evidence.maps import style_map
 from auditor.evidence.mixtures import mixture
 from auditor.evidence.significance import open_set
@@ -17,11 +18,13 @@ __all__ = [
     "control_scores",
     "copy_of",
     "copy_of_known",
+    "in_common",
     "largest_ratio",
     "make_ready",
     "mixture",
     "open_set",
     "style_map",
+    "without_claims",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -94,6 +95,14 @@ def artist_scores(reference: ReferenceSet, view: View, given: Floats, tested: As
             log10_lr_other_works=other if a == best else None,
         )
         for rank, a in enumerate(order, start=1)
+    ]
+
+
+def without_claims(ranked: list[ArtistScore]) -> list[ArtistScore]:
+    """The scores of a file that the set cannot speak about: no likelihood ratio, and nobody excluded."""
+    return [
+        replace(one, p_exclusion=1.0, log10_lr=None, lr_bound=None, verbal=None, log10_lr_other_works=None)
+        for one in ranked
     ]
 
 

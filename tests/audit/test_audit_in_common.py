@@ -66,8 +66,9 @@ def test_a_file_that_nobody_trained_is_not_told_to_be_nobodys(shipped: Reference
         assert audit.open_set is not None
         assert audit.verdict.label == "INCONCLUSIVE"
         scored.append(audit.open_set.p_member)
-        if audit.open_set.p_member <= audit.open_set.alpha < audit.open_set.p:
-            assert any("another base model" in reason for reason in audit.verdict.reasons)
+        assert "another base model" in audit.verdict.sentence
+        assert {one.log10_lr for one in audit.artists} == {None}
+        assert {one.p_exclusion for one in audit.artists} == {1.0}
     assert min(scored) <= 0.05
 
 

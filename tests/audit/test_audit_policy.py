@@ -112,10 +112,14 @@ def test_a_file_cut_down_is_told_how_little_is_left() -> None:
     assert not any("layers" in reason for reason in whole.reasons)
 
 
-def test_a_file_of_another_kind_is_told_why_nobody_is_ruled_out() -> None:
-    found = verdict(p_open=0.3, p_member=0.01, in_common=0.0)
-    assert any("nothing of what all references share" in reason for reason in found.reasons)
-    assert not any("nothing of what" in reason for reason in verdict(p_open=0.3, p_member=0.2, in_common=0.0).reasons)
+def test_a_file_with_nothing_of_what_references_share_is_told_so_first() -> None:
+    for p_member in (0.01, 0.9):
+        found = verdict(p_open=0.3, p_member=p_member, in_common=-0.4)
+        assert (found.label, found.artist) == ("INCONCLUSIVE", None)
+        assert "another base model" in found.sentence
+        assert "has -0.4 standard deviations" in found.reasons[0]
+        assert "own artists" not in " ".join(found.reasons)
+    assert "another base model" not in verdict(p_open=0.3, p_member=0.9, in_common=5.0).sentence
 
 
 P = st.floats(0.001, 1)
