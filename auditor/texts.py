@@ -104,7 +104,7 @@ TEXTS: Final[dict[str, str]] = {
     "{matched} of the {reference} layers that the set looks at ({share}). Files cut down score lower whoever made "
     "them, so “no match” is never said of less than {half}.",
     "why.not.kindred": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but it has nothing of "
-    "what all references share, whoever painted. A LoRA of another base model looks so, or noise: this set cannot "
+    "what all references share, whoever the artist. A LoRA of another base model looks so, or noise: this set cannot "
     "speak about it, and “no match” is not said.",
     "why.unlike": "LoRAs of one base model move its layers alike in part, whatever they were made from. This file has "
     "{found} standard deviations of that; files with nothing of it have about 0, and {least} are asked for.",
