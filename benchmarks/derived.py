@@ -5,7 +5,9 @@ default plan's suspects that adapt all layers, same pictures and seeds, trained 
 the set's references and the twins of these files on the set's base, which make the table's first row.
 
     python -m auditor.training.base --start BASE --images PICTURES -o CHECKPOINT --unet-steps 400 --rate 4e-4 --crops 24
-    python benchmarks/derived.py --blend BASE CHECKPOINT -o CHECKPOINT       # half way between two
+    python benchmarks/derived.py --blend BASE CHECKPOINT -o HALFWAY
+    python -m auditor.training.base --images PICTURES -o OTHER --unet-steps 1000 --seed 7    # another base; copy the
+                                                                    # folders vae and tokenizer of BASE to OTHER first
     python benchmarks/derived.py --train CHECKPOINT --images IMAGES -o DIR   # resumes
 
 Columns: how far the checkpoint lies from the set's base, norm of the difference over norm of the weights, if a file

@@ -267,7 +267,7 @@ def train(
         typer.Option(
             envvar="AUDIT_CHECKPOINT",
             metavar="NAME",
-            help="The base is another checkpoint of the one that OUTPUT was trained on: name it.",
+            help="Name of this base, where it is a checkpoint made from the one that the LoRAs in OUTPUT are for.",
         ),
     ] = "",
     parts: Annotated[

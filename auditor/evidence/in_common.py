@@ -29,7 +29,7 @@ def in_common(view: View, vector: Floats, present: NDArray[np.bool_]) -> float |
     there = dict(zip(view.bases.paths, present.tolist(), strict=True))
     blocks = [c for path, kind, c in view.bases.blocks() if kind in COVARIANCES and there[path]]
     mean, least = view.projection.mean, 1 / view.null.shape[1]
-    # Of references that share nothing, C artists' mean is no shorter than 1 / √C: that much is taken off.
+    # Of C artists who share nothing the mean is still some 1 / √C long: that much is taken off.
     lengths = np.array([float(mean[block] @ mean[block]) for block in blocks])
     spread = np.sqrt(sum(1 / (block.stop - block.start) for block in blocks))
     if not blocks or np.sqrt(np.maximum(lengths - least, 0)).sum() < ENOUGH * spread:

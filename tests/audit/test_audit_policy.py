@@ -122,6 +122,15 @@ def test_a_file_with_nothing_of_what_references_share_is_told_so_first() -> None
     assert "another base model" not in verdict(p_open=0.3, p_member=0.9, in_common=5.0).sentence
 
 
+def test_where_somebody_nearer_was_not_asked_about_it_is_a_reason() -> None:
+    tested = OpenSet(0.02, 0.01, 99, 3.0, [0.0], 0.05, (0.02, 0.02), 0.01, 0.4, asked=("ben-birch",), p_otherwise=0.9)
+    rows = [artist("ada-alder", 1, 0.5, 1.0), artist("ben-birch", 2, 0.5, 1.0)]
+    for in_common, told in ((0.0, True), (5.0, False)):
+        found = decide(tested, rows, Coverage(10, 10, 10, 1.0, in_common), {}, None)
+        assert any("another base model" in reason for reason in found.reasons) == told
+        assert found.label == ("INCONCLUSIVE" if told else "NO_MATCH")
+
+
 P = st.floats(0.001, 1)
 
 
