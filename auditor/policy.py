@@ -73,6 +73,8 @@ def decide(
     alarm = [name for name, c in controls.items() if c and c["top_artist"] == best.artist and c["p"] <= open_set.alpha]
     if open_set.p > open_set.alpha or best is not artists[0]:
         return outside(open_set, best, artists, coverage)
+    if not open_set.reachable:
+        return out_of_reach(open_set)
     if best.p > open_set.alpha:
         return inconclusive("verdict.nobody", artist=pretty(best.artist), p=f"{best.p:.3f}")
     if alarm:
@@ -150,13 +152,11 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
         return not_first(open_set, best, artists[0], coverage)
     if not kindred(coverage):
         return unlike(open_set, coverage)
-    key = "verdict.undecided" if open_set.p <= MOST_NEAREST or open_set.independent else "verdict.undecided.far"
-    about_some = "verdict.undecided.some" if open_set.asked and not open_set.independent else key
     values = {"artist": pretty(artists[0].artist), "share": share(open_set.p), "someone": whom(open_set.asked)}
     return Verdict(
         "INCONCLUSIVE",
         None,
-        said(about_some, open_set, **values),
+        said(undecided(open_set, best is artists[0]), open_set, **values),
         [
             said("why.open_set.not", open_set, **figures_of(open_set)),
             *rests_on(open_set),
@@ -164,8 +164,20 @@ def outside(open_set: OpenSet, best: ArtistScore, artists: Sequence[ArtistScore]
             *still_possible(artists, open_set),
             why_not_no_match(open_set, coverage),
         ],
-        list(lines("change.undecided") if open_set.alpha >= open_set.p_min else unreachable(open_set)),
+        list(lines("change.undecided") if open_set.reachable else unreachable(open_set)),
     )
+
+
+def undecided(open_set: OpenSet, first: bool) -> str:
+    """The key of the sentence that decides nothing.  first: the nearest of all is one who was asked about."""
+    near = open_set.p <= MOST_NEAREST
+    if open_set.independent:
+        return "verdict.undecided"
+    if not open_set.asked:
+        return "verdict.undecided" if near else "verdict.undecided.far"
+    if first:
+        return "verdict.undecided.some"
+    return "verdict.undecided.behind" if near else "verdict.undecided.behind.far"
 
 
 def unlike(open_set: OpenSet, coverage: Coverage) -> Verdict:
@@ -175,9 +187,16 @@ def unlike(open_set: OpenSet, coverage: Coverage) -> Verdict:
     return Verdict("INCONCLUSIVE", None, plain("verdict.unlike"), reasons, list(lines("change.unlike")))
 
 
+def out_of_reach(open_set: OpenSet) -> Verdict:
+    """The open-set test rejects at a level at which no single artist's own test can."""
+    least = at_least(open_set.names_from)
+    sentence = plain("verdict.unreachable", least=least, alpha=f"{open_set.alpha:g}")
+    return Verdict("INCONCLUSIVE", None, sentence, [sentence], list(unreachable(open_set)))
+
+
 def unreachable(open_set: OpenSet) -> tuple[str, ...]:
     """What would decide where the set cannot give so small a p-value."""
-    return lines("change.unreachable", p_min=at_least(open_set.p_min))
+    return lines("change.unreachable", least=at_least(open_set.names_from))
 
 
 def behind(best: ArtistScore, nearer: ArtistScore) -> str:
@@ -196,7 +215,7 @@ def not_first(open_set: OpenSet, best: ArtistScore, nearer: ArtistScore, coverag
 def still_possible(artists: Sequence[ArtistScore], open_set: OpenSet) -> list[str]:
     """Who cannot be excluded, as a reason; nothing where everybody can, or where this set can exclude nobody."""
     possible = [a for a in artists if a.p_exclusion > open_set.alpha]
-    if open_set.asked or not possible or not open_set.works_split or open_set.alpha < open_set.p_min:
+    if open_set.asked or not possible or not open_set.works_split or not open_set.reachable:
         return []
     names = ", ".join(pretty(a.artist) for a in possible[:3])
     key = "why.possible.more" if len(possible) > 3 else "why.possible"

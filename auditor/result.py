@@ -44,10 +44,14 @@ class ReferenceSetInfo:
     references: int
     background_artists: int
     alpha_floor: float
-    """The least p-value this set can give: 1 / (artists + 1)."""
+    """The least level α at which it can name anybody: `OpenSet.names_from`."""
     validity: dict[str, Any] = field(default_factory=dict)
     """Headline of the validity card: {figure: {value, low, high, of}}; empty when the set was never evaluated.  Where
     it is of LoRAs on other works than the references', `same_works` is that figure of LoRAs on these very works."""
+    certified: bool | None = None
+    """Whether the card certifies the set at its α; None where it was never evaluated."""
+    not_certified: list[str] = field(default_factory=list)
+    """The card's reasons against it."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,16 @@ class OpenSet:
     same_genre: dict[str, Any] | None = None
     """{genre, artists, files, reached}: how many LoRAs by the other artists of the genre of a single artist tested for
     alone stand out for that artist as clearly; None where there is no such artist, or nobody of the genre."""
+
+    @property
+    def names_from(self) -> float:
+        """The least level α at which anybody can be named: an artist's own test has one artist fewer in its null."""
+        return self.p_min if self.independent else 1 / self.null_artists
+
+    @property
+    def reachable(self) -> bool:
+        """Whether any file could have an artist named at this α."""
+        return self.alpha >= self.names_from
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
             f"This LoRA for '{base}' adapts no layer that the reference set '{name}' looks at.",
             advice="A file of the text encoder alone changes how words are read, and holds no style to compare.",
         )
-    require_change(weights)
+    require_change(weights, matching)
     raw_rank = reference.manifest.get("raw_rank")
     ranks = sorted({weights.modules[p].rank for p in matching})
     if raw_rank is not None and ranks != [raw_rank]:
@@ -50,12 +50,6 @@ def in_scope(weights: LoraWeights, reference: ReferenceSet) -> list[str]:
             f"The paper's features compare A and B entry by entry, at rank {raw_rank}; this file has rank "
             f"{', '.join(map(str, ranks))}.",
             advice="Use a set with the default features, which do not depend on rank.",
-        )
-    fitting = [weights.modules[p] for p in matching]
-    if all(not (np.any(m.up) and np.any(m.down) and m.scale) for m in fitting):
-        raise OutOfScope(
-            "This LoRA has no effect: its update is zero in every layer that the reference set looks at.",
-            advice="The file is untrained or was emptied; there is nothing to compare.",
         )
     return matching
 
@@ -137,7 +131,7 @@ def reference_info(reference: ReferenceSet, tested: int = 0) -> ReferenceSetInfo
     Where it is for some, the others are background, and alone in the null.
     """
     manifest = reference.manifest
-    artists = len(reference.artists)
+    artists, (certified, against) = len(reference.artists), reference.certificate()
     return ReferenceSetInfo(
         name=manifest["name"],
         digest=manifest["digest"],
@@ -146,6 +140,8 @@ def reference_info(reference: ReferenceSet, tested: int = 0) -> ReferenceSetInfo
         artists=artists,
         references=len(manifest["references"]),
         background_artists=artists - tested if tested else 0,
-        alpha_floor=p_floor(artists - tested),
+        alpha_floor=p_floor(artists - (tested or 1)),
         validity=reference.validity(),
+        certified=certified,
+        not_certified=against,
     )

@@ -32,6 +32,10 @@ TEXTS: Final[dict[str, str]] = {
     "set’s own artists come no closer to their own artist.",
     "verdict.undecided.some": "The evidence does not decide about {someone}: {share} LoRAs by artists outside the set "
     "point as clearly to someone in it.",
+    "verdict.undecided.behind": "The evidence does not decide about {someone}: {artist}, who was not asked about, "
+    "stands nearer, and {share} LoRAs by artists outside the set point as clearly to someone in it.",
+    "verdict.undecided.behind.far": "The evidence does not decide about {someone}, and no artist of the set stands "
+    "out: {share} LoRAs by artists outside the set point more clearly to someone in it, or as clearly.",
     "verdict.nearer": "The evidence does not decide about {artist}: {nearer}, who was not asked about, stands nearer.",
     "whom.or": " or ",
     "whom.one": "one of them",
@@ -40,6 +44,8 @@ TEXTS: Final[dict[str, str]] = {
     "({share}). That is too little to conclude from: {least} is asked for.",
     "verdict.unlike": "This file has nothing of what all references of the set share, whoever the artist. It may be a "
     "LoRA of another base model, or noise: the set cannot speak about it.",
+    "verdict.unreachable": "The file stands out from LoRAs of artists outside the set, but the set has too few artists "
+    "to name one of them: it can do so from α = {least} on, and {alpha} was asked for.",
     "verdict.nobody": "The file stands out from LoRAs of artists outside the set, but no single artist of the set "
     "explains it: the adjusted p-value of the nearest, {artist}, is {p}.",
     "verdict.recipe": "The recipe alone ({controls}) singles out {artist} as well: the resemblance may be one of "
@@ -69,7 +75,7 @@ TEXTS: Final[dict[str, str]] = {
     "or its pictures look, and of any earlier audit of it.",
     "why.genre.declared": "Of {files} LoRAs by other artists of the set of the same genre ({genre}; artists: {n}), "
     "{reached} stand out for {whom} as clearly.",
-    "why.nearer": "{nearer} comes first, {artist} is number {rank}. Nobody is named behind somebody nearer.",
+    "why.nearer": "{nearer} comes first, {artist} is number {rank} of the set. Nobody is named behind somebody nearer.",
     "why.artist": "{artist} against all other artists: p = {p}, the larger of this artist’s own p-value and the "
     "open-set test’s.",
     "why.lookalikes": "Artists of the set whose own LoRAs would be taken for {artist} at this level α without them: "
@@ -111,7 +117,7 @@ TEXTS: Final[dict[str, str]] = {
     "why.not.telling": "It scores lower than LoRAs by the set’s own artists mostly do (p = {p}), but with this set "
     "only {share} LoRAs by outside artists score as low, too few to conclude.",
     "why.derived": "Cosine of the two updates: {cosine}. Unrelated LoRAs reach {unrelated} at most, as far as was "
-    "measured; from {related} on two files are called related.",
+    "measured (on Stable Diffusion 1 and 2); from {related} on two files are called related.",
     "why.derived.estimate": "Cosine of the two updates: about {cosine}, estimated from 256 sums that the set keeps of "
     "each reference. Unrelated LoRAs reach {unrelated} at most, as far as was measured; from an estimate of {related} "
     "on two files are called related.",
@@ -133,7 +139,7 @@ TEXTS: Final[dict[str, str]] = {
     "label.NO_MATCH": "No match in this set",
     "label.NO_MATCH.any": "No match",
     "label.NO_MATCH.asked": "No match with {whom}",
-    "label.DERIVATIVE": "Derived from a known file",
+    "label.DERIVATIVE": "Shares its weights with a known file",
     "label.OUT_OF_SCOPE": "Out of scope: not audited",
     "label.malformed": "Could not be read: not audited",
     "label.not-a-lora": "No LoRA of an image model: not audited",
@@ -141,14 +147,15 @@ TEXTS: Final[dict[str, str]] = {
     "is close could look the same.",
     "meaning.CONSISTENT.declared": "A resemblance, with the error rate stated below, which holds for {whom} if chosen "
     "independently of how the file looks. {alike}",
-    "meaning.alike": "Of LoRAs by these artists of the set, so many would pass for {artist} too, were their own artist "
-    "not in it: {listed}.",
+    "meaning.alike": "Of LoRAs by these artists of the set, so many would pass for {artist} at the limit of this "
+    "audit, were their own artist not in it: {listed}.",
     "meaning.alike.none": "Another artist whose style is close could look the same.",
-    "meaning.INCONCLUSIVE": "The figures allow no conclusion in either direction.",
+    "meaning.INCONCLUSIVE": "The figures are not clear enough for a conclusion in either direction.",
     "meaning.NO_MATCH": "No artist of this set stands out. Artists who are not in the set were not looked at.",
     "meaning.NO_MATCH.asked": "The file is unlike LoRAs of works by {whom}. As a smaller part of a mixture of styles, "
     "such works could be in it all the same.",
-    "meaning.DERIVATIVE": "The file’s weights go back to a file that is already known.",
+    "meaning.DERIVATIVE": "This file’s weights and those of a file that is already known have one origin. Which was "
+    "made first, the figures do not tell.",
     "meaning.OUT_OF_SCOPE": "This file could not be compared. Nothing is known about whose style it carries.",
     "date": "{day} {month} {year}, {time} UTC",
     # how sure
@@ -175,6 +182,10 @@ TEXTS: Final[dict[str, str]] = {
     "its weights go back to those of a file that is known? Known are the references of the set “{set}” (LoRAs of "
     "{artists} artists), and the files named under Coverage, if any. Only numbers were compared; no picture was looked "
     "at.",
+    "copied.estimate": "The weights themselves were compared, not the style. Their agreement (the cosine of the two "
+    "updates) is about {cosine}, estimated from 256 sums that the set keeps of each reference: 1 means one and the "
+    "same change of the model at any strength, 0 nothing in common. LoRAs that have nothing to do with each other "
+    "reach {unrelated} at most, as far as was measured; from an estimate of {related} on two files are called related.",
     "copied": "The weights themselves were compared, not the style. Their agreement (the cosine of the two updates) is "
     "{cosine}: 1 means one and the same change of the model at any strength, 0 nothing in common. LoRAs that have "
     "nothing to do with each other reach {unrelated} at most, as far as was measured; from {related} on two files are "
@@ -184,6 +195,7 @@ TEXTS: Final[dict[str, str]] = {
     "some artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would point at least this clearly to "
     "some artist in it.",
+    "sure.whose": "Here that is {artist}, who was not asked about: no such figure belongs to {whom}.",
     "sure.of100.declared": "Of 100 LoRAs by other artists, about {n} would stand out for {whom} at least this clearly.",
     "sure.of100.few.declared": "Of 100 LoRAs by other artists, fewer than 1 would stand out for {whom} at least this "
     "clearly.",
@@ -202,12 +214,13 @@ TEXTS: Final[dict[str, str]] = {
     "sure.member.found": "Of 100 LoRAs by artists outside the set, about {n} come out as this one did; the others stay "
     "inconclusive.",
     "sure.member.found.all": "All LoRAs by artists outside the set that were examined come out as this one did.",
-    "sure.floor.reached": "None of the LoRAs examined did: {smallest} (1 in {tested}) is the smallest figure that "
+    "sure.floor.reached": "Of those examined none did, but {smallest} (1 in {tested}) is the smallest figure that "
     "{artists} artists can support; the range is {low} to {high} in 100.",
     "sure.floor": "The smallest figure this set can give is p = {p_min}, for it rests on {artists} artists.",
     "sure.below": "The limit set for this audit is {limit} in 100 (α = {alpha}): {n} is within it.",
     "sure.above": "The limit set for this audit is {limit} in 100 (α = {alpha}): {n} is above it.",
-    "sure.alpha.unreachable": "No file can come to a match at α = {alpha} with this set: its least p is {p_min}.",
+    "sure.alpha.unreachable": "No file can come to a match at α = {alpha} with this set: it names somebody from α = "
+    "{least} on.",
     "range": "{low} to {high}",
     "fact.p": "p-value",
     "fact.p.note": "chance of so clear a resemblance for an artist outside the set; 95 % range {range}",
@@ -261,10 +274,14 @@ TEXTS: Final[dict[str, str]] = {
     "in ten.",
     "artists.lead.table": "Score: similarity of the suspect and the artist’s references, calibrated; higher is closer. "
     "90 % range: where the score of another LoRA of the same artist would lie.",
-    "artists.evidence": "Evidence: the likelihood ratio (LR), which only the first artist can have, for it is computed "
-    "from how far the first stands out.",
-    "artists.evidence.declared": "Evidence: the likelihood ratio (LR), computed from how far {whom} stands out; only a "
-    "single artist who is tested for has one.",
+    "artists.evidence": "Evidence: the likelihood ratio (LR) of this artist against an artist outside the set, which "
+    "only the first artist can have, for it is computed from how far the first stands out.",
+    "artists.evidence.asked": "p and evidence are given of {whom} only. Evidence is the likelihood ratio (LR), which "
+    "only the first artist can have, for it is computed from how far the first stands out.",
+    "artists.evidence.none": "No likelihood ratio is shown beside “no match”: it is computed from how far the first "
+    "artist stands out, and the conclusion from how far even that artist is.",
+    "artists.evidence.declared": "Evidence: the likelihood ratio (LR), computed from how far {whom} stands out, "
+    "against another artist of the set taken at random; only a single artist who is tested for has one.",
     "artists.nearest": "Nearest single reference: {reference} ({artist}).",
     "artists.more": "Show the other {n} artists too",
     "artists.rest": "The other {n} artists",
@@ -390,12 +407,21 @@ TEXTS: Final[dict[str, str]] = {
     "derivative.cosine": "Agreement of the weights (cosine)",
     "derivative.cosine.common": "Agreement over the layers that both adapt (cosine)",
     "derivative.cosine.output": "Agreement of what they put out (cosine)",
+    "derivative.coverage": "Share of the layers that both adapt",
+    "derivative.common": "Layers that both adapt",
+    "derivative.union": "Layers that either adapts",
+    "derivative.norm.a": "Size of the known file’s change of weights",
+    "derivative.norm.b": "Size of this file’s change of weights",
+    "derivative.norm.ratio": "This file’s size over the known one’s",
+    "derivative.copied": "Share of the common layers that are copies",
+    "derivative.inside.a": "Share of the known file that lies in the directions of this one",
+    "derivative.inside.b": "Share of this file that lies in the directions of the known one",
     "derivative.sha256": "SHA-256 of the known file",
     "derivative.relation": "Relation",
     # controls
     "h.controls": "Controls",
     "controls.lead": "Each control looks at something that has nothing to do with style. None of them should be "
-    "able to name an artist.",
+    "able to single out an artist; who happens to be nearest by it stands beside each.",
     "controls.ok": "No control singles out an artist at α = {alpha}.",
     "controls.alarm.same": "Caution: a control that knows nothing of style also names {artist} ({controls}). The "
     "resemblance may come from how the file was made rather than from style. Do not rely on the conclusion above "
@@ -437,6 +463,8 @@ TEXTS: Final[dict[str, str]] = {
     "validity.lead.works": "Measured on LoRAs that the set had not seen. Value: of LoRAs made from works that the "
     "references were not made from. Same works: of LoRAs made from the references’ very works. Which of the two a "
     "suspect is, is seldom known.",
+    "caution.unmeasured": "This reference set was never evaluated: its error rates are unknown.",
+    "caution.refused": "This reference set is not certified by its own validity card: {reasons}",
     "validity.none": "This reference set was never evaluated. Its error rates are unknown, and the p-values above "
     "rest on their construction alone.",
     "col.figure": "Figure",
@@ -617,9 +645,11 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "change.undecided": (
         "More references of the nearest artists, covering more of their works.",
-        "A version of this file that was trained longer or more strongly.",
+        "Other evidence than the file: where it comes from, or what it was made from.",
     ),
-    "change.unreachable": ("A level α of at least {p_min}.", "A set with more artists, whose least p is smaller."),
+    "change.unreachable": (
+        "A set with more artists: this one names nobody at a level below α = {least}, whatever the file.",
+    ),
     "change.no_match": (
         "References of further artists.",
         "References that cover other periods or techniques of an artist.",
@@ -672,7 +702,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "turn.",
     ),
     "not.INCONCLUSIVE": (
-        "It does not speak for the file or against it: the figures are too weak, or contradict each other.",
+        "It does not clear the file or speak against it: the figures are too weak for that, or contradict each other.",
         "It does not say that the first artist in the table is the right one.",
         "It does not say which pictures went into the file, nor how they were obtained.",
     ),
@@ -776,9 +806,9 @@ WORDS: Final[tuple[tuple[str, str], ...]] = (
 
 DERIVED: Final[dict[str, str]] = {
     "same_update": "The weights of this file are those of a known file, {known}.",
-    "resized": "The weights of this file are those of a known file at another rank, {known}.",
-    "same_run": "The weights of this file and those of a known file are of one training run or one start, {known}.",
-    "merge": "The weights of this file and those of a known file contain one another, as a merge does, {known}.",
+    "resized": "The weights of this file are those of a known file, {known}, at another rank.",
+    "same_run": "The weights of this file and those of a known file, {known}, are of one training run or one start.",
+    "merge": "The weights of this file and those of a known file, {known}, contain one another, as a merge does.",
 }
 """The sentence of a DERIVATIVE of a known file, by relation."""
 

@@ -146,8 +146,8 @@ def verify(
 ) -> None:
     """Check a statement: signature, digests, and with --rerun the audit itself.
 
-    Exit codes: 0 every check that was made passed · 1 one failed · 2 wrong usage · 3 the file cannot be read. A check
-    that lacks a key or a file is told as "not checked".
+    Exit codes: 0 every check that was made passed · 1 one failed, or it is no statement of an audit · 2 wrong usage ·
+    3 the file cannot be read. A check that lacks a key or a file is told as "not checked".
     """
     from auditor.attestation import Signer
     from auditor.attestation import verify as check

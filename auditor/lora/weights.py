@@ -7,6 +7,7 @@ Canonical path: the dotted diffusers path with its part in front, e.g.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -95,14 +96,21 @@ class LoraWeights:
     """Hex digest of the `adapter_config.json` beside the file that was read for its scales; None without one."""
 
 
-def require_change(weights: LoraWeights) -> None:
-    """Raises OutOfScope where ΔW is no change of the base, so that nothing about training can be read from it."""
+def require_change(weights: LoraWeights, paths: Iterable[str]) -> None:
+    """Raises OutOfScope where ΔW is no change of the base, so that nothing about training can be read from it, or where
+    it is none at all in the modules `paths`."""
     if weights.holds_base:
         raise OutOfScope(
             f"This file declares the start '{weights.holds_base}', which puts parts of the base's own weights into the "
             "factors: their product is not what training changed.",
             advice="Convert it to a plain LoRA with the trainer that made it (PEFT: save_pretrained with "
             "path_initial_model_for_weight_conversion), and give that file.",
+        )
+    looked_at = [weights.modules[path] for path in paths]
+    if all(not (np.any(m.up) and np.any(m.down) and m.scale) for m in looked_at):
+        raise OutOfScope(
+            "This LoRA has no effect: its update is zero in every layer that is looked at.",
+            advice="Get the trained file from whoever made it: this one was saved before training, or emptied.",
         )
 
 

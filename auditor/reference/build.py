@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from auditor.embedding.features import KINDS, KNOWN, Bases, Factored, factor_all, features, fit_bases, held
 from auditor.embedding.sketches import controls, fingerprint
-from auditor.errors import NotAuditable, ReferenceSetError, UsageError
+from auditor.errors import NotAuditable, OutOfScope, ReferenceSetError, UsageError
 from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.lora.weights import require_change
 from auditor.reference.features_name import FeaturesName
@@ -72,7 +73,13 @@ def denoiser(weights: LoraWeights) -> list[str]:
 def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) -> Read:
     """Read one file; raises NotAuditable."""
     weights = load_lora(path)
-    require_change(weights)
+    paths = denoiser(weights)
+    if not paths:
+        raise OutOfScope(
+            "This LoRA adapts text encoders alone.",
+            advice="Give files that change the image model: they hold the style.",
+        )
+    require_change(weights, paths)
     artifact = read_artifact(path)
     entry = {
         "file": f"{artist}/{path.name}",
@@ -83,7 +90,7 @@ def read_reference(path: Path, artist: str, job: dict[str, Any], number: int) ->
         "rank": int(np.median([m.rank for m in weights.modules.values()])),
         "tensor_sha256": artifact.tensor_sha256,
     }
-    return Read(entry, held(factor_all(weights, denoiser(weights))), weights.base_family)
+    return Read(entry, held(factor_all(weights, paths)), weights.base_family)
 
 
 def read_folder(folder: Path, tag: str | None = None) -> Iterator[Read | tuple[str, str]]:
@@ -138,10 +145,12 @@ def import_folder(
     families = sorted({r.base_family for r in read})
     artists = sorted({r.entry["artist"] for r in read})
     few = [a for a in artists if sum(r.entry["artist"] == a for r in read) < 2]
-    if len(families) != 1 or len(artists) - len(few) < 3:
+    if len(families) > 1:
+        raise mixed_bases(read)
+    if not families or len(artists) - len(few) < 3:
         raise ReferenceSetError(
-            f"{loras} gives {len(artists)} artists ({len(few)} with a single reference) on {families or 'no'} base.",
-            advice="A set needs one base and at least three artists with two or more references each.",
+            f"{loras} gives {len(artists)} artists ({len(few)} with a single reference).{first_skipped(skipped)}",
+            advice="A set needs at least three artists with two or more references each.",
         )
     read = [r for r in read if r.entry["artist"] not in few]
     skipped += [(a, "only one reference: it cannot be held out") for a in few]
@@ -165,6 +174,23 @@ def import_folder(
     write_features(output, manifest, [r.factored for r in read], k, seed, kinds)
     told = {"artists": len(artists) - len(few), "references": len(read), "works": works_told(manifest)}
     return told | {"skipped": manifest["skipped"]}
+
+
+def mixed_bases(read: Sequence[Read]) -> ReferenceSetError:
+    """References of several bases, with how many of each and one of the fewest by name."""
+    count = Counter(one.base_family for one in read)
+    least = min(count, key=lambda family: count[family])
+    odd = next(one.entry["file"] for one in read if one.base_family == least)
+    told = ", ".join(f"{n} for '{family}'" for family, n in count.most_common())
+    return ReferenceSetError(
+        f"The files are LoRAs for several bases: {told} ({odd}, for one).",
+        advice="A set has one base: import the files of each into a set of their own.",
+    )
+
+
+def first_skipped(skipped: Sequence[tuple[str, str]]) -> str:
+    """What was left out, by its first file, as a sentence with a space before it; empty where nothing was."""
+    return f" Left out: {len(skipped)}, the first of them {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
 
 
 def require_one_shape(read: list[Read]) -> None:

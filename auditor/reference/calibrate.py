@@ -198,6 +198,27 @@ def build_views(
     return views
 
 
+def no_view(manifest: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> ReferenceSetError:
+    """No group of modules has two complete references of every artist: whose are not, by the most complete view."""
+    paths, present = module_paths(arrays), arrays["present"]
+    owner = np.array([r["artist"] for r in manifest["references"]])
+    lacking: dict[str, list[str]] = {}
+    for pattern in VIEWS.values():
+        share = present[:, np.isin(paths, view_modules(paths, pattern))]
+        whole = share.mean(1) >= ENOUGH if share.size else np.zeros(len(owner), bool)
+        few = [a["name"] for a in manifest["artists"] if whole[owner == a["name"]].sum() < 2]
+        if not lacking or len(few) < len(lacking):
+            files = [r["file"] for r in manifest["references"]]
+            lacking = {
+                name: [f for f, w, o in zip(files, whole, owner, strict=True) if o == name and not w] for name in few
+            }
+    shown = "; ".join(f"{name} (lacks layers: {', '.join(files) or 'has one file'})" for name, files in lacking.items())
+    return ReferenceSetError(
+        f"No group of layers has two references of every artist that adapt all of it. Missing: {shown[:600]}.",
+        advice="Add references of these artists that adapt the layers that all others do, or `audit refs remove` them.",
+    )
+
+
 def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTINGS) -> dict[str, Any]:
     """Fit all views of a working folder and write arrays.npz and the manifest with its digest.
 
@@ -208,10 +229,7 @@ def calibrate(folder: str | Path, *, seed: int = 0, settings: Settings = SETTING
     arrays = load_features(place)
     views = build_views(manifest, arrays, settings)
     if not views:
-        raise ReferenceSetError(
-            "No view of this set has two complete references of every artist.",
-            advice="Add references that adapt the same modules, or leave artists with a single reference out.",
-        )
+        raise no_view(manifest, arrays)
     kept: dict[str, NDArray[Any]] = {"fingerprints": arrays["fingerprints"]}
     kept |= {key: value.astype(np.float16) for key, value in arrays.items() if key.startswith(CONTROL)}
     specs = {}

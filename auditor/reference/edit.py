@@ -19,7 +19,7 @@ from auditor.errors import ReferenceSetError
 from auditor.reference.build import Read, feature_rows, read_folder, read_genres, require_folder
 from auditor.reference.calibrate import SETTINGS, bases_of, calibrate, load_features
 from auditor.reference.features_name import FeaturesName
-from auditor.reference.set import CONTROL, read_manifest, write_manifest
+from auditor.reference.set import CONTROL, read_manifest, spelt, write_manifest
 from auditor.whole_file import whole_file, writable
 
 LEAST_ARTISTS, LEAST_REFERENCES = 3, 2
@@ -51,7 +51,7 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     added = [one for one in added if one.entry["artist"] not in single]
     if not added:
         raise ReferenceSetError(
-            f"{loras} gives no reference to add: {skipped[0]['reason'] if skipped else 'it holds no LoRA file'}",
+            f"{loras} gives no reference to add. {reasons(skipped)}",
             advice="Give LoRA files of the set's base that are not in it yet, one folder per artist.",
         )
     manifest["references"] += [one.entry for one in added]
@@ -63,6 +63,17 @@ def add_folder(folder: Path, loras: Path, *, tag: str | None = "ref") -> dict[st
     return {"added": [one.entry["file"] for one in added], "new_artists": new, "skipped": skipped} | _counts(manifest)
 
 
+def reasons(skipped: list[dict[str, str]]) -> str:
+    """Why files were left out, each reason once with how many files and the first of them."""
+    first: dict[str, list[str]] = {}
+    for one in skipped:
+        first.setdefault(one["reason"].rstrip("."), []).append(one["file"])
+    told = [
+        f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: {why}." for why, files in first.items()
+    ]
+    return " ".join(told) or "It holds no LoRA file."
+
+
 def remove(folder: Path, names: list[str]) -> dict[str, Any]:
     """Take artists ('claude-monet') or references ('claude-monet/3.safetensors') out of the set in `folder`.
 
@@ -70,11 +81,14 @@ def remove(folder: Path, names: list[str]) -> dict[str, Any]:
     reference, would remain.
     """
     manifest, arrays = read_manifest(folder), load_features(folder)
-    artists = {a["name"] for a in manifest["artists"]}
-    unknown = set(names) - artists - {r["file"] for r in manifest["references"]}
+    artists = {spelt(a["name"]): a["name"] for a in manifest["artists"]}
+    files = {r["file"] for r in manifest["references"]}
+    names = [name if name in files else artists.get(spelt(name), name) for name in names]
+    unknown = set(names) - set(artists.values()) - files
     if unknown:
         raise ReferenceSetError(
-            f"The set holds no {', '.join(sorted(unknown))}.", advice="`audit refs show` lists artists and references."
+            f"The set holds no {', '.join(sorted(unknown))}.",
+            advice="`audit refs show` lists the artists, and manifest.json in the set's folder the references.",
         )
     gone = [r["artist"] in names or r["file"] in names for r in manifest["references"]]
     keep = np.flatnonzero(~np.array(gone))

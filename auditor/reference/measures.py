@@ -39,7 +39,7 @@ from auditor.statistics.ranked import RankedTrials, disjoint_ratios
 
 ALPHA = 0.05
 STRICT = 0.02
-RATES = frozenset({"top1", "found_at_alpha", "false_attribution", "false_attribution_at_02"})
+RATES = frozenset({"top1", "found_at_alpha", "false_attribution", "false_attribution_at_02", "tpr_at_fpr_1", "eer"})
 """Figures that are shares of trials."""
 ERRORS = frozenset({"false_attribution", "false_attribution_at_02"})
 """Those of them that a set is judged by."""
@@ -139,7 +139,8 @@ def when_asked(
             "p_at_alpha": lambda i: float(np.mean(reached[i])),
             "auc": lambda i: auc(t.own_lead[i], t.other_leads[i][other[i]]),
         }
-    result = {name: asdict(over_groups(of, pooled.name, rng, resamples)) for name, of in measures.items()}
+    with_interval = {name: over_groups if name == "auc" else rate_over_groups for name in measures}
+    result = {name: asdict(with_interval[name](of, pooled.name, rng, resamples)) for name, of in measures.items()}
     return result | (pair_cost(pooled, alike, rng, resamples) if inside else {})
 
 

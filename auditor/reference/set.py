@@ -197,6 +197,15 @@ def headline_figures(card: Mapping[str, Any]) -> dict[str, Any]:
     return {name: figure | ({"same_works": same[name]} if name in same else {}) for name, figure in headline.items()}
 
 
+def certificate_of(card: Mapping[str, Any]) -> tuple[bool | None, list[str]]:
+    """Whether a card certifies its set, and its reasons against it; None where it does not say."""
+    found = card.get("certificate")
+    if not isinstance(found, Mapping) or not isinstance(found.get("certified"), bool):
+        return None, []
+    reasons = found.get("reasons")
+    return found["certified"], [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+
+
 @dataclass(frozen=True)
 class ReferenceSet:
     """References by artist on one base, with their calibration."""
@@ -263,11 +272,22 @@ class ReferenceSet:
         """Headline figures of the card, as it was when first asked for; empty if the set was never evaluated."""
         return dict(self._headline)
 
+    def certificate(self) -> tuple[bool | None, list[str]]:
+        """Whether the card certifies the set, and its reasons against it; (None, []) if it was never evaluated."""
+        return self._card[1]
+
     @cached_property
     def _headline(self) -> dict[str, Any]:
-        """Read once: every audit of a scan tells it, and the card is long."""
+        return self._card[0]
+
+    @cached_property
+    def _card(self) -> tuple[dict[str, Any], tuple[bool | None, list[str]]]:
+        """Headline and certificate, read once: every audit of a scan tells them, and the card is long."""
         card = self.folder / "card.json"
-        return headline_figures(read_table(card)) if card.is_file() else {}
+        if not card.is_file():
+            return {}, (None, [])
+        known = read_table(card)
+        return headline_figures(known), certificate_of(known)
 
     @cached_property
     def directions(self) -> Floats:

@@ -128,34 +128,55 @@ def run_half_out_trials(
 
 
 def judge(null: Floats, reference_artist: Labels, inside: Floats, without: Floats, suspect_artist: Labels) -> Trials:
-    """Cosines → normalised scores, statistics, p-values."""
-    scores, outsider = fit_normaliser(null, reference_artist)(inside), suspect_artist < 0
-    genuine, strange = lead(scores), impostor_scores(null, reference_artist)
-    p_genuine = conformal_p(genuine, lead(strange), reference_artist)
-    whole = leads(scores)
-    own_column = np.arange(len(scores)), np.maximum(suspect_artist, 0)
-    own_p = asked_p(whole, leads(strange), reference_artist)[own_column]
-    others, other_leads, other_p = (np.full_like(without, np.nan) for _ in range(3))
-    impostor, p_impostor, accused = np.zeros(len(without)), np.zeros(len(without)), np.zeros(len(without), np.intp)
+    """Cosines → normalised scores, statistics, p-values; arguments as `trial_cosines` gives them."""
+    found = genuine_trials(null, reference_artist, inside, suspect_artist)
     for a in np.unique(suspect_artist):
-        rows = suspect_artist == a
-        kept, fit_rows = np.ones(null.shape[1], bool), np.ones(len(null), bool)
-        if a >= 0:  # the set as it would be without this artist: its references leave null and columns
-            kept[a], fit_rows = False, reference_artist != a
-        left, artist, cosine = null[np.ix_(fit_rows, kept)], reference_artist[fit_rows], without[np.ix_(rows, kept)]
-        others[np.ix_(rows, kept)] = seen = fit_normaliser(left, artist)(cosine)
-        impostor[rows], accused[rows] = lead(seen), np.flatnonzero(kept)[seen.argmax(1)]
-        strange = impostor_scores(left, artist)
-        p_impostor[rows] = conformal_p(impostor[rows], lead(strange), artist)
-        place = np.ix_(rows, kept)
-        other_leads[place] = ahead = leads(seen)
-        other_p[place] = asked_p(ahead, leads(strange), np.searchsorted(np.flatnonzero(kept), artist))
-    own = np.where(outsider, np.nan, scores[own_column])
-    genuine, p_genuine = np.where(outsider, np.nan, genuine), np.where(outsider, np.nan, p_genuine)
-    rank = np.where(outsider, 0, 1 + (scores > own[:, None]).sum(1))
-    own_lead, own_p = (np.where(outsider, np.nan, one) for one in (whole[own_column], own_p))
-    found = suspect_artist, genuine, scores.argmax(1), p_genuine, impostor, p_impostor, own, others, rank, accused
-    return Trials(*found, own_lead, own_p, other_leads, other_p)
+        impostor_trials(found, suspect_artist == a, null, reference_artist, without, a)
+    return found
+
+
+def genuine_trials(null: Floats, reference_artist: Labels, inside: Floats, suspect_artist: Labels) -> Trials:
+    """Every suspect (m,) asked about with its artist in the set; what impostor trials find is still empty."""
+    scores, strange = fit_normaliser(null, reference_artist)(inside), impostor_scores(null, reference_artist)
+    statistic, ahead = lead(scores), leads(scores)
+    p, own_p = conformal_p(statistic, lead(strange), reference_artist), asked_p(ahead, leads(strange), reference_artist)
+    outsider, own = suspect_artist < 0, (np.arange(len(scores)), np.maximum(suspect_artist, 0))
+
+    def of_insiders(values: Floats) -> Floats:
+        return np.where(outsider, np.nan, values)
+
+    return Trials(
+        artist=suspect_artist,
+        genuine=of_insiders(statistic),
+        named=scores.argmax(1),
+        p_genuine=of_insiders(p),
+        impostor=np.full(len(scores), np.nan),
+        p_impostor=np.full(len(scores), np.nan),
+        own_score=of_insiders(scores[own]),
+        other_scores=np.full_like(scores, np.nan),
+        own_rank=np.where(outsider, 0, 1 + (scores > scores[own][:, None]).sum(1)),
+        accused=np.zeros(len(scores), np.intp),
+        own_lead=of_insiders(ahead[own]),
+        own_p=of_insiders(own_p[own]),
+        other_leads=np.full_like(scores, np.nan),
+        other_p=np.full_like(scores, np.nan),
+    )
+
+
+def impostor_trials(
+    found: Trials, rows: NDArray[np.bool_], null: Floats, reference_artist: Labels, without: Floats, own: int
+) -> None:
+    """The suspects `rows`, all by artist `own` (-1: outsiders), asked about by the set as it would be without that
+    artist: its references leave null and columns.  Fills their part of `found`.
+    """
+    kept, left = np.flatnonzero(np.arange(null.shape[1]) != own), reference_artist != own
+    impostors, artist = null[np.ix_(left, kept)], np.searchsorted(kept, reference_artist[left])
+    scores, strange = fit_normaliser(impostors, artist)(without[np.ix_(rows, kept)]), impostor_scores(impostors, artist)
+    ahead, place = leads(scores), np.ix_(rows, kept)
+    found.impostor[rows], found.accused[rows] = lead(scores), kept[scores.argmax(1)]
+    found.p_impostor[rows] = conformal_p(found.impostor[rows], lead(strange), artist)
+    found.other_scores[place], found.other_leads[place] = scores, ahead
+    found.other_p[place] = asked_p(ahead, leads(strange), artist)
 
 
 def asked_p(ahead: Floats, strange: Floats, artist: Labels) -> Floats:

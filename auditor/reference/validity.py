@@ -167,7 +167,7 @@ def held_out(reference: ReferenceSet, view: View) -> Pool:
 
 def reach(artists: int) -> str:
     """What a set of so many artists can reach at best, for people."""
-    return f"no p-value below {p_floor(artists):.3f} and no likelihood ratio above {max(1, artists)}"
+    return f"no level below α = {p_floor(artists - 1):.3f} and no likelihood ratio above {max(1, artists)}"
 
 
 def require_enough(artists: Sequence[str]) -> None:
@@ -309,15 +309,15 @@ def certificate(
     artists: int, counts: dict[str, Any], measured: Mapping[str, Any], reasons: Sequence[str] = ()
 ) -> dict[str, Any]:
     """May this set be used at its α?  Reasons against, beside those given, and the best that it can reach."""
-    least = p_floor(artists)
+    least = p_floor(artists - 1)  # of the test of one artist, whose null are the others
     reasons = list(reasons)
     if least > ALPHA:
-        reasons.append(f"{artists} artists give no p-value below {least:.3f}: at {ALPHA:g} nobody can ever be named.")
+        reasons.append(f"With {artists} artists nobody can be named below α = {least:.3f}: never at {ALPHA:g}.")
     if counts["low"] > ALPHA:
         reasons.append(f"{counts['hits']} of {counts['of']} suspects of left-out artists were attributed at {ALPHA:g}.")
     if measured["open_set_auc"]["low"] <= CHANCE:
         reasons.append("Artists of the set are not shown to be told from artists outside it better than by chance.")
-    best = {"p": least, "log10_lr": float(np.log10(artists)), "lr": float(artists)}
+    best = {"p": p_floor(artists), "log10_lr": float(np.log10(artists)), "lr": float(artists)}
     rate = {key: counts[key] for key in ("hits", "of", "low", "high")}
     return {"certified": not reasons, "alpha": ALPHA, "reasons": reasons, "rate": rate, "best_reachable": best}
 

@@ -44,19 +44,30 @@ from auditor.report.view import (
     mapped,
 )
 from auditor.texts import FIGURES, RELATIONS, RELATIONS_REFERENCE, lines, say, told
-from auditor.words import MOST_NAMED, listed, of_hundred, share
+from auditor.words import MOST_NAMED, at_least, listed, of_hundred, share
 
 MOST_ROWS = 120
 """Artists a document lists; the JSON has them all."""
 MOST_WARNINGS = 30
+MOST_REASONS = 5
 COPIED = ("file", "command", "command_parts", "identity", "suspect", "declared")
 """Fields that stand alone and may be copied from a page: nothing is put into them."""
-COSINES = {
+NAMED = {
     "cos_delta_w": "derivative.cosine",
     "cos_delta_w_common": "derivative.cosine.common",
     "cos_output": "derivative.cosine.output",
+    "coverage": "derivative.coverage",
+    "common_modules": "derivative.common",
+    "union_modules": "derivative.union",
+    "norm_a": "derivative.norm.a",
+    "norm_b": "derivative.norm.b",
+    "norm_ratio": "derivative.norm.ratio",
+    "copied_modules": "derivative.copied",
+    "a_inside_b": "derivative.inside.a",
+    "b_inside_a": "derivative.inside.b",
 }
-"""Figures of a derivative that have a name in words."""
+"""Figures of a derivative that have a name in words; a: the known file, b: the suspect."""
+COUNTS = frozenset({"common_modules", "union_modules"})
 LEAST_REST = 0.005
 """Least unexplained share of a mixture that gets a row."""
 LOW_COVERAGE = 0.5
@@ -119,11 +130,12 @@ def _build(audit: Fields) -> View:
         tested=tested,
         question=_question(audit),
         asked=_asked(audit, skipped is None),
+        caution=_caution(audit),
         facts=_facts(audit),
         does_not_say=_does_not_say(audit, whom, tested),
         reasons=tuple(show(r) for r in verdict["reasons"]),
         artists=kept,
-        notes=_notes(rows, tested) if rows else (),
+        notes=_notes(rows, audit, whom, tested) if rows else (),
         artists_cut=len(rows) - len(kept),
         null=null_view(audit, whom, tested),
         map=_map(audit["map"], audit["artists"], asked) if audit["map"] else None,
@@ -189,7 +201,7 @@ def _meaning(audit: Fields, whom: str, tested: str) -> str:
 def _does_not_say(audit: Fields, whom: str, tested: str) -> tuple[str, ...]:
     """What the conclusion must not be read as."""
     label, opened = str(audit["verdict"]["label"]), audit["open_set"]
-    if label == "INCONCLUSIVE" and opened and opened["p_min"] > opened["alpha"]:
+    if label == "INCONCLUSIVE" and opened and not _reachable(audit):
         return lines("not", "INCONCLUSIVE.unreachable")
     if label == "DERIVATIVE" and audit["derivative"].get("artist") is not None:
         return lines("not", "DERIVATIVE.reference")
@@ -231,7 +243,8 @@ def _copied(found: Fields | None) -> tuple[str, ...]:
     if found is None or cosine is None:
         return ()
     limits = {"unrelated": f"{UNRELATED:g}", "related": f"{related_from(found):g}"}
-    return say("copied", cosine=number(cosine, 3), **limits), say("copied.style")
+    key = "copied" if found.get("artist") is None else "copied.estimate"
+    return say(key, cosine=number(cosine, 3), **limits), say("copied.style")
 
 
 def _agreement(found: Fields | None) -> float | None:
@@ -249,16 +262,18 @@ def _sure(audit: Fields) -> Sure:
     p, p_min, alpha = opened["p"], opened["p_min"], opened["alpha"]
     n = of_hundred(p)
     names = {"p": probability(p, alpha), "p_min": probability(p_min), "alpha": f"{alpha:g}"}
-    names |= {"artists": opened["null_artists"]}
-    at_floor, tested = p <= p_min * (1 + 1e-9), _tested(audit)
-    compared = say("sure.alpha.unreachable", **names) if p_min > alpha else _compared(p, alpha)
+    names |= {"artists": opened["null_artists"], "least": at_least(audit["reference_set"]["alpha_floor"])}
+    at_floor, tested, reachable = p <= p_min * (1 + 1e-9), _tested(audit), _reachable(audit)
+    compared = _compared(p, alpha) if reachable else say("sure.alpha.unreachable", **names)
     low, high = (of_hundred(end) for end in opened["p_interval"])
-    floor = "" if p_min > alpha else say("sure.floor", **names)  # out of reach, the other sentence says it
+    floor = say("sure.floor", **names) if reachable else ""  # out of reach, the other sentence says it
     if at_floor:
         smallest = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
         floor = say("sure.floor.reached", **names, **smallest)
     return Sure(
-        words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened),
+        words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested))
+        + _same_genre(opened)
+        + _whose(audit),
         compared=compared,
         floor=floor,
         p=names["p"],
@@ -267,9 +282,14 @@ def _sure(audit: Fields) -> Sure:
         of100=min(100, n),
         pips=told("h.pips", tested),
         range=between(*opened["p_interval"]),
-        brief=say("console.floor", range=between(*opened["p_interval"]), **names)
-        + (f"\n{compared}" if p_min > alpha else ""),
+        brief=say("console.floor", range=between(*opened["p_interval"]), **names),
+        reachable=reachable,
     )
+
+
+def _reachable(audit: Fields) -> bool:
+    """Whether the set can name anybody at the level asked for."""
+    return bool(audit["open_set"]["alpha"] >= audit["reference_set"]["alpha_floor"])
 
 
 def _compared(p: float, alpha: float) -> str:
@@ -279,6 +299,14 @@ def _compared(p: float, alpha: float) -> str:
     limit = round(100 * alpha, 9)
     n = next((text for text in shown if float(text) > 0 and (float(text) <= limit) == within), f"{100 * p}")
     return say("sure.below" if within else "sure.above", limit=f"{limit:g}", alpha=f"{alpha:g}", n=n)
+
+
+def _whose(audit: Fields) -> str:
+    """Whose figure the p-value is, where somebody who was not asked about stands nearest."""
+    asked, first = audit["options"].get("artists") or (), min(audit["artists"], key=lambda a: int(a["rank"]))
+    if not asked or _tested(audit) or first["artist"] in asked:
+        return ""
+    return " " + say("sure.whose", artist=person(first["artist"], 120), whom=_whom(audit))
 
 
 def _same_genre(opened: Fields) -> str:
@@ -295,19 +323,33 @@ def _sure_of_none(opened: Fields, whom: str) -> Sure:
     p, n = opened["p_member"], of_hundred(opened["p_member"])
     found = round(100 * opened.get("outsiders_no_match", 0.0))
     alpha = opened["alpha"]
-    names = {"p": probability(p, alpha), "p_min": probability(opened["p_min"]), "alpha": f"{alpha:g}"}
     span = between(*opened.get("p_member_interval", (0.0, 1.0)))
     name = say("col.exclusion") if whom else told("fact.member", whom, "asked")
     return Sure(
         words=told("sure.member" if n else "sure.member.few", whom, "asked", n=n),
         compared=_compared(p, alpha),
         floor=told("sure.member.found" if found < 100 else "sure.member.found.all", whom, "asked", n=found),
-        **(names | {"p": probability(opened["p"], alpha)}),
+        p=probability(opened["p"], alpha),
+        p_min=probability(opened["p_min"]),
+        alpha=f"{alpha:g}",
         of100=min(100, n),
         pips=say("h.pips.member"),
         range=between(*opened["p_interval"]),
-        brief=say("console.member", name=name, range=span, p=names["p"], alpha=names["alpha"]),
+        brief=say("console.member", name=name, range=span, p=probability(p, alpha), alpha=f"{alpha:g}"),
     )
+
+
+def _caution(audit: Fields) -> str:
+    """What page one says of a set that is not shown to work; empty for one that is, and where style decides nothing."""
+    info, label = audit["reference_set"], audit["verdict"]["label"]
+    if label in ("DERIVATIVE", "OUT_OF_SCOPE"):
+        return ""
+    if not info["validity"]:
+        return say("caution.unmeasured")
+    if info.get("certified") is not False:
+        return ""
+    reasons = [show(reason, 300) for reason in info.get("not_certified", ())[:MOST_REASONS]]
+    return say("caution.refused", reasons=" ".join(reasons))
 
 
 def _facts(audit: Fields) -> tuple[Row, ...]:
@@ -407,12 +449,20 @@ def _artists(audit: Fields) -> tuple[ArtistRow, ...]:
     """The ranked artists."""
     alpha = audit["open_set"]["alpha"] if audit["open_set"] else 0.0
     asked = frozenset(audit["options"].get("artists") or ())
-    return tuple(_artist(a, alpha, asked) for a in sorted(audit["artists"], key=lambda a: int(a["rank"])))
+    shown = [_without_evidence(a) if audit["verdict"]["label"] == "NO_MATCH" else a for a in audit["artists"]]
+    return tuple(_artist(a, alpha, asked) for a in sorted(shown, key=lambda a: int(a["rank"])))
+
+
+def _without_evidence(a: Fields) -> Fields:
+    """An artist without the likelihood ratio, which asks how far the first stands out, not how far everybody is."""
+    return {**a, "log10_lr": None, "verbal": None}
 
 
 def _artist(a: Fields, alpha: float, asked: Set[str]) -> ArtistRow:
     """One artist's row."""
     low, high = a["interval"]
+    if asked and a["artist"] not in asked:
+        a = _without_evidence(a)
     return ArtistRow(
         rank=int(a["rank"]),
         artist=person(a["artist"]),
@@ -454,13 +504,17 @@ def _map(style_map: Fields, artists: Sequence[Fields], asked: Set[str]) -> MapVi
     return MapView(dots, (x, y), percent(style_map["explained"]))
 
 
-def _notes(rows: Sequence[ArtistRow], tested: str) -> tuple[str, ...]:
+def _notes(rows: Sequence[ArtistRow], audit: Fields, whom: str, tested: str) -> tuple[str, ...]:
     """What the columns of the table of artists mean, and which single reference is nearest."""
+    if audit["verdict"]["label"] == "NO_MATCH":
+        evidence = say("artists.evidence.none")
+    else:
+        evidence = told("artists.evidence", tested) if tested else told("artists.evidence", whom, "asked")
     return (
         say("artists.nearest", reference=rows[0].nearest, artist=rows[0].artist),
         f"{told('col.p.long', tested)}.",
         f"{say('col.exclusion.long')}.",
-        told("artists.evidence", tested),
+        evidence,
     )
 
 
@@ -500,8 +554,8 @@ def _derivative(found: Fields | None) -> tuple[Row, ...]:
         return ()
     figures = tuple(
         Row(
-            say(COSINES[k]) if k in COSINES else show(k.replace("_", " "), 80),
-            number(v, 4) if isinstance(v, float) else show(v, 200),
+            say(NAMED[k]) if k in NAMED else show(k.replace("_", " "), 80),
+            (f"{v:.0f}" if k in COUNTS else number(v, 4)) if isinstance(v, float) else show(v, 200),
         )
         for k, v in (found.get("figures") or {}).items()
     )

@@ -56,6 +56,10 @@ def _panel(view: View) -> Panel:
         lines.append(Text(view.copied[0]))
     elif view.sure and view.audited:
         lines.append(Text(view.sure.brief, style="dim"))
+        if not view.sure.reachable:
+            lines.append(Text(view.sure.compared, style="dim"))
+    if view.caution:
+        lines.append(Text(view.caution))
     title = Text(view.file, style="dim", overflow="ellipsis", no_wrap=True)
     return Panel(Group(*lines), title=title, title_align="left", border_style=style, padding=(0, 1))
 

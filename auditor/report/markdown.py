@@ -83,6 +83,8 @@ def _sure(v: View) -> list[str]:
         parts += [f"### {say('h.sure')}", *map(text, v.copied)]
     elif v.sure and v.audited:
         parts += [f"### {say('h.sure')}", text(v.sure.words), text(f"{v.sure.floor} {v.sure.compared}".strip())]
+    if v.caution:
+        parts.append(f"> [!WARNING]\n> {text(v.caution)}")
     parts += [f"### {say('h.not')}", _bullets(v.does_not_say)]
     if v.reasons and v.audited:
         parts += [f"### {say('h.why')}", _bullets(v.reasons)]
@@ -127,7 +129,9 @@ def _controls(v: View) -> list[str]:
     if v.coverage:
         parts += [f"### {say('h.coverage')}", text(v.coverage.text), text(v.known)]
         parts += [text(v.known_unread)] if v.known_unread else []
-    if v.audited and v.validity:
+    if v.audited and not v.validity:
+        parts += [f"### {say('h.validity')}", say("validity.none")]
+    elif v.audited:
         same = ("col.same",) if v.works_apart else ()
         heads = [say(k) for k in ("col.figure", "col.value", "col.range", *same, "col.of")]
         rows = [

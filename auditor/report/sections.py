@@ -76,6 +76,8 @@ def first_page(v: View) -> tuple[Block, ...]:
         dots = _figure(figures.pips(v.sure.of100, v.sure.pips), width=0.56)
         found += [_heading("h.sure", 2), Block("text", v.sure.words), dots]
         found.append(Block("quiet", f"{v.sure.floor} {v.sure.compared}".strip()))
+    if v.caution:
+        found.append(Block("callout", v.caution))
     return tuple(found)
 
 

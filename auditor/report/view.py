@@ -50,6 +50,8 @@ class Sure:
     """Of the chance that p estimates, 95 %."""
     brief: str
     """The p-value of the conclusion in one line, for a terminal."""
+    reachable: bool = True
+    """Whether the set names anybody at this level; where it does not, `compared` says so."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,8 @@ class View:
     """How sure a DERIVATIVE is, instead of `sure`: it rests on the weights and not on style; empty otherwise."""
     asked: str
     """The question that was asked and what a LoRA is, for a reader who sees such a page for the first time."""
+    caution: str
+    """That the set was not evaluated, or is not certified; empty where it is."""
     facts: tuple[Row, ...]
     does_not_say: tuple[str, ...]
     reasons: tuple[str, ...]

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -202,6 +204,13 @@ def create_app(setting: Setting, limits: Limits) -> FastAPI:
         redoc_url=None,
         summary="Audits of LoRA files.",
     )
+
+    @app.exception_handler(RequestValidationError)
+    async def not_understood(_: Request, problem: RequestValidationError) -> JSONResponse:
+        """A parameter that is none: 400, for 422 says that a file was looked at."""
+        told = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in problem.errors())
+        refused = desk.refusal(400, "parameter", f"{told}.")
+        return JSONResponse({"detail": refused.detail}, refused.status_code, headers=refused.headers)
 
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "The audit.", "content": {kind: {} for kind in TYPES.values()}},

@@ -86,7 +86,7 @@ def test_the_level_cannot_be_met_by_a_set_that_is_too_small(reference: Reference
     assert audit.open_set is not None
     assert audit.open_set.p >= audit.open_set.p_min == pytest.approx(1 / 13)
     assert audit.verdict.label != "CONSISTENT"
-    assert audit.reference_set.alpha_floor == pytest.approx(1 / 13)
+    assert audit.reference_set.alpha_floor == audit.open_set.names_from == pytest.approx(1 / 12)
 
 
 def test_figures_fit_each_other(reference: ReferenceSet, tmp_path: Path) -> None:

@@ -231,8 +231,33 @@ def test_where_most_outsiders_point_as_clearly_nobody_is_named() -> None:
 
 def test_a_level_that_no_file_can_reach_is_what_would_have_to_change() -> None:
     found, usual = verdict(alpha=0.001), verdict(p_open=0.3)
-    assert found.would_change[0] == "A level α of at least 0.010."
-    assert "A version of this file that was trained longer or more strongly." in usual.would_change
+    assert found.would_change == [
+        "A set with more artists: this one names nobody at a level below α = 0.011, whatever the file."
+    ]
+    assert "More references of the nearest artists, covering more of their works." in usual.would_change
+
+
+def test_a_level_between_the_floors_of_both_tests_names_nobody_and_says_why() -> None:
+    tested = OpenSet(0.01, 0.01, 99, 3.0, [0.0], 0.0101, (0.0, 0.1), 0.5, 0.2)
+    assert tested.p <= tested.alpha < tested.names_from == pytest.approx(1 / 99)
+    found = decide(tested, [artist("ada-alder", 1, 1 / 99, 0.5)], Coverage(10, 10, 10, 1.0), {}, None)
+    assert found.label == "INCONCLUSIVE"
+    assert "too few artists to name one of them: it can do so from α = 0.011 on" in found.sentence
+    assert "A set with more artists" in found.would_change[0]
+    alone = replace(tested, asked=["ada-alder"], independent=True, p_otherwise=0.5)
+    assert alone.names_from == tested.p_min
+
+
+@pytest.mark.parametrize(
+    ("p_open", "words"),
+    [(0.3, "Bea Birch, who was not asked about, stands nearer"), (0.7, "no artist of the set stands out")],
+)
+def test_the_figure_of_somebody_else_is_not_told_of_the_artist_asked_about(p_open: float, words: str) -> None:
+    tested = OpenSet(p_open, 0.01, 99, 3.0, [0.0], 0.05, (0.2, 0.8), 0.5, 0.2, asked=["ada-alder"], p_otherwise=0.9)
+    ranked = [artist("bea-birch", 1, p_open, 0.5), artist("ada-alder", 2, 0.9, 0.5)]
+    found = decide(tested, ranked, Coverage(10, 10, 10, 1.0), {}, None)
+    assert "about Ada Alder" in found.sentence
+    assert words in found.sentence
 
 
 @pytest.mark.parametrize(("ruled_out", "words"), [(0, "None of 14 LoRAs made from works by Ada"), (1, "Of 14 LoRAs")])

@@ -161,11 +161,24 @@ def test_an_artist_with_one_reference_cannot_be_held_out(loras: Path, tmp_path: 
 def test_files_without_effect_do_not_spoil_the_set(loras: Path, tmp_path: Path) -> None:
     nothing = {path: (0 * up, down) for path, (up, down) in mini_set.lora(1, 9).items()}
     mini_set.save(loras / mini_set.ARTISTS[1] / "9.safetensors", writing.diffusers(nothing))
-    import_folder(loras, tmp_path / "set", k=4)
+    told = import_folder(loras, tmp_path / "set", k=4)
+    assert [row["file"] for row in told["skipped"]] == [f"{mini_set.ARTISTS[1]}/9.safetensors"]
+    assert "no effect" in told["skipped"][0]["reason"]
     calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
     view = ReferenceSet.load(tmp_path / "set").views["all"]
     assert len(view.rows) == mini_set.TOTAL
     assert np.isfinite(view.points).all()
+
+
+def test_calibration_says_which_artist_lacks_what(loras: Path, tmp_path: Path) -> None:
+    ada = mini_set.ARTISTS[0]
+    shutil.rmtree(loras / ada)
+    for number, kept in enumerate((".ff.", ".attn1.", ".attn2.")):  # no two of them adapt the same layers
+        made = {path: factors for path, factors in mini_set.lora(0, number).items() if kept in path}
+        mini_set.save(loras / ada / f"{number}.safetensors", writing.kohya(made, 2.0))
+    import_folder(loras, tmp_path / "set", k=4)
+    with pytest.raises(ReferenceSetError, match=rf"Missing: {ada} \(lacks layers: {ada}/0.safetensors, {ada}/1"):
+        calibrate(tmp_path / "set", settings=mini_set.SETTINGS)
 
 
 def test_references_that_adapt_attention_only_leave_the_other_views_out(loras: Path, tmp_path: Path) -> None:
@@ -240,7 +253,8 @@ def test_too_few_artists_are_refused(artists: int, said: str, advice: str, tmp_p
 
 def test_bases_do_not_mix(loras: Path, tmp_path: Path) -> None:
     mini_set.save(loras / mini_set.ARTISTS[0] / "9.safetensors", writing.diffusers(writing.make(writing.mini_paths())))
-    with pytest.raises(ReferenceSetError, match=r"audit-mini.*unknown"):
+    counted = r"48 for 'unknown', 1 for 'audit-mini' \(ada-alder/9.safetensors, for one\)"
+    with pytest.raises(ReferenceSetError, match=counted):
         import_folder(loras, tmp_path / "set")
 
 

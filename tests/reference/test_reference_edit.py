@@ -116,3 +116,19 @@ def test_a_published_set_cannot_be_edited(folder: Path, lora_folder: Path) -> No
     for edit in (lambda: remove(folder, [LEA]), lambda: add_folder(folder, lora_folder)):
         with pytest.raises(ReferenceSetError, match=r"features\.npz"):
             edit()
+
+
+def test_names_may_be_spelt_as_people_do(folder: Path) -> None:
+    assert remove(folder, [ADA.replace("-", " ").upper()])["removed"][0].startswith(f"{ADA}/")
+
+
+def test_why_nothing_was_added_is_said_once_for_each_reason(folder: Path, lora_folder: Path, tmp_path: Path) -> None:
+    loras = tmp_path / "loras"
+    shutil.copytree(lora_folder, loras)
+    nothing = {path: (0 * up, down) for path, (up, down) in mini_set.lora(1, 9).items()}
+    mini_set.save(loras / BEN / "9.safetensors", writing.kohya(nothing, 2.0))
+    with pytest.raises(ReferenceSetError) as caught:
+        add_folder(folder, loras)
+    said = str(caught.value)
+    assert f"{ADA}/0.safetensors and {mini_set.TOTAL - 1} more: the set holds these tensors already." in said
+    assert f"{BEN}/9.safetensors: This LoRA has no effect" in said

@@ -149,7 +149,7 @@ def test_what_cannot_certify_is_refused(corpus: tuple[Path, Path], lora_folder: 
     loras, folder = corpus
     with pytest.raises(ReferenceSetError, match="not known") as refusal:
         evaluate(folder, lora_folder)
-    assert f"no p-value below {1 / (mini_set.COUNT + 1):.3f}" in str(refusal.value)
+    assert f"no level below α = {1 / mini_set.COUNT:.3f}" in str(refusal.value)
     assert f"no likelihood ratio above {mini_set.COUNT}" in str(refusal.value)
     assert loras.is_dir()
 
@@ -178,7 +178,7 @@ def test_a_view_that_some_artist_lacks_is_no_part_of_the_card(corpus: tuple[Path
 def test_twelve_artists_are_measured_but_not_certified(card: dict[str, Any]) -> None:
     judged = card["certificate"]
     assert not judged["certified"]
-    assert "no p-value below 0.077" in judged["reasons"][0]
+    assert "nobody can be named below α = 0.083" in judged["reasons"][0]
     assert judged["best_reachable"] == {"p": pytest.approx(1 / 13), "log10_lr": pytest.approx(np.log10(12)), "lr": 12}
 
 

@@ -178,7 +178,7 @@ def test_out_of_scope_without_reason_still_explains() -> None:
 def test_p_in_words() -> None:
     text = Page(page()).text
     assert "Of 100 LoRAs by artists outside the set, about 2 would point at least this clearly" in text
-    assert "None of the LoRAs examined did: about 2 in 100 (1 in 61) is the smallest figure that 60 artists can" in text
+    assert "Of those examined none did, but about 2 in 100 (1 in 61) is the smallest figure that 60 artists can" in text
     assert "the range is 1 to 2 in 100" in text
     assert "The limit set for this audit is 5 in 100 (α = 0.05): 2 is within it." in text.replace("\u00a0", " ")
 

@@ -21,7 +21,7 @@ from auditor.report.console import render_console
 from auditor.report.null import threshold
 from auditor.report.numbers import date, number, percent, person, probability, ratio, size
 from auditor.report.provenance import command
-from auditor.report.sections import sections, together
+from auditor.report.sections import first_page, sections, together
 from auditor.report.untrusted import LIMIT, show
 from auditor.texts import METHOD, TEXTS
 from auditor.words import decimals, pretty
@@ -330,7 +330,7 @@ def test_a_level_that_no_file_can_reach_is_said_everywhere() -> None:
     assert view.sure
     assert usual.sure
     assert "No file can come to a match at α" in view.sure.compared
-    assert view.sure.compared in view.sure.brief
+    assert not view.sure.reachable
     assert view.sure.floor == ""
     assert "\n" not in usual.sure.brief
     assert not any("too weak" in line for line in view.does_not_say)
@@ -427,3 +427,52 @@ def test_headings_words_and_figures_stay_together() -> None:
     assert kinds.count(["heading", "text", "figure"]) == 3  # the null, the map, the parts
     assert not any(run == ["figure"] for run in kinds)
     assert not any("figure" in run[:-1] for run in kinds)
+
+
+@pytest.mark.parametrize(
+    ("validity", "certified", "reasons", "words"),
+    [
+        ({}, None, [], "was never evaluated"),
+        ({"top1": 0.5}, False, ["By chance <b>."], "is not certified by its own validity card: By chance"),
+        ({"top1": 0.5}, True, [], ""),
+        ({"top1": 0.5}, None, [], ""),
+    ],
+)
+def test_page_one_warns_of_a_set_that_is_not_shown_to_work(
+    validity: dict[str, float], certified: bool | None, reasons: list[str], words: str
+) -> None:
+    found = audit().to_dict()
+    found["reference_set"] |= {"validity": validity, "certified": certified, "not_certified": reasons}
+    caution = build(found).caution
+    assert (words in caution) if words else not caution
+    assert any(block.text == caution for block in first_page(build(found))) or not words
+    found["verdict"]["label"] = "DERIVATIVE"
+    found["derivative"] = {"of": "x", "relation": "same_update", "figures": {"cos_delta_w": 1.0}}
+    assert not build(found).caution  # it does not rest on style
+
+
+def test_whose_figure_it_is_where_somebody_else_stands_nearer() -> None:
+    found = audit("INCONCLUSIVE").to_dict()
+    first, second = (found["artists"][k]["artist"] for k in (0, 1))
+    found["artists"][0] |= {"log10_lr": 0.5, "verbal": "weak support for this artist"}
+    found["options"] |= {"artists": [second]}
+    view = build(found)
+    assert view.sure
+    assert f"Here that is {pretty(first)}, who was not asked about: no such figure belongs to {pretty(second)}." in (
+        view.sure.words
+    )
+    assert not view.artists[0].verbal
+    assert "of " + pretty(second) + " only" in " ".join(view.notes)
+    found["options"] |= {"artists": [first]}
+    view = build(found)
+    assert view.sure
+    assert "Here that is" not in view.sure.words
+    assert view.artists[0].verbal
+
+
+def test_no_ratio_in_favour_stands_beside_no_match() -> None:
+    found = audit("NO_MATCH").to_dict()
+    found["artists"][0] |= {"log10_lr": 0.5, "verbal": "weak support for this artist"}
+    view = build(found)
+    assert not any(one.verbal for one in view.artists)
+    assert any("No likelihood ratio is shown" in note for note in view.notes)

@@ -204,7 +204,11 @@ def test_forms_that_cannot_be_read(service: Service, body: bytes, kind: str) -> 
 
 
 def test_wrong_questions(service: Service, style: bytes) -> None:
-    assert service.post(style, "?format=docx")[0] == 422
+    for wrong in ("?format=docx", "?format=", "?independent=maybe"):
+        status, headers, body = service.post(style, wrong)
+        assert status == 400, wrong
+        assert "X-Audit-Verdict" not in headers
+        assert body["detail"]["code"] == "parameter"
     assert service.ask("GET", "/v1/audits")[0] == 405
     assert service.ask("GET", "/docs")[0] == 404
     assert service.ask("GET", "/../etc/passwd")[0] == 404
