@@ -345,8 +345,8 @@ TEXTS: Final[dict[str, str]] = {
     "null.axis": "how far the first artist stands out",
     "null.count": "LoRAs",
     "null.suspect": "suspect {value}",
-    "null.alpha": "p ≤ {alpha} above {threshold}",
-    "null.alpha.member": "p ≤ {alpha} below {threshold}",
+    "null.alpha": "p ≤ {alpha}",
+    "null.alpha.member": "p ≤ {alpha}",
     "null.threshold": "p ≤ {alpha} asks for more than {threshold}.",
     "null.threshold.declared": "p ≤ {alpha} asks for more than {threshold}; 0 is as near as the three nearest of all "
     "others are on average. For a match {whom} must also come first.",
@@ -398,7 +398,8 @@ TEXTS: Final[dict[str, str]] = {
     "h.mixture": "Mixture",
     "mixture.lead": "The suspect’s direction written as a sum of artists’ directions. Artists are listed one after "
     "another, as long as what the ones before leave of the suspect still stands out for somebody: p is that of this "
-    "test. The share itself is an estimate and is not tested.",
+    "test. The share itself is an estimate and is not tested: at 100 % the suspect goes as far in the artist’s "
+    "direction as LoRAs of that artist alone mostly do, which does not say that all its pictures were by that artist.",
     "mixture.rest": "explained by no artist of the set",
     "col.share": "Share",
     "h.derivative": "Known file behind this one",

@@ -7,10 +7,9 @@ each was trained by its twin's recipe, with another seed, on pictures that the t
     python benchmarks/redrawn.py --draw LORAS --base BASE --count 20 -o DRAWN     # PNGs and their prompts; resumes
     python benchmarks/redrawn.py --train DRAWN --base BASE --loras LORAS -o DIR      # resumes
 
-Columns: by the whole set, the right artist first, and found; told that nobody fits (which is wrong); the same artist
-first by sets without the half of the works that the twin was trained on; what share of the test's figure is left in
-the median; outsiders' files that are attributed.  The files `nobody` are trained on what the base draws by itself:
-nobody's style, so they count as outsiders.
+Columns: by the whole set, the right artist first, and found; attributed to another artist; told that nobody fits (which
+is wrong); what share of the test's figure is left in the median; outsiders' files that are attributed.  The files
+`nobody` are trained on what the base draws by itself: nobody's style, so they count as outsiders.
 """
 
 from __future__ import annotations
@@ -89,7 +88,8 @@ def train(drawn: Path, base: Path, loras: Path, output: Path) -> None:
 def row_of(name: str, folder: Path, before: dict[str, float], reference: ReferenceSet) -> dict[str, str | float]:
     """One folder's row; before: the test's figure of the files themselves, filled by their own row."""
     files = [one for one in read_folder(folder, None) if isinstance(one, Read) and one.entry["recipe"] in RECIPES]
-    first, found, lost, kept, accused, strangers = [], [], 0, [], 0, 0
+    first, found, kept = [], [], []
+    wrong = lost = accused = strangers = 0
     for one in files:
         audit = auditor.check(folder / one.entry["file"], reference)
         own, said = one.entry["artist"], audit.verdict.label
@@ -99,10 +99,12 @@ def row_of(name: str, folder: Path, before: dict[str, float], reference: Referen
             continue
         first.append(audit.artists[0].artist == own)
         found.append(said == "CONSISTENT" and audit.verdict.artist == own)
+        wrong += said == "CONSISTENT" and audit.verdict.artist != own
         lost += said == "NO_MATCH"
         kept.append(audit.open_set.statistic / before.setdefault(one.entry["file"], audit.open_set.statistic))
     row: dict[str, str | float] = {"trained on": name, "files": len(first), "right artist first": np.mean(first)}
-    row |= {"found": float(np.mean(found)), "NO_MATCH": f"{lost} of {len(first)}", "figure left": np.median(kept)}
+    row |= {"found": float(np.mean(found)), "another artist": f"{wrong} of {len(first)}"}
+    row |= {"NO_MATCH": f"{lost} of {len(first)}", "figure left": float(np.median(kept))}
     return row | {"outsiders attributed": f"{accused} of {strangers}"}
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -110,13 +111,18 @@ def _range(values: Mapping[str, float]) -> str:
 
 
 def _pairs(console: Console, rows: Iterable[tuple[str, str]]) -> None:
-    """Names and values in two columns; long values go on below themselves."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(show(name), Text(value))
-    console.print(table)
+    """Names and values in two columns; long values go on below themselves, but digests stay whole, to be copied."""
+    known = [(show(name), value) for name, value in rows]
+    width = max((cell_len(name) for name, _ in known), default=0)
+    for name, value in known:
+        if " " not in value:
+            console.print(Text.assemble((f"{name}{' ' * (width - cell_len(name) + 2)}", "dim"), value), soft_wrap=True)
+            continue
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, style="dim", width=width)
+        table.add_column(overflow="fold")
+        table.add_row(name, Text(value))
+        console.print(table)
 
 
 def _blocks(console: Console, blocks: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ Enters: the dict of `Audit.to_dict()`, fresh or read back from JSON.  Leaves: `V
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
@@ -172,7 +173,7 @@ def _build(audit: Fields) -> View:
 def _sentence(verdict: Fields, skipped: SkippedView | None) -> str:
     """The conclusion; without the reason of a file that was not audited, which documents give beside it."""
     whole = show(verdict["sentence"])
-    return (whole.removesuffix(skipped.reason).rstrip() or whole) if skipped else whole
+    return (quoted(whole).removesuffix(skipped.reason).rstrip() or whole) if skipped else whole
 
 
 def _whom(audit: Fields) -> str:
@@ -264,16 +265,15 @@ def _sure(audit: Fields) -> Sure:
     names = {"p": probability(p, alpha), "p_min": probability(p_min), "alpha": f"{alpha:g}"}
     names |= {"artists": opened["null_artists"], "least": at_least(audit["reference_set"]["alpha_floor"])}
     at_floor, tested, reachable = p <= p_min * (1 + 1e-9), _tested(audit), _reachable(audit)
-    compared = _compared(p, alpha) if reachable else say("sure.alpha.unreachable", **names)
+    whose = _whose(audit)
+    compared = ("" if whose else _compared(p, alpha)) if reachable else say("sure.alpha.unreachable", **names)
     low, high = (of_hundred(end) for end in opened["p_interval"])
     floor = say("sure.floor", **names) if reachable else ""  # out of reach, the other sentence says it
     if at_floor:
         smallest = {"smallest": share(p_min), "tested": round(1 / p_min), "low": low, "high": high}
         floor = say("sure.floor.reached", **names, **smallest)
     return Sure(
-        words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested))
-        + _same_genre(opened)
-        + _whose(audit),
+        words=(told("sure.of100", tested, n=n) if n else told("sure.of100.few", tested)) + _same_genre(opened) + whose,
         compared=compared,
         floor=floor,
         p=names["p"],
@@ -645,11 +645,17 @@ def _of(of: Any, unit: Any) -> str:
     return DASH if of is None else show(of, 120)
 
 
+def quoted(text: str) -> str:
+    """A message with its commands in quotation marks: the marks of a terminal's manual are no letters of a page."""
+    return re.sub("`([^`]*)`", r"“\1”", text)
+
+
 def _skipped(audit: Fields) -> SkippedView | None:
     """Why there is no audit, from `skipped` or, failing that, from the verdict."""
     skipped = audit["skipped"]
     if skipped:
-        return SkippedView(show(skipped["code"], 60), show(skipped["reason"]), show(skipped["advice"]))
+        reason, advice = (quoted(show(skipped[key])) for key in ("reason", "advice"))
+        return SkippedView(show(skipped["code"], 60), reason, advice)
     if audit["verdict"]["label"] == "OUT_OF_SCOPE":
         return SkippedView("out-of-scope", say("skipped.default"), say("skipped.advice"))
     return None

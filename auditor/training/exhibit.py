@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image, ImageDraw
 
 from auditor.errors import OutOfScope, TrainingError
-from auditor.lora import LoraWeights, load_lora
+from auditor.lora import LoraWeights, load_lora, read_artifact
 from auditor.training.families import base_digest, family_of, hush
 
 PROMPTS = (
@@ -42,6 +42,8 @@ class Row:
     pictures: list[Image.Image]
     applied: int
     """Modules of the LoRA that the base has; 0 for the base alone."""
+    sha256: str = ""
+    """Of the LoRA's file: what ties the exhibit to an audit."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,13 @@ def make_exhibit(
     Raises OutOfScope when a LoRA has no module of the base, NotAuditable errors of the reader, TrainingError when the
     base cannot be loaded.
     """
-    read = [(label, load_lora(path)) for label, path in loras]
+    read = [(label, load_lora(path), read_artifact(path).sha256) for label, path in loras]
     pipeline = load_pipeline(base, device)
     columns = [(prompt, seed) for prompt in prompts for seed in seeds]
     rows = [Row("base alone", sample(pipeline, columns, steps, guidance), 0)]
-    for label, weights in read:
+    for label, weights, sha256 in read:
         with applied(pipeline, weights) as count:
-            rows.append(Row(label, sample(pipeline, columns, steps, guidance), count))
+            rows.append(Row(label, sample(pipeline, columns, steps, guidance), count, sha256))
     return Exhibit(base.name, base_digest(base), columns, rows)
 
 
@@ -177,7 +179,12 @@ def page(exhibit: Exhibit) -> str:
         loader=PackageLoader("auditor.training", "templates"), autoescape=True, undefined=StrictUndefined
     )
     rows = [
-        {"label": row.label, "applied": row.applied, "pictures": [_embedded(picture) for picture in row.pictures]}
+        {
+            "label": row.label,
+            "applied": row.applied,
+            "sha256": row.sha256,
+            "pictures": [_embedded(picture) for picture in row.pictures],
+        }
         for row in exhibit.rows
     ]
     return environment.get_template("exhibit.html.jinja").render(exhibit=exhibit, rows=rows)

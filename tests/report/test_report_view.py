@@ -476,3 +476,14 @@ def test_no_ratio_in_favour_stands_beside_no_match() -> None:
     view = build(found)
     assert not any(one.verbal for one in view.artists)
     assert any("No likelihood ratio is shown" in note for note in view.notes)
+
+
+def test_a_pages_messages_have_quotation_marks_for_a_terminals() -> None:
+    found = skipped().to_dict()
+    reason, advice = "A `b` c.", "Run `audit refs list`, then `audit check`."
+    found["skipped"] |= {"reason": reason, "advice": advice}
+    found["verdict"]["sentence"] = f"Not audited. {reason}"
+    view = build(found)
+    assert view.skipped
+    assert view.skipped.advice == "Run “audit refs list”, then “audit check”."
+    assert (view.skipped.reason, view.sentence) == ("A “b” c.", "Not audited.")
