@@ -24,8 +24,8 @@ FEW = 16
 """Pictures of an artist below which halves are small."""
 PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 """What accelerate's words mean."""
-ARTISTS = {3: "a reference set", 10: "a set's validity card"}
-"""How many artists things need, see auditor.reference."""
+ARTISTS = {3: "a reference set", 10: "a set's validity card", 20: "naming one of them at α = 0.05"}
+"""How many artists things need, see auditor.reference and `OpenSet.names_from`."""
 
 
 def train(
@@ -149,10 +149,20 @@ def prepare(
     late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())
     if late:
         tell(f"{late} pictures came after {settings.output} was planned and are left out; a new folder takes them")
-    jobs = plan(works, recipes, seed, parts, repeats=repeats, splits=splits)
+    jobs = []
+    for tag, some in by_purpose(recipes).items():
+        jobs += plan(works, some, seed, parts, tag, repeats=repeats, splits=splits)
     if record:
         write_plan(settings.output, jobs, base.digest, recipes, splits, options, checkpoint)
     return jobs, works.unread
+
+
+def by_purpose(recipes: list[Any]) -> dict[str, list[Any]]:
+    """Recipes by what the names of their files say: references, and the suspects that only validity cards try."""
+    found: dict[str, list[Any]] = {"ref": [], "suspect": []}
+    for recipe in recipes:
+        found["ref" if recipe.role == "reference" else "suspect"].append(recipe)
+    return found
 
 
 def too_few(artist: list[str]) -> list[str]:

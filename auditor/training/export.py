@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -80,9 +81,19 @@ def check_dialect(recipe: Recipe, family: str) -> None:
         )
 
 
+def in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: the library writes them in another order every time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))} | header
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
 def write_lora(path: Path, factors: Update, recipe: Recipe, family: str = "mini") -> None:
     """Write a LoRA file; a reader sees all of it or nothing.  Raises OSError (disk full), leaving nothing."""
-    data = save(lora_tensors(factors, recipe, family), declared_by(recipe, family))
+    data = in_order(save(lora_tensors(factors, recipe, family), declared_by(recipe, family)))
     with whole_file(path, only_writer=True) as partial, partial.open("wb") as handle:
         handle.write(data)
         handle.flush()

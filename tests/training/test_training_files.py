@@ -204,3 +204,13 @@ def test_stable_diffusion_15_trains_at_full_size(tmp_path: Path) -> None:
         np.testing.assert_allclose(together[1].factors[path][1], b, atol=2e-3)
     write_lora(tmp_path / "x.safetensors", alone.factors, recipe, "sd15")
     assert load_lora(tmp_path / "x.safetensors").base_family.startswith("sd1")
+
+
+def test_the_same_lora_is_written_as_the_same_bytes(tmp_path: Path) -> None:
+    factors = {"mid_block.attentions.0.proj_in": (np.ones((4, 8), np.float32), np.ones((8, 4), np.float32))}
+    paths = [tmp_path / f"{k}.safetensors" for k in range(8)]
+    for path in paths:
+        write_lora(path, factors, replace(RECIPE, dialect="kohya"), "sd15")
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert (8 + struct.unpack("<Q", paths[0].read_bytes()[:8])[0]) % 8 == 0
+    assert load_lora(paths[0]).declared["ss_network_dim"] == "4"

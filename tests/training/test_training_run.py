@@ -315,6 +315,7 @@ def test_small_folders_are_remarked_in_few_lines_however_many_artists() -> None:
     assert too_few(enough) == [
         "1 artists: a reference set needs at least 3",
         "1 artists: a set's validity card needs at least 10",
+        "1 artists: naming one of them at α = 0.05 needs at least 20",
     ]
 
 
@@ -451,3 +452,20 @@ def test_suspects_see_other_crops_of_the_same_pictures_than_references_do(
     assert not any(torch.equal(ours[:, k], theirs[:, k]) for k in range(1, ours.shape[1]))
     again = caching.Cache(base, works, tmp_path / "elsewhere", base.side).views(works.artist[0], "reference")["latents"]
     assert torch.equal(ours, again)
+
+
+def test_a_suspects_recipe_makes_suspects_and_leaves_the_references_as_they_are(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    alone = run_training(base_folder("mini"), art, tmp_path / "alone", recipes)
+    third = '\n[[recipe]]\nname = "three"\nrole = "suspect"\n' + RECIPES.rpartition('name = "two"\n')[2]
+    Path(recipes).write_text(RECIPES + third)
+    both = run_training(base_folder("mini"), art, tmp_path / "both", recipes)
+    assert (alone["trained"], both["trained"]) == (8, 12)
+    references, suspects = (
+        {name: data for name, data in files(tmp_path / "both").items() if f"--{tag}-" in name}
+        for tag in ("ref", "suspect")
+    )
+    assert references == files(tmp_path / "alone")
+    assert all(name.endswith("-three") for name in suspects)
+    assert len(suspects) == 4
