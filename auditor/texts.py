@@ -733,7 +733,8 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
         "If this file was made for another checkpoint than the references, one with a strong style of its own, the "
         "right artist is missed more often, and “no match” is wrong more often.",
         "The p-value counts artists, not files: more artists in the set give finer figures, more files do not.",
-        "Heavy editing of a file (merging, resizing, further training) weakens every figure.",
+        "Heavy editing of a file (merging, resizing, further training) weakens every figure, and a LoRA trained on "
+        "pictures that another LoRA drew is seldom told to carry the style.",
     ),
 }
 
