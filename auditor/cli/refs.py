@@ -343,8 +343,13 @@ def train(
         _give(done, as_json)
     if done.get("failed"):
         raise TrainingError(
-            f"{len(done['failed'])} LoRAs were not trained, the others were.",
+            f"{len(done['failed'])} of {done['planned']} LoRAs were not trained.",
             advice="Mend what the lines above say and run the same command again.",
+        )
+    if done.get("elsewhere"):
+        raise TrainingError(
+            f"{done['elsewhere']} of {done['planned']} LoRAs are not there yet: another run has them, or dropped them.",
+            advice="Run the same command again when it has ended.",
         )
 
 

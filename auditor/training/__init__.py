@@ -19,6 +19,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 if TYPE_CHECKING:
     from auditor.training.plan import Job
     from auditor.training.references import Settings
+    from auditor.training.works import Works
 
 FEW = 16
 """Pictures of an artist below which halves are small."""
@@ -55,8 +56,9 @@ def train(
 
     checkpoint: the name of a base that is another checkpoint of the one that the other LoRAs in `output` were trained
     on; it goes into the names of files and recipes.
-    Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, with
-    `only_plan` what would be trained and how long it would take; {} in all but the first of several launched processes.
+    Resumes: a LoRA whose file exists is not trained again.  Returns {planned, trained, kept, failed, unread}, and
+    `elsewhere`, how many are with processes of another run, if some are; with `only_plan` what would be trained and how
+    long it would take; {} in all but the first of several launched processes.
     Raises AuditorError where the training extra is missing, UsageError where an option is wrong, TrainingError where
     training cannot go on.
     """
@@ -66,6 +68,7 @@ def train(
 
         from auditor.training import recipes as known
         from auditor.training import references
+        from auditor.training.captions import require_source
         from auditor.training.families import family_of
         from auditor.training.plan import target_file
     if offline:
@@ -78,16 +81,18 @@ def train(
     settings = references.Settings(
         folder, images, output, gang, side, caption, device, precision, compiled, checkpointing, quiet
     )
-    if only_plan:
-        jobs, _ = prepare(settings, wanted, seed, parts, repeats, checkpoint, progress, record=False)
-        return estimate(settings, jobs, wanted, workers)
+    references.require_device(device)
+    require_source(caption)
     state = PartialState(cpu=device == "cpu")
     say = progress if state.is_main_process else references.silent
+    if only_plan:
+        jobs, works = prepare(settings, wanted, seed, parts, repeats, checkpoint, say, record=False)
+        return what_it_takes(settings, jobs, works, wanted, workers) if state.is_main_process else {}
     try:
         output.mkdir(parents=True, exist_ok=True)
         # A lock, no barrier: looking at many pictures takes longer than process groups wait for each other.
         with FileLock(output / ".plan.lock"):
-            jobs, unread = prepare(settings, wanted, seed, parts, repeats, checkpoint, say, record=True)
+            jobs, works = prepare(settings, wanted, seed, parts, repeats, checkpoint, say, record=True)
     except OSError as problem:  # pictures that cannot be read do not come here
         raise TrainingError(
             f"Nothing can be planned in {output}: {problem.strerror or problem}.",
@@ -100,7 +105,9 @@ def train(
     if not state.is_main_process:
         return {}
     after = sum(target_file(output, job).is_file() for job in jobs)
-    return {"planned": len(jobs), "trained": after - before, "kept": before, "failed": failed, "unread": unread}
+    found = {"planned": len(jobs), "trained": after - before, "kept": before, "failed": failed, "unread": works.unread}
+    elsewhere = len(jobs) - after - len(failed)
+    return found | ({"elsewhere": elsewhere} if elsewhere > 0 else {})
 
 
 def check_recipes(recipes: list[Any], family: str, tell: Callable[[str], None]) -> None:
@@ -125,18 +132,22 @@ def prepare(
     tell: Callable[[str], None],
     *,
     record: bool,
-) -> tuple[list[Job], list[tuple[str, str]]]:
-    """Look at the pictures and plan; with `record` write plan.json.  Returns jobs and unusable pictures."""
+) -> tuple[list[Job], Works]:
+    """Look at the pictures and plan; with `record` write plan.json."""
     from auditor.training.captions import GIVEN, NAMES
     from auditor.training.families import load_base
-    from auditor.training.plan import check_plan, plan, read_plan, split_works, write_plan
+    from auditor.training.families.interface import require_whole
+    from auditor.training.plan import check_pictures, check_plan, plan, read_plan, split_works, write_plan
     from auditor.training.works import read_works
 
     base = load_base(settings.base)
+    require_whole(settings.base, base.part)
     options = {"seed": seed, "side": settings.side or base.side, "caption": settings.caption}
     check_plan(settings.output, base.digest, recipes, options, checkpoint)
     cache = settings.output / "cache" / "pictures.jsonl" if record else None
     works = read_works(settings.images, options["side"], cache)
+    digests = {work.file: work.digest for work in works.works}
+    check_pictures(settings.output, digests)
     for file, reason in works.unread:
         tell(f"skipped {file}: {reason}")
     for remark in [*works.remarks, *too_few(works.artist)]:
@@ -153,8 +164,8 @@ def prepare(
     for tag, some in by_purpose(recipes).items():
         jobs += plan(works, some, seed, parts, tag, repeats=repeats, splits=splits)
     if record:
-        write_plan(settings.output, jobs, base.digest, recipes, splits, options, checkpoint)
-    return jobs, works.unread
+        write_plan(settings.output, jobs, base.digest, recipes, splits, options, checkpoint, digests)
+    return jobs, works
 
 
 def by_purpose(recipes: list[Any]) -> dict[str, list[Any]]:
@@ -178,8 +189,10 @@ def too_few(artist: list[str]) -> list[str]:
     return remarks
 
 
-def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: int) -> dict[str, Any]:
-    """What the jobs that are not done would take, from measured steps."""
+def what_it_takes(
+    settings: Settings, jobs: list[Job], works: Works, recipes: list[Any], workers: int
+) -> dict[str, Any]:
+    """What the jobs that are not done would take, from steps measured as one of so many processes takes them."""
     import torch
     from accelerate import PartialState
 
@@ -191,11 +204,15 @@ def estimate(settings: Settings, jobs: list[Job], recipes: list[Any], workers: i
 
     precision = settings.precision or references.default_precision(settings.device)
     device = torch.device(settings.device) if settings.device else PartialState().device
+    if device.type == "cpu":
+        references.share_cores(workers)
     base = load_base(settings.base, device, references.precision_dtype(precision))
     side = settings.side or base.side
     todo = [job for job in jobs if not target_file(settings.output, job).is_file()]
     found = costs(base, todo, {recipe.name: recipe for recipe in recipes}, settings.gang, side)
-    pictures = len({file for job in todo for file in job.pictures})
+    role = {recipe.name: recipe.role for recipe in recipes}
+    seen = {(job.artist, role[job.recipe]) for job in todo}  # all pictures of an artist are encoded, for each role anew
+    pictures = sum(len(works.of(artist)) for artist, _ in seen)
     encoding = measure_encoding(base, side) * pictures
     machines = max(1, workers if device.type == "cpu" else min(workers, torch.cuda.device_count()))
     total = (encoding + sum(cost.seconds for cost in found)) / machines

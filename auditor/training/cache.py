@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from auditor.errors import TrainingError
 from auditor.training.families import Base
 from auditor.training.gang import Member
+from auditor.training.memory import out_of_memory
 from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.recipes import Recipe
@@ -98,7 +99,11 @@ class Cache:
             with FileLock(f"{path}.lock"):
                 if not path.is_file():
                     write_tensors(path, make())
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError:  # damaged since, as a failing disk leaves it
+            path.unlink(missing_ok=True)
+            return self.stored(name, make)
 
     def encode_texts(self, texts: list[str]) -> Tensors:
         """Every different text once."""
@@ -120,13 +125,24 @@ class Cache:
                 pixels = np.stack([self.read(work, whole) for work in works[part]])
                 views = [resize(to_float(pixels), self.side)]
                 views += [cut(pixels, *(place[part] for place in box), self.side) for box in boxes]
-                chunks.append(torch.stack([self.base.encode_pictures(view).half() for view in views], 1))
+                chunks.append(torch.stack([self.encoded(view).half() for view in views], 1))
         shorter = np.array([work.shorter for work in works])
         corners = [np.zeros((len(works), 2))]
         corners += [np.stack([tops, lefts], 1) * (self.side / sides)[:, None] for sides, tops, lefts in boxes]
         seen = [self.base.view_conditions(shorter, corner, self.side) for corner in corners]
         conditions = {name: torch.stack([view[name] for view in seen], 1) for name in seen[0]}
         return {"latents": torch.cat(chunks).contiguous()} | conditions
+
+    def encoded(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Mean and log-variance of pictures (n, 3, h, w); fewer at a time where memory is short."""
+        try:
+            return self.base.encode_pictures(pictures)
+        except (RuntimeError, MemoryError) as problem:
+            if len(pictures) == 1 or not out_of_memory(problem):
+                raise
+        # Outside the clause above, whose traceback keeps the tensors alive.
+        half = len(pictures) // 2
+        return torch.cat([self.encoded(pictures[:half]), self.encoded(pictures[half:])])
 
     def read(self, work: Work, side: int) -> np.ndarray:
         """The centre square of a picture.  Raises TrainingError."""

@@ -12,12 +12,22 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from auditor.errors import TrainingError
+from auditor.errors import TrainingError, UsageError
 from auditor.training.log import append_line, read_lines
 from auditor.training.pictures import upright
 from auditor.training.works import Work, Works
 
 GIVEN, NAMES = "given", "names"
+
+
+def require_source(how: str) -> None:
+    """Refuse what cannot be a source of captions, before anything is planned with it.  Raises UsageError."""
+    if how in (GIVEN, NAMES) or Path(how).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", how):
+        return
+    raise UsageError(
+        f"There are no captions {how!r}.",
+        advice=f"Give '{GIVEN}', '{NAMES}', the folder of a captioning model, or owner/name of one of the hub.",
+    )
 
 
 def with_captions(works: Works, how: str, cache: Path, device: str, tell: Callable[[str], None]) -> Works:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from auditor.training.adapters import sizes, target_modules
 from auditor.training.cache import CROPS
 from auditor.training.families import Base
 from auditor.training.gang import Member, train_gang
+from auditor.training.memory import out_of_memory
 from auditor.training.plan import Job
 from auditor.training.recipes import Recipe
 
@@ -65,6 +67,18 @@ def measure_step(base: Base, recipes: Sequence[Recipe], side: int) -> float:
     return float(np.median(np.diff(at)))
 
 
+def measured(base: Base, recipes: Sequence[Recipe], gang: int, side: int) -> tuple[int, float]:
+    """The largest gang of at most `gang` that memory allows, halved as training halves it, and seconds of its step."""
+    try:
+        return gang, measure_step(base, recipes[:gang], side)
+    except (RuntimeError, MemoryError) as problem:
+        if gang == 1 or not out_of_memory(problem):
+            raise
+    gc.collect()
+    torch.cuda.empty_cache()
+    return measured(base, recipes, gang // 2, side)
+
+
 def measure_encoding(base: Base, side: int) -> float:
     """Seconds to encode all views of one picture."""
     with base.encoders():
@@ -85,6 +99,6 @@ def costs(base: Base, jobs: Sequence[Job], recipes: dict[str, Recipe], gang: int
         layers = target_modules(base, own[0].targets).values()
         width = sum(sum(sizes(layer)) for layer in layers)
         total = sum(2 * recipe.rank * width for recipe in own)
-        step = measure_step(base, own[:size], side)
+        size, step = measured(base, own, size, side)
         found.append(Cost(sorted({r.name for r in own}), len(mine), size, own[0].steps, step, total))
     return found

@@ -92,8 +92,17 @@ def in_order(data: bytes) -> bytes:
 
 
 def write_lora(path: Path, factors: Update, recipe: Recipe, family: str = "mini") -> None:
-    """Write a LoRA file; a reader sees all of it or nothing.  Raises OSError (disk full), leaving nothing."""
-    data = in_order(save(lora_tensors(factors, recipe, family), declared_by(recipe, family)))
+    """Write a LoRA file; a reader sees all of it or nothing.
+
+    Raises OSError (disk full) and TrainingError (weights that are no numbers in half precision), leaving nothing.
+    """
+    with np.errstate(over="ignore"):  # found below
+        tensors = lora_tensors(factors, recipe, family)
+    if not all(np.isfinite(value).all() for value in tensors.values()):
+        raise TrainingError(
+            "its weights are not finite, or too large for half precision", advice="Lower the recipe's learning rate."
+        )
+    data = in_order(save(tensors, declared_by(recipe, family)))
     with whole_file(path, only_writer=True) as partial, partial.open("wb") as handle:
         handle.write(data)
         handle.flush()

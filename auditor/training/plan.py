@@ -131,7 +131,7 @@ def read_plan(output: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         document.setdefault("splits", _splits_of(document["jobs"]))
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(f"{path} cannot be read: {problem}.", advice="Train into a new folder.") from problem
     return document
 
@@ -175,6 +175,22 @@ def check_plan(
             raise UsageError(f"{output} was planned with {name} = {known['options'][name]}.", advice=advice)
 
 
+def check_pictures(output: Path, digests: dict[str, str]) -> None:
+    """Refuse pictures that are not those which the folder was planned with under their names.  Raises UsageError.
+
+    A file under another one's name could stand on both sides of a split, and records would tell of the wrong picture.
+    digests: SHA-256 by file name, see `Work`.
+    """
+    known = read_plan(output).get("digests", {})
+    other = sorted(file for file, digest in digests.items() if known.get(file, digest) != digest)
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        raise UsageError(
+            f"{output} was planned with another picture under the name {other[0]}{more}.",
+            advice="Give pictures that are new or changed names of their own, or train into a new folder.",
+        )
+
+
 def plain(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON holds it."""
     return dict(json.loads(json.dumps(asdict(recipe))))
@@ -188,10 +204,11 @@ def write_plan(
     splits: Splits | None = None,
     options: dict[str, Any] | None = None,
     checkpoint: str = "",
+    digests: dict[str, str] | None = None,
 ) -> None:
     """Record what every file is trained on, beside what the folder already holds; finished files keep their record.
 
-    checkpoint: the base's name where it is not the folder's own, see `check_plan`.
+    checkpoint: the base's name where it is not the folder's own, see `check_plan`; digests: see `check_pictures`.
     """
     known = read_plan(output)
     old = {j["name"]: j for j in known.get("jobs", [])}
@@ -202,6 +219,7 @@ def write_plan(
         "options": known.get("options", {}) | (options or {}),
         "recipes": known.get("recipes", {}) | {recipe.name: plain(recipe) for recipe in recipes},
         "splits": known.get("splits", {}) | (splits or {}),
+        "digests": known.get("digests", {}) | (digests or {}),
         "jobs": list((old | new).values()),
     }
     with whole_file(output / "plan.json", only_writer=True) as partial:

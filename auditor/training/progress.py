@@ -43,7 +43,7 @@ def line(done: float, total: int, gained: float, seconds: float) -> str:
     if gained <= 0 or seconds <= 0:
         return text
     rate = gained / seconds
-    return f"{text}, {rate * 3600:.1f} an hour, {duration((total - done) / rate)} left"
+    return f"{text}, {rate * 3600:.1f} an hour, {duration(max(0.0, (total - done) / rate))} left"
 
 
 class Progress:
@@ -93,11 +93,11 @@ class Progress:
                 total += row["done"]
         return total
 
-    def report(self, force: bool = False) -> None:
-        """Tell a line when it is time."""
+    def report(self, force: bool = False, ended: bool = False) -> None:
+        """Tell a line when it is time, by `force`, or at the end, when nothing is left to do whatever failed."""
         now = time.monotonic()
-        if not force and now - self.last < EVERY:
+        if not (force or ended) and now - self.last < EVERY:
             return
         self.last = now
-        done = self.finished() + self.running()
-        self.tell(line(done, self.total, done - self.first, now - self.started))
+        done = self.finished() + (0.0 if ended else self.running())
+        self.tell(line(done, self.total, 0.0 if ended else done - self.first, now - self.started))

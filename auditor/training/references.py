@@ -11,18 +11,20 @@ import gc
 import math
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from auditor.errors import AuditorError, TrainingError
+from auditor.errors import AuditorError, TrainingError, UsageError
 from auditor.training.cache import Cache
 from auditor.training.captions import GIVEN, with_captions
 from auditor.training.claims import Queue
@@ -31,6 +33,7 @@ from auditor.training.families import Base, load_base
 from auditor.training.gang import Member, Trained, train_gang
 from auditor.training.gather import gathered
 from auditor.training.log import append_line
+from auditor.training.memory import out_of_memory
 from auditor.training.plan import Job, plan, target_file, write_plan
 from auditor.training.progress import Progress
 from auditor.training.recipes import BY_NAME, Recipe
@@ -97,25 +100,45 @@ def run(
     for _, end in ends:
         end.close()  # only the processes may hold it, or their end would not be noticed
     progress = Progress(settings.output, jobs, tell)
-    failed = gathered(processes, [receiver for receiver, _ in ends], progress.report)
+    try:
+        failed = gathered(processes, [receiver for receiver, _ in ends], progress.report)
+    except BaseException:  # above all Ctrl-C, which the workers leave to this process
+        for process in processes:
+            process.terminate()
+        raise
+    progress.report(ended=True)
     died = [p.exitcode for p in processes if p.exitcode]
-    if died:
+    if died and progress.waiting:
         raise TrainingError(
-            f"{len(died)} of {workers} training processes ended with codes {died}.",
-            advice="The message above says why; run the same command again, finished LoRAs are kept.",
+            f"{len(died)} of {workers} training processes ended early: {', '.join(map(ending, died))}.",
+            advice="Run the same command again, finished LoRAs are kept; one that was killed may have lacked memory.",
         )
     return [(n, r) for n, r in failed.items() if n in progress.waiting and not progress.waiting[n].is_file()]
+
+
+def ending(code: int) -> str:
+    """An exit code in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"with code {code}, for what it says above"
+
+
+def orphaned() -> bool:
+    """Whether the process that started this one is gone, which then nobody hears any more."""
+    parent = parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 def work_alone(
     settings: Settings, jobs: Sequence[Job], recipes: dict[str, Recipe], rank: int, workers: int, failures: Any
 ) -> None:
     """A spawned worker: it sees one GPU of the machine, or its share of the cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
     if torch.cuda.device_count() > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(rank % torch.cuda.device_count())
     tell = silent if settings.quiet else to_stderr
     try:
-        failures.send(work(settings, jobs, recipes, tell, workers=workers, reports=False))
+        failed = work(settings, jobs, recipes, tell, workers=workers, reports=False)
+        with suppress(OSError):  # nobody is left who listens
+            failures.send(failed)
     except AuditorError as error:
         to_stderr(f"worker {rank}: {error}")
         sys.exit(error.exit_code)
@@ -138,8 +161,7 @@ def work(
     )
     device = torch.device(settings.device) if settings.device else accelerator.device
     if device.type == "cpu":
-        beside = max(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of processes on this machine
-        torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // beside)))
+        share_cores(workers)
     base = load_base(settings.base, device, precision_dtype(accelerator.mixed_precision))
     side = settings.side or base.side
     works = read_works(settings.images, side, settings.output / "cache" / "pictures.jsonl")
@@ -153,9 +175,27 @@ def work(
         Progress(settings.output, jobs, tell if reports and accelerator.is_main_process else silent),
         tell,
         accelerator.autocast,
-        last=accelerator.is_main_process and accelerator.num_processes > 1,
+        last=accelerator.is_main_process and reports,
     )
     return factory.run()
+
+
+def share_cores(workers: int) -> None:
+    """Give this process its share of the cores, where so many train on this machine."""
+    beside = max(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(int(os.environ.get("AUDIT_TRAIN_THREADS") or max(1, (os.cpu_count() or 1) // beside)))
+
+
+def require_device(device: str | None) -> None:
+    """Raises UsageError for a device that torch does not know, or that is not there."""
+    try:
+        kind = torch.device(device).type if device else "cpu"
+        there = kind != "cuda" or torch.cuda.is_available()
+    except RuntimeError:
+        there = False
+    if not there:
+        known = "cpu and cuda" if torch.cuda.is_available() else "cpu: no GPU is found here"
+        raise UsageError(f"There is no device {device!r}.", advice=f"Known are {known}.")
 
 
 def default_precision(device: str | None) -> str:
@@ -187,7 +227,8 @@ class Factory:
     tell: Callable[[str], None]
     autocast: Callable[[], Any]
     last: bool = False
-    """It speaks for all processes: it stays until the others let go of what they train, and takes what they drop."""
+    """It speaks for all: it stays until other processes, of this run or another, let go of what they train, and takes
+    what they drop."""
 
     def run(self) -> dict[str, str]:
         """Until nothing is left; name → reason of what failed."""
@@ -199,7 +240,7 @@ class Factory:
             else:
                 time.sleep(POLL)
             self.progress.report()
-        self.progress.report(force=True)
+        self.progress.report(ended=True)
         return self.failed
 
     def gang(self, group: list[Job]) -> None:
@@ -222,6 +263,11 @@ class Factory:
             except (AuditorError, OSError) as problem:
                 self.fail(job, str(problem))
                 self.queue.done([job])
+            except (RuntimeError, MemoryError) as problem:
+                if not out_of_memory(problem):
+                    raise
+                self.fail(job, "out of memory while a single picture, or its caption, was encoded")
+                self.queue.done([job])
         return jobs, members
 
     def train(self, jobs: list[Job], members: list[Member]) -> list[Trained]:
@@ -234,10 +280,8 @@ class Factory:
                 self.fail(job, str(problem))
             self.queue.done(jobs)
             return []
-        except RuntimeError as problem:
-            from accelerate.utils.memory import should_reduce_batch_size
-
-            if not should_reduce_batch_size(problem):
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
                 raise
         return self.shrink(jobs)  # outside the clause above, whose traceback keeps the failed gang's tensors alive
 
@@ -255,6 +299,8 @@ class Factory:
 
     def step(self, group: list[Job], step: int) -> None:
         """Say how far the gang is."""
+        if orphaned():
+            sys.exit(TrainingError.exit_code)
         self.progress.beat(len(group), step / self.recipes[group[0].recipe].steps)
         self.progress.report()
 
@@ -299,6 +345,9 @@ class Factory:
             path, recipe = target_file(self.settings.output, job), self.recipes[job.recipe]
             try:
                 write_lora(path, lora.factors, recipe, self.base.family)
+            except TrainingError as problem:
+                self.fail(job, str(problem))
+                continue
             except OSError as problem:
                 self.fail(job, f"it could not be written: {problem.strerror or problem}")
                 continue

@@ -214,3 +214,12 @@ def test_the_same_lora_is_written_as_the_same_bytes(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in paths}) == 1
     assert (8 + struct.unpack("<Q", paths[0].read_bytes()[:8])[0]) % 8 == 0
     assert load_lora(paths[0]).declared["ss_network_dim"] == "4"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_weights_that_are_no_numbers_in_half_precision_are_not_written(tmp_path: Path, value: float) -> None:
+    up = np.ones((8, 4), np.float32)
+    up[3, 2] = value
+    with pytest.raises(TrainingError, match="too large for half precision"):
+        write_lora(tmp_path / "x.safetensors", {"mid_block.x": (np.ones((4, 8), np.float32), up)}, RECIPE, "sd15")
+    assert not list(tmp_path.iterdir())

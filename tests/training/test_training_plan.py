@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from auditor.errors import UsageError
 from auditor.training import plan as planning
 from auditor.training.log import append_line, read_lines
-from auditor.training.plan import check_plan, near_duplicates, plan, read_plan, split_works, target_file, write_plan
+from auditor.training.plan import (
+    check_pictures,
+    check_plan,
+    near_duplicates,
+    plan,
+    read_plan,
+    split_works,
+    target_file,
+    write_plan,
+)
 from auditor.training.progress import Progress, duration, line
 from auditor.training.recipes import REFERENCE, on_checkpoint
 
@@ -207,3 +216,28 @@ def test_rates_and_times_are_said_for_people() -> None:
     assert line(10, 40, 5, 3600) == "10 of 40 LoRAs, 5.0 an hour, 6 h 00 min left"
     assert line(0, 40, 0, 10) == "0 of 40 LoRAs"
     assert [duration(s) for s in (12, 300, 3900, 3 * 86400)] == ["12 s", "5 min", "1 h 05 min", "3 d 0 h"]
+
+
+def test_another_picture_under_a_planned_name_is_refused(tmp_path: Path) -> None:
+    digests = {"ada/000.jpg": "a", "ada/001.jpg": "b"}
+    check_pictures(tmp_path, digests)  # nothing is planned yet
+    write_plan(tmp_path, plan(folder(4), REFERENCE, 0), "base", digests=digests)
+    check_pictures(tmp_path, digests | {"ada/002.jpg": "a"})
+    with pytest.raises(UsageError, match=r"another picture under the name ada/000\.jpg and 1 more"):
+        check_pictures(tmp_path, {"ada/000.jpg": "b", "ada/001.jpg": "a"})
+    write_plan(tmp_path, [], "base", digests={"bea/000.jpg": "c"})
+    assert read_plan(tmp_path)["digests"] == digests | {"bea/000.jpg": "c"}
+
+
+def test_a_plan_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_plan(tmp_path)
+
+
+def test_the_last_line_promises_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    jobs = plan(folder(30), REFERENCE, 0)
+    Progress(tmp_path, jobs, said.append).report(ended=True)
+    assert said == [f"0 of {len(jobs)} LoRAs"]
+    assert "-" not in line(12.0, 10, 5.0, 60.0)

@@ -101,6 +101,8 @@ def test_a_users_file_is_taken_beside_shipped_names(tmp_path: Path) -> None:
         ({"betas": "[0.9]"}, "betas"),
         ({"warmup": "11"}, "warmup = 11"),
         ({"bases": '["sd9"]'}, "bases"),
+        ({"rank": "[]"}, "an empty list of ranks"),
+        ({"alpha": "[]"}, "an empty list of ranks or alphas"),
     ],
     ids=str,
 )
@@ -114,7 +116,9 @@ def test_files_that_hold_no_recipe_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("[[recipe]\n")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "empty.toml").write_text("recipe = []\n")
-    for name in ("broken.toml", "binary.toml", "empty.toml", "missing.toml"):
+    (tmp_path / "numbers.toml").write_text("recipe = [1, 2]\n")
+    (tmp_path / "above.toml").write_text("steps = 5\n" + write(tmp_path / "sound.toml").read_text())
+    for name in ("broken.toml", "binary.toml", "empty.toml", "missing.toml", "numbers.toml", "above.toml"):
         with pytest.raises(UsageError, match=name):
             recipes.read_recipes(tmp_path / name)
     with pytest.raises(UsageError, match="Unknown recipe: nothing"):

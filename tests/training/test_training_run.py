@@ -21,7 +21,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 
-import accelerate  # noqa: E402
+import psutil  # noqa: E402
 import torch  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -31,13 +31,15 @@ from auditor import whole_file as writing  # noqa: E402
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import export, find_base, log, references, too_few, train, works  # noqa: E402
+from auditor.training import estimate, export, find_base, log, references, too_few, train, works  # noqa: E402
 from auditor.training import plan as planning  # noqa: E402
+from auditor.training.families import Base  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
 from auditor.training.log import read_lines  # noqa: E402
 from auditor.training.plan import read_plan  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 RECIPES = """
 [[recipe]]
 name = "one"
@@ -252,6 +254,80 @@ def test_out_of_memory_is_answered_by_smaller_gangs(
     assert (done["trained"], done["failed"]) == (8, [])
     assert sizes == [8, 4, 2, 2, 2, 2]
     assert [row["gang"] for row in events(tmp_path / "out", "memory")] == [4, 2]
+    sizes.clear()
+    monkeypatch.setattr(estimate, "train_gang", narrow)
+    for _ in range(2):  # a second plan in one process as well
+        (kind,) = run_training(base_folder("mini"), art, tmp_path / "new", recipes, gang=8, only_plan=True)["gangs"]  # type: ignore[misc]
+        assert kind["gang"] == 2
+    assert sizes == [8, 4, 2] * 2
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [RuntimeError("could not create a primitive"), torch.OutOfMemoryError("CUDA out of memory."), MemoryError()],
+    ids=repr,
+)
+def test_pictures_are_encoded_fewer_at_a_time_where_memory_is_short(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    run_training(base_folder("mini"), art, tmp_path / "whole", recipes)
+    encode, most = Base.encode_pictures, 3
+
+    def narrow(self: Base, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > most:
+            raise problem
+        return encode(self, batch)
+
+    monkeypatch.setattr(Base, "encode_pictures", narrow)
+    run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    assert_same_updates(tmp_path / "out", tmp_path / "whole")
+    most = 0
+    done = run_training(base_folder("mini"), art, tmp_path / "none", recipes)
+    assert {reason for _, reason in done["failed"]} == {  # type: ignore[attr-defined]
+        "out of memory while a single picture, or its caption, was encoded"
+    }
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, base_folder: Bases, art: Path, recipes: str) -> None:
+    run_training(base_folder("mini"), art, tmp_path / "out", recipes)
+    before = files(tmp_path / "out")
+    for path in (tmp_path / "out" / "cache").glob("*.tensors"):
+        path.write_bytes(path.read_bytes()[:-5])
+    for path in (tmp_path / "out").glob("artist-*/*.safetensors"):
+        path.unlink()
+    assert run_training(base_folder("mini"), art, tmp_path / "out", recipes)["trained"] == 8
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda base: os.truncate(base / "unet" / WEIGHTS, 5000), "is damaged"),
+        (lambda base: (base / "unet" / WEIGHTS).unlink(), "holds no weights"),
+        (lambda base: (base / "vae" / WEIGHTS).rename(base / "vae" / "model.fp16.safetensors"), "in full precision"),
+        (lambda base: shutil.rmtree(base / "tokenizer"), "no folder 'tokenizer'"),
+        (lambda base: (base / "unet" / "config.json").write_text("[]"), "it holds no table"),
+    ],
+)
+def test_a_base_that_is_not_whole_is_refused_before_anything_is_planned(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, damage: Callable[[Path], object], said: str
+) -> None:
+    shutil.copytree(base_folder("mini"), tmp_path / "base")
+    damage(tmp_path / "base")
+    with pytest.raises(TrainingError, match=said):
+        run_training(tmp_path / "base", art, tmp_path / "out", recipes)
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [({"caption": "name"}, "no captions 'name'"), ({"device": "gpu"}, "no device 'gpu'")]
+)
+def test_a_mistyped_option_leaves_no_plan_behind(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, option: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        run_training(base_folder("mini"), art, tmp_path / "out", recipes, **option)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_lora_that_does_not_fit_fails_after_checkpointing_was_tried(
@@ -372,6 +448,30 @@ def test_a_killed_run_resumes_and_keeps_what_was_finished(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=str)
+def test_workers_end_with_the_process_that_started_them(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, number: signal.Signals
+) -> None:
+    """Without a traceback; Ctrl-C reaches all of them at once."""
+    output = tmp_path / "out"
+    Path(recipes).write_text(RECIPES.replace("steps = 3", "steps = 1000000"))
+    line = command(base_folder("mini"), art, output, recipes, "--gang", "2", "--workers", "2")
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(line, env=environment(), start_new_session=True, stderr=said)
+        deadline = time.monotonic() + 600
+        while len(list((output / ".running").glob("*.json"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        process.wait(timeout=120)
+        _, alive = psutil.wait_procs(workers, timeout=120)
+    assert not alive
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["workers", "accelerate"])
 def test_processes_share_one_queue(tmp_path: Path, base_folder: Bases, art: Path, recipes: str, launcher: str) -> None:
     output = tmp_path / "out"
@@ -405,8 +505,6 @@ def test_the_process_that_speaks_for_all_waits_for_the_others(
         looks.append(sorted(files(output)))
         held.release()  # as when the other process dies
 
-    several = type("Several", (accelerate.Accelerator,), {"num_processes": 2})
-    monkeypatch.setattr(accelerate, "Accelerator", several)
     monkeypatch.setattr(references.time, "sleep", look)
     assert run_training(base_folder("mini"), art, output, recipes)["trained"] == 8
     assert [len(names) for names in looks] == [7]
@@ -425,7 +523,7 @@ def test_a_run_with_failures_ends_with_code_1_and_a_short_message(
     assert found["trained"] == 4
     assert {name.split("--")[0] for name, _ in found["failed"]} == {"artist-0"}
     assert "Traceback" not in done.stderr
-    assert "4 LoRAs were not trained" in done.stderr
+    assert "4 of 8 LoRAs were not trained" in done.stderr
 
 
 def test_recipes_of_another_family_are_remarked(base_folder: Bases, art: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from auditor.errors import TrainingError
 from auditor.training.families.objectives import Objective
@@ -151,12 +152,31 @@ class Base(ABC):
 def read_config(path: Path) -> dict[str, Any]:
     """A part's config.json.  Raises TrainingError."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not config:
+            raise ValueError("it holds no table")
         return config
     except (OSError, ValueError) as problem:
         raise TrainingError(
             f"{path} cannot be read: {problem}.", advice="Give a whole base in the diffusers layout."
         ) from problem
+
+
+def require_whole(folder: Path, part: str) -> None:
+    """Refuse a base that training would only find incomplete or damaged in the middle.  Raises TrainingError."""
+    advice = "Give a whole base in the diffusers layout, with its weights as .safetensors; fetch it again."
+    for place in (part, "vae"):
+        weights = [path for path in (folder / place).glob("*.safetensors") if ".fp16." not in path.name]
+        if not weights:
+            raise TrainingError(f"{folder / place} holds no weights in full precision.", advice=advice)
+    if not (folder / "tokenizer").is_dir():
+        raise TrainingError(f"{folder} has no folder 'tokenizer'.", advice=advice)
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, "numpy"):
+                pass
+        except (SafetensorError, OSError) as problem:
+            raise TrainingError(f"{path} is damaged: {problem}.", advice=advice) from problem
 
 
 def base_digest(folder: Path) -> str:

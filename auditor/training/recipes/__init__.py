@@ -86,8 +86,13 @@ def read_recipes(path: Path) -> list[Recipe]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"{path} is not TOML: {problem}.", advice="docs/factory.md shows a recipe.") from None
     tables = document.get("recipe", [document])
-    if not isinstance(tables, list) or not tables:
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{path} holds no recipe.", advice="Write one [[recipe]] table per recipe.")
+    if beside := sorted(set(document) - {"recipe"} if "recipe" in document else ()):
+        raise UsageError(
+            f"{path} has {', '.join(beside)} outside its recipes, where it would not count.",
+            advice="Put every entry below the [[recipe]] that it belongs to.",
+        )
     found = [recipe for table in tables for recipe in expand(table, path)]
     names = [recipe.name for recipe in found]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -99,6 +104,11 @@ def read_recipes(path: Path) -> list[Recipe]:
 def expand(table: dict[str, Any], path: Path) -> list[Recipe]:
     """One recipe per combination of the ranks and alphas of a table; see the module's docstring."""
     ranks, alphas = (v if isinstance(v, list) else [v] for v in (table.get("rank"), table.get("alpha")))
+    if not ranks or not alphas:
+        raise UsageError(
+            f"The recipe {table.get('name', '?')!r} of {path.name} has an empty list of ranks or alphas.",
+            advice="Give a number, or several.",
+        )
     made = []
     for rank, alpha in product(ranks, alphas):
         entry = dict(table) | {"rank": rank, "alpha": _alpha(alpha, rank)}
@@ -128,8 +138,8 @@ def build(entry: dict[str, Any], path: Path) -> Recipe:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     for name, value in values.items():
         if not _fits(value, HINTS[name]):
-            choice = ", ".join(map(str, get_args(HINTS[name])))
-            advice = f"Give one of: {choice}." if choice else "docs/factory.md lists the entries and their ranges."
+            choice = ", ".join(str(one) for one in get_args(HINTS[name]) if isinstance(one, str))
+            advice = f"Give one of: {choice}." if choice else "docs/factory.md shows the entries and what they take."
             raise UsageError(f"The {where} has {name} = {value!r}.", advice=advice)
     recipe = Recipe(**values)
     _check_ranges(recipe, where)
@@ -168,7 +178,7 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
     wrong = [f"{name} = {getattr(recipe, name)!r}" for name, right in sound.items() if not right]
     if wrong:
         raise UsageError(
-            f"The {where} has {', '.join(wrong)}.", advice="docs/factory.md lists the entries and their ranges."
+            f"The {where} has {', '.join(wrong)}.", advice="docs/factory.md shows the entries and what they take."
         )
 
 
