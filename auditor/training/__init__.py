@@ -17,12 +17,15 @@ from auditor.training.hub import base_from_hub, stay_offline
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 if TYPE_CHECKING:
-    from auditor.training.plan import Job
+    from auditor.training.families import Base
+    from auditor.training.plan import Job, Splits
     from auditor.training.references import Settings
     from auditor.training.works import Works
 
 FEW = 16
 """Pictures of an artist below which halves are small."""
+MOST_UNEVEN = 2
+"""So many times as many pictures in one half as in the other are remarked."""
 PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 """What accelerate's words mean."""
 ARTISTS = {3: "a reference set", 10: "a set's validity card", 20: "naming one of them at α = 0.05"}
@@ -69,6 +72,7 @@ def train(
         from auditor.training import recipes as known
         from auditor.training import references
         from auditor.training.captions import require_source
+        from auditor.training.devices import require_device
         from auditor.training.families import family_of
         from auditor.training.plan import target_file
     if offline:
@@ -81,7 +85,7 @@ def train(
     settings = references.Settings(
         folder, images, output, gang, side, caption, device, precision, compiled, checkpointing, quiet
     )
-    references.require_device(device)
+    require_device(device)
     require_source(caption)
     state = PartialState(cpu=device == "cpu")
     say = progress if state.is_main_process else references.silent
@@ -142,6 +146,7 @@ def prepare(
 
     base = load_base(settings.base)
     require_whole(settings.base, base.part)
+    fit_base(recipes, base, tell)
     options = {"seed": seed, "side": settings.side or base.side, "caption": settings.caption}
     check_plan(settings.output, base.digest, recipes, options, checkpoint)
     cache = settings.output / "cache" / "pictures.jsonl" if record else None
@@ -157,6 +162,8 @@ def prepare(
         tell(f"{settings.caption} is to caption up to {uncaptioned} pictures; the time for it is not in the plan")
     known = read_plan(settings.output).get("splits", {})
     splits = split_works(works, seed, known)
+    for remark in one_sided(splits):
+        tell(remark)
     late = sum(len(works.of(artist)) - len(files) for artist, files in splits.items())
     if late:
         tell(f"{late} pictures came after {settings.output} was planned and are left out; a new folder takes them")
@@ -168,12 +175,34 @@ def prepare(
     return jobs, works
 
 
+def fit_base(recipes: list[Any], base: Base, tell: Callable[[str], None]) -> None:
+    """Refuse recipes whose loss the base does not have, and remark targets that it lacks.  Raises TrainingError."""
+    import torch
+
+    for recipe in recipes:
+        base.objective.weights(torch.zeros(1, dtype=torch.int64), recipe.min_snr)
+        lacking = [word for word in recipe.targets.split("+") if word not in base.targets]
+        if lacking:
+            tell(f"{recipe.name} names {' and '.join(lacking)} layers, which this base does not have")
+
+
 def by_purpose(recipes: list[Any]) -> dict[str, list[Any]]:
     """Recipes by what the names of their files say: references, and the suspects that only validity cards try."""
     found: dict[str, list[Any]] = {"ref": [], "suspect": []}
     for recipe in recipes:
         found["ref" if recipe.role == "reference" else "suspect"].append(recipe)
     return found
+
+
+def one_sided(splits: Splits) -> list[str]:
+    """Remarks on artists whose works can hardly be split, since most are near-duplicates of one another."""
+    remarks = []
+    for artist, side in splits.items():
+        halves = Counter(side.values())
+        small, large = sorted((halves["a"], halves["b"]))
+        if large > MOST_UNEVEN * max(1, small):
+            remarks.append(f"{artist}: halves of {large} and {small} pictures, for near-duplicates stay on one side")
+    return remarks
 
 
 def too_few(artist: list[str]) -> list[str]:
@@ -196,17 +225,17 @@ def what_it_takes(
     import torch
     from accelerate import PartialState
 
-    from auditor.training import references
+    from auditor.training.devices import default_precision, precision_dtype, share_cores
     from auditor.training.estimate import costs, measure_encoding
     from auditor.training.families import load_base
     from auditor.training.plan import target_file
     from auditor.training.progress import duration
 
-    precision = settings.precision or references.default_precision(settings.device)
+    precision = settings.precision or default_precision(settings.device)
     device = torch.device(settings.device) if settings.device else PartialState().device
     if device.type == "cpu":
-        references.share_cores(workers)
-    base = load_base(settings.base, device, references.precision_dtype(precision))
+        share_cores(workers)
+    base = load_base(settings.base, device, precision_dtype(precision))
     side = settings.side or base.side
     todo = [job for job in jobs if not target_file(settings.output, job).is_file()]
     found = costs(base, todo, {recipe.name: recipe for recipe in recipes}, settings.gang, side)

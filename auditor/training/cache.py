@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from auditor.training.gang import Member
 from auditor.training.memory import out_of_memory
 from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
+from auditor.training.progress import EVERY
 from auditor.training.recipes import Recipe
 from auditor.training.works import Work, Works
 from auditor.whole_file import whole_file
@@ -55,9 +57,11 @@ def caption_of(recipe: Recipe, title: str) -> str:
 class Cache:
     """Latents and text states per artist, on disk under `folder`."""
 
-    def __init__(self, base: Base, works: Works, folder: Path, side: int) -> None:
-        """side: pixels of the pictures that the model is trained on."""
-        self.base, self.works, self.folder, self.side = base, works, folder, side
+    def __init__(
+        self, base: Base, works: Works, folder: Path, side: int, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """side: pixels of the pictures that the model is trained on; tell: gets a line where encoding takes long."""
+        self.base, self.works, self.folder, self.side, self.tell = base, works, folder, side, tell
         self.by_artist = {artist: works.of(artist) for artist in dict.fromkeys(works.artist)}
 
     def member(self, job: Job, recipe: Recipe) -> Member:
@@ -118,9 +122,12 @@ class Cache:
         rng = np.random.default_rng(seed_of("crops", artist, role))
         whole = canvas(self.side)
         boxes = even_boxes(whole, len(works), CROPS, rng, self.side)
-        chunks = []
+        chunks, told = [], time.monotonic()
         with self.base.encoders():
             for begin in range(0, len(works), TOGETHER):
+                if time.monotonic() - told > EVERY:
+                    told = time.monotonic()
+                    self.tell(f"encoding the pictures of {artist}: {begin} of {len(works)}")
                 part = slice(begin, begin + TOGETHER)
                 pixels = np.stack([self.read(work, whole) for work in works[part]])
                 views = [resize(to_float(pixels), self.side)]

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from auditor.errors import OutOfScope, TrainingError
 from auditor.lora import LoraWeights, load_lora, read_artifact
+from auditor.training.devices import require_device
 from auditor.training.families import base_digest, family_of, hush
 
 PROMPTS = (
@@ -68,9 +69,10 @@ def make_exhibit(
 ) -> Exhibit:
     """Generate every prompt with every seed for the base alone and for each (label, LoRA file).
 
-    Raises OutOfScope when a LoRA has no module of the base, NotAuditable errors of the reader, TrainingError when the
-    base cannot be loaded.
+    Raises UsageError for a device that is not there, OutOfScope when a LoRA has no module of the base, NotAuditable
+    errors of the reader, TrainingError when the base cannot be loaded.
     """
+    require_device(device)
     read = [(label, load_lora(path), read_artifact(path).sha256) for label, path in loras]
     pipeline = load_pipeline(base, device)
     columns = [(prompt, seed) for prompt in prompts for seed in seeds]

@@ -31,7 +31,7 @@ from auditor import whole_file as writing  # noqa: E402
 from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.lora import load_lora  # noqa: E402
 from auditor.training import cache as caching  # noqa: E402
-from auditor.training import estimate, export, find_base, log, references, too_few, train, works  # noqa: E402
+from auditor.training import estimate, export, find_base, log, one_sided, references, too_few, train, works  # noqa: E402
 from auditor.training import plan as planning  # noqa: E402
 from auditor.training.families import Base  # noqa: E402
 from auditor.training.gang import train_gang  # noqa: E402
@@ -64,6 +64,7 @@ batch = 2
 noise_offset = 0.05
 """
 Bases = Callable[[str], Path]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -567,3 +568,30 @@ def test_a_suspects_recipe_makes_suspects_and_leaves_the_references_as_they_are(
     assert references == files(tmp_path / "alone")
     assert all(name.endswith("-three") for name in suspects)
     assert len(suspects) == 4
+
+
+def test_recipes_that_a_base_cannot_follow_are_told_before_the_run(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str
+) -> None:
+    told: list[str] = []
+    Path(recipes).write_text(RECIPES.replace("attention+ff", "attention+ff+proj+conv").replace("kohya", "diffusers"))
+    run_training(base_folder("sd3"), art, tmp_path / "out", recipes, progress=told.append, only_plan=True)
+    assert "one names proj and conv layers, which this base does not have" in told
+    Path(recipes).write_text(RECIPES.replace('"kohya"', '"diffusers"') + "min_snr = 5.0\n")
+    with pytest.raises(TrainingError, match="no meaning for a flow model"):
+        run_training(base_folder("sd3"), art, tmp_path / "out", recipes)
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_works_that_cannot_be_split_are_remarked() -> None:
+    sides = {"twins": dict.fromkeys("abcdef", "a") | {"g": "b"}, "even": {"a": "a", "b": "b", "c": "a"}}
+    assert one_sided(sides) == ["twins: halves of 6 and 1 pictures, for near-duplicates stay on one side"]
+    assert one_sided({"all": dict.fromkeys("abc", "b")}) != []
+
+
+def test_long_encoding_says_how_far_it_is(
+    tmp_path: Path, base_folder: Bases, art: Path, recipes: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(caching, "EVERY", -1.0)
+    run_training(base_folder("mini"), art, tmp_path / "out", recipes, quiet=False)
+    assert "encoding the pictures of artist-1: 8 of 10" in capsys.readouterr().err
