@@ -348,7 +348,7 @@ def _caution(audit: Fields) -> str:
         return say("caution.unmeasured")
     if info.get("certified") is not False:
         return ""
-    reasons = [show(reason, 300) for reason in info.get("not_certified", ())[:MOST_REASONS]]
+    reasons = [quoted(show(reason, 300)) for reason in info.get("not_certified", ())[:MOST_REASONS]]
     return say("caution.refused", reasons=" ".join(reasons))
 
 
