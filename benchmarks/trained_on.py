@@ -41,7 +41,7 @@ def note_of(manifest: dict[str, object], entries: list[dict[str, object]]) -> st
     base = dict(manifest["base"])  # type: ignore[call-overload]
     per = {(entry["artist"], entry["part"]) for entry in entries}
     return (
-        f"{len(entries)} LoRAs for the base {base['family']} (SHA-256 over its weights {base['digest']}; its own README "
+        f"{len(entries)} LoRAs for the base {base['family']} (SHA-256 over its weights {base['digest']}; its README "
         f"says what it was made from), by {len(per) // 2} painters: every recipe on each half of a painter's works, "
         "pictures drawn anew for each LoRA, a seed of its own, AdamW, half precision in the file."
     )
