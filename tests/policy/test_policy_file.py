@@ -277,7 +277,7 @@ def test_what_no_file_can_reach_is_told_by_how_far_the_set_speaks_for_an_artist(
     assert known.open_set
     assert known.coverage
     first = replace(known.artists[0], p=0.01, log10_lr=ratio, lr_bound=1.2)
-    opened = replace(known.open_set, p=0.01, alpha=0.05)
+    opened = replace(known.open_set, p=0.01, alpha=0.05, null_artists=99)
     found = decide(opened, [first], known.coverage, {}, None, Thresholds(min_log10_lr=0.5), most)
     assert found.label == "INCONCLUSIVE"
     assert ("No file can reach it" in found.sentence) == (not reachable)
