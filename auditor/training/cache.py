@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +22,7 @@ from auditor.errors import TrainingError
 from auditor.training.families import Base
 from auditor.training.gang import Member
 from auditor.training.memory import out_of_memory
-from auditor.training.pictures import cut, even_boxes, read_square, resize, to_float
+from auditor.training.pictures import Unreadable, cut, even_boxes, read_square, resize, to_float
 from auditor.training.plan import Job, seed_of
 from auditor.training.progress import EVERY
 from auditor.training.recipes import Recipe
@@ -155,7 +154,7 @@ class Cache:
         """The centre square of a picture.  Raises TrainingError."""
         try:
             return read_square(self.works.folder / work.path, side)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        except (OSError, Unreadable) as problem:
             raise TrainingError(
                 f"{work.file} cannot be read any more: {problem}.", advice="Run again: it is planned without it."
             ) from problem

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from PIL import Image
 
 from auditor.errors import TrainingError, UsageError
 from auditor.training.log import append_line, read_lines
-from auditor.training.pictures import upright
+from auditor.training.pictures import Unreadable, read_upright
 from auditor.training.works import Work, Works
 
 GIVEN, NAMES = "given", "names"
@@ -53,14 +52,21 @@ def with_captions(works: Works, how: str, cache: Path, device: str, tell: Callab
 def caption_missing(
     works: Works, missing: list[Work], model: str, path: Path, device: str, tell: Callable[[str], None]
 ) -> dict[str, str]:
-    """Captions by digest: those in `path`, and those that the model gives now, each written at once."""
+    """Captions by digest: those in `path`, and those that the model gives now, each written at once.
+
+    A picture that cannot be read any more has none; what is to be trained on it fails when it is encoded.
+    """
     known = {row["digest"]: row["caption"] for row in read_lines(path)}
     todo = {work.digest: work for work in missing if work.digest not in known}
     if todo:
         captioner = Captioner(model, device)
         for count, work in enumerate(todo.values(), start=1):
-            known[work.digest] = captioner(works.folder / work.path)
-            append_line(path, {"digest": work.digest, "file": work.file, "caption": known[work.digest]})
+            try:
+                known[work.digest] = captioner(works.folder / work.path)
+                append_line(path, {"digest": work.digest, "file": work.file, "caption": known[work.digest]})
+            except Unreadable as problem:
+                known[work.digest] = ""
+                tell(f"no caption: {work.file} cannot be read any more: {problem}")
             if count % 50 == 0 or count == len(todo):
                 tell(f"captions: {count} of {len(todo)}")
     return known
@@ -91,9 +97,8 @@ class Captioner:
             ) from problem
 
     def __call__(self, path: Path) -> str:
-        """The caption of one picture, one line."""
-        with Image.open(path) as opened:
-            inputs = self.processor(images=upright(opened), return_tensors="pt").to(self.model.device)
+        """The caption of one picture, one line.  Raises Unreadable."""
+        inputs = self.processor(images=read_upright(path), return_tensors="pt").to(self.model.device)
         with torch.no_grad():
             tokens = self.model.generate(**inputs, max_new_tokens=40, do_sample=False)
         return " ".join(self.processor.batch_decode(tokens, skip_special_tokens=True)[0].split())

@@ -16,12 +16,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | {".avif", ".heic", ".jp2"}
 """Files that are taken for pictures; one that Pillow cannot open is listed with its reason, not passed over."""
 SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
 COLOUR_WORDS = ("red", "orange", "yellow", "green", "blue", "violet")
+
+
+class Unreadable(ValueError):
+    """One picture file that cannot be read.  Its text is the reason, in one line; always caught, file by file."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,38 @@ def read_titles(folder: Path) -> dict[str, str]:
 
 
 def read_square(path: Path, side: int = SIDE) -> NDArray[np.uint8]:
-    """One picture as uint8 (side, side, 3), the centre square of `upright`.  Raises what `upright` raises."""
-    with Image.open(path) as opened:
-        return np.asarray(ImageOps.fit(upright(opened), (side, side), Image.Resampling.LANCZOS))
+    """One picture as uint8 (side, side, 3), the centre square of `read_upright`.  Raises Unreadable."""
+    return centre_square(read_upright(path), side)
+
+
+def centre_square(picture: Image.Image, side: int = SIDE) -> NDArray[np.uint8]:
+    """The largest square in the middle of a picture, scaled: uint8 (side, side, channels)."""
+    return np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS))
+
+
+def read_upright(path: Path) -> Image.Image:
+    """A picture file by `upright`.  Raises Unreadable, whatever the decoder makes of the file."""
+    try:
+        with Image.open(path) as opened:
+            return upright(opened)
+    except Exception as problem:  # decoders raise anything: RuntimeError, struct.error, TypeError have been seen
+        raise Unreadable(why_unreadable(problem)) from problem
+
+
+def why_unreadable(problem: Exception) -> str:
+    """A reader's error in one line: its own words where they are meant for people, else that the file is damaged."""
+    if isinstance(problem, MemoryError):
+        return "it does not fit into memory"
+    said = " ".join(str(problem).split())
+    if isinstance(problem, (OSError, ValueError, SyntaxError, Image.DecompressionBombError)):
+        return said or type(problem).__name__
+    return f"it is damaged ({type(problem).__name__}: {said})"
 
 
 def upright(opened: Image.Image) -> Image.Image:
     """Any picture as RGB: EXIF rotation applied, alpha laid on white, 16-bit grey scaled, CMYK through its own profile.
 
-    Raises OSError, ValueError or Image.DecompressionBombError where the file is broken.
+    Raises anything where the file is broken; see `read_upright`.
     """
     turned = ImageOps.exif_transpose(opened)
     if "A" in turned.getbands() or "transparency" in turned.info:
@@ -100,7 +127,7 @@ def read_pictures(folder: Path, artists: list[str] | None = None) -> Pictures:
             name = f"{artist}/{path.name}"
             try:
                 pixels.append(read_square(path))
-            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as problem:
+            except Unreadable as problem:
                 unread.append((name, str(problem)))
                 continue
             artist_of.append(artist)

@@ -21,11 +21,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from auditor.errors import UsageError
 from auditor.training.log import append_line, read_lines
-from auditor.training.pictures import SIDE, SUFFIXES, difference_hash, read_titles, upright
+from auditor.training.pictures import (
+    SUFFIXES,
+    Unreadable,
+    centre_square,
+    difference_hash,
+    read_titles,
+    read_upright,
+    why_unreadable,
+)
 
 ENLARGED = 2.0
 """A picture is skipped when it would have to be enlarged more than this: the blur would be learnt as style."""
@@ -188,21 +195,23 @@ def captioned(folder: Path, works: list[Work]) -> list[Work]:
 
 
 def look(folder: Path, work: Work, known: dict[str, Any] | None) -> dict[str, Any]:
-    """What a picture file is: {path, bytes, changed, digest, hash, shorter, problem}; `known` if it has not changed."""
+    """What a picture file is: {path, bytes, changed, digest, hash, shorter, problem}; `known` if it has not changed.
+
+    A problem is not kept: rights, memory or another Pillow may have mended it.
+    """
     path = folder / work.path
     row: dict[str, Any] = {"path": work.path}
     try:
         state = path.stat()
         row |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
-        if known and {k: known.get(k) for k in row} == row:
+        if known and "problem" not in known and {k: known.get(k) for k in row} == row:
             return known
         row["digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        with Image.open(path) as opened:
-            row["shorter"] = min(opened.size)
-            square = np.asarray(ImageOps.fit(upright(opened), (SIDE, SIDE), Image.Resampling.LANCZOS))
-        row["hash"] = np.packbits(difference_hash(square[None])[0]).tobytes().hex()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        row["problem"] = " ".join(str(problem).split()) or type(problem).__name__
+        picture = read_upright(path)
+        row["hash"] = np.packbits(difference_hash(centre_square(picture)[None])[0]).tobytes().hex()
+        row["shorter"] = min(picture.size)
+    except (OSError, Unreadable) as problem:
+        row["problem"] = why_unreadable(problem)
     return row
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +25,14 @@ from tiny_bases import write_captioner  # noqa: E402
 from auditor.errors import UsageError  # noqa: E402
 from auditor.training import captions  # noqa: E402
 from auditor.training.captions import from_name, with_captions  # noqa: E402
-from auditor.training.pictures import colour_words, cut, even_boxes, read_pictures, read_square  # noqa: E402
+from auditor.training.pictures import (  # noqa: E402
+    Unreadable,
+    colour_words,
+    cut,
+    even_boxes,
+    read_pictures,
+    read_square,
+)
 from auditor.training.works import read_works, safe_name  # noqa: E402
 
 RAMP = np.linspace(0, 255, 64)[None, :].repeat(48, 0)
@@ -97,6 +106,46 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(tmp_path: Path) -> N
     assert set(reasons) == {"x/text.jpg", "x/empty.png", "x/cut.jpg", "x/tiny.png"}
     assert "too small" in reasons["x/tiny.png"]
     assert all(reasons.values())
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Failed to decode"), struct.error("odd"), TypeError("fill"), MemoryError()]
+)
+def test_whatever_a_decoder_raises_costs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Seen: RuntimeError of cut AVIFs, struct.error and TypeError of odd EXIF."""
+    for name in "ab":
+        save(tmp_path / "x" / f"{name}.png", coloured(ord(name)))
+    real = Image.open
+
+    def breaking(path: Path) -> Image.Image:
+        if Path(path).name == "b.png":
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(Image, "open", breaking)
+    works = read_works(tmp_path, 32, tmp_path / "pictures.jsonl")
+    assert works.file == ["x/a.png"]
+    ((file, reason),) = works.unread
+    assert file == "x/b.png"
+    assert "damaged" in reason or "memory" in reason
+    assert read_pictures(tmp_path, ["x"]).unread == works.unread
+    with pytest.raises(Unreadable, match=re.escape(reason)):
+        read_square(tmp_path / "x" / "b.png")
+    monkeypatch.undo()  # what was in the way is gone: the file itself has not changed
+    assert read_works(tmp_path, 32, tmp_path / "pictures.jsonl").file == ["x/a.png", "x/b.png"]
+
+
+def test_a_jpeg_with_odd_exif_is_skipped(tmp_path: Path) -> None:
+    """A turn to undo and a resolution that is text: Pillow reads it and cannot write it again."""
+    turn, resolution = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHI4s", 0x011A, 2, 1, b"ab")
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + turn + resolution + bytes(4)
+    save(tmp_path / "x" / "a.jpg", coloured(), exif=exif)
+    save(tmp_path / "x" / "b.jpg", coloured())
+    works = read_works(tmp_path, 32)
+    assert works.file == ["x/b.jpg"]
+    assert works.unread[0][1].startswith("it is damaged (TypeError")
 
 
 def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path) -> None:
@@ -239,6 +288,20 @@ def test_a_captioner_is_asked_once_per_picture(tmp_path: Path, monkeypatch: pyte
         assert [w.caption for w in done.works] == ["picture a", "picture b"]
     assert asked == ["a.png", "b.png"]
     assert said == ["captions: 2 of 2"]
+
+
+def test_a_picture_that_breaks_before_it_is_captioned_has_no_caption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        save(tmp_path / "art" / "x" / f"{name}.png", coloured(ord(name)))
+    works = read_works(tmp_path / "art", 32)
+    write_captioner(tmp_path / "blip")
+    (tmp_path / "art" / "x" / "b.png").write_bytes(b"no picture any more")
+    said: list[str] = []
+    done = with_captions(works, str(tmp_path / "blip"), tmp_path / "cache", "cpu", said.append)
+    assert [bool(w.caption) for w in done.works] == [True, False]
+    assert "x/b.png" in said[0]
 
 
 def test_a_real_captioning_model_gives_a_line(tmp_path: Path) -> None:
