@@ -6,7 +6,6 @@ In:  ``DIR/<artist>/*.jpg`` (also png, webp); optionally ``CATALOGUE.csv`` besid
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+
+from auditor.training.metadata import csv_rows
 
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | {".avif", ".heic", ".jp2"}
 """Files that are taken for pictures; one that Pillow cannot open is listed with its reason, not passed over."""
@@ -48,12 +49,15 @@ class Pictures:
 
 
 def read_titles(folder: Path) -> dict[str, str]:
-    """Titles by 'artist/name' from CATALOGUE.csv in `folder` or its parent; an empty dict if there is none."""
+    """Titles by 'artist/name' from CATALOGUE.csv in `folder` or its parent; an empty dict if there is none.
+
+    Raises UsageError where it cannot be read.
+    """
     for place in (folder, folder.parent):
         catalogue = place / "CATALOGUE.csv"
         if catalogue.is_file():
-            with catalogue.open(newline="", encoding="utf-8") as handle:
-                return {"/".join(Path(row["file"]).parts[-2:]): row["title"] for row in csv.DictReader(handle)}
+            rows = csv_rows(catalogue, "file", "title")
+            return {"/".join(Path(row["file"]).parts[-2:]): row["title"] for _, row in rows}
     return {}
 
 

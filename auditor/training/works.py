@@ -9,10 +9,8 @@ Nothing is kept in memory but a hash: pixels are read when they are encoded.  Wh
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-import re
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -23,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import UsageError
+from auditor.lora.text import shown
 from auditor.training.log import append_line, read_lines
+from auditor.training.metadata import METADATA, metadata_rows, safe_name
 from auditor.training.pictures import (
-    SUFFIXES,
     Unreadable,
     centre_square,
     difference_hash,
@@ -33,12 +32,15 @@ from auditor.training.pictures import (
     read_upright,
     why_unreadable,
 )
+from auditor.training.tree import NAMED, Tree, read_tree, remark
 
 ENLARGED = 2.0
 """A picture is skipped when it would have to be enlarged more than this: the blur would be learnt as style."""
 MOST = 8
 """Artists that one remark names."""
-METADATA = ("metadata.jsonl", "metadata.csv")
+FOREIGN = "its name, or its folder's, is not UTF-8: rename it"
+Rows = dict[str, dict[str, str]]
+"""The text and artist that metadata gives a picture, by its path below the folder."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ def read_works(folder: Path, side: int, cache: Path | None = None) -> Works:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder.", advice="Give a folder with one folder of pictures per artist.")
-    named = captioned(folder, listed(folder))
-    known = {row["path"]: row for row in read_lines(cache)} if cache else {}
+    tree, rows = read_tree(folder), metadata_of(folder)
+    titles, untitled = titles_of(folder)
+    named = captioned(folder, listed(tree, rows), titles)
+    known = {row.get("path"): row for row in read_lines(cache)} if cache else {}
     with ThreadPoolExecutor(4) as pool:
         seen = list(pool.map(lambda work: look(folder, work, known.get(work.path)), named))
     if cache:
@@ -110,81 +114,82 @@ def read_works(folder: Path, side: int, cache: Path | None = None) -> Works:
     works = [described(work, row, side) for work, row in zip(named, seen, strict=True)]
     usable = [work for work in works if not work.problem]
     unread = [(work.file, work.problem) for work in works if work.problem]
+    unread += [(shown(path), FOREIGN) for path in tree.foreign]
     if not usable:
         first = f" The first problem: {unread[0][0]}: {unread[0][1]}." if unread else ""
         raise UsageError(
             f"{folder} holds no picture that can be used.{first}",
             advice="Give a folder with one folder of pictures per artist, or a metadata.jsonl with an 'artist' column.",
         )
-    remarks = [*left_out(folder, named), *blurred(usable, side), *shared_pictures(usable)]
+    passed_over = [*tree.remarks(), *left_out(folder, tree, rows, named), *untitled]
+    remarks = [*passed_over, *blurred(usable, side), *shared_pictures(usable)]
     return Works(folder, usable, unread, remarks)
 
 
-def metadata_of(folder: Path) -> dict[str, dict[str, str]]:
+def metadata_of(folder: Path) -> Rows:
     """Rows of all metadata files by the picture's path below `folder`.  Raises UsageError."""
-    rows: dict[str, dict[str, str]] = {}
+    rows: Rows = {}
     for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
         for path in (place / name for name in METADATA if (place / name).is_file()):
-            rows |= {(place / name).relative_to(folder).as_posix(): row for name, row in metadata_rows(path)}
+            rows |= {path_below(folder, place / name): row for name, row in metadata_rows(path)}
     return rows
 
 
-def left_out(folder: Path, works: list[Work]) -> list[str]:
-    """Remarks on pictures that belong to no artist, and on metadata rows without a picture."""
-    here = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
-    strays = sorted(set(here) - {work.path for work in works})
-    lost = sorted(path for path in metadata_of(folder) if not (folder / path).is_file())
-    told = {
-        "lie in no artist's folder, and no metadata names their artist": strays,
-        "are named by the metadata but are not there": lost,
-    }
-    return [f"{len(names)} pictures {what}: {', '.join(names[:3])}" for what, names in told.items() if names]
+def path_below(folder: Path, path: Path) -> str:
+    """A picture's path relative to `folder`, whichever of them is absolute; it begins with '..' if it lies outside."""
+    found = ""
+    for whole in (os.path.abspath, os.path.realpath):  # as it is written, then by where links lead
+        found = Path(os.path.relpath(whole(path), whole(folder))).as_posix()
+        if not found.startswith("../"):
+            return found
+    return found
 
 
-def listed(folder: Path) -> list[Work]:
+def left_out(folder: Path, tree: Tree, rows: Rows, works: list[Work]) -> list[str]:
+    """Remarks on pictures of no artist, on rows of the metadata without a picture, and on artists taken for one."""
+    strays = sorted({path for path in tree.pictures if "/" not in path} - {work.path for work in works})
+    outside = [path for path in rows if path.startswith("../")]
+    lost = [path for path in rows if path not in outside and not os.path.isfile(folder / path)]
+    nobody, gone = "in no artist's folder, and no metadata names their artist", "named by the metadata"
+    return [
+        *remark(strays, f"picture lies {nobody}", f"pictures lie {nobody}"),
+        *remark(lost, f"picture is {gone} but is not there", f"pictures are {gone} but are not there"),
+        *remark(outside, f"picture is {gone} but lies elsewhere", f"pictures are {gone} but lie elsewhere"),
+        *remark(taken_for_one(rows), "artist's name stands for several", "artists' names stand for several"),
+    ]
+
+
+def taken_for_one(rows: Rows) -> list[str]:
+    """Artists whom the metadata writes in several ways that make one folder's name."""
+    spelt: dict[str, set[str]] = {}
+    for row in rows.values():
+        spelt.setdefault(safe_name(row["artist"]), set()).add(row["artist"])
+    return [f"{name} ({', '.join(sorted(ways)[:NAMED])})" for name, ways in spelt.items() if len(ways) > 1]
+
+
+def listed(tree: Tree, rows: Rows) -> list[Work]:
     """Every picture with its artist and the caption of its metadata file, sorted by artist and name."""
-    rows = metadata_of(folder)
     found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
-        relative = path.relative_to(folder)
-        row = rows.get(relative.as_posix(), {})
-        artist = safe_name(row["artist"]) if row.get("artist") else relative.parts[0] if len(relative.parts) > 1 else ""
-        if artist and not any(part.startswith(".") for part in relative.parts):
-            inner = relative.parts[1:] if relative.parts[0] == artist else relative.parts
+    for path in sorted(map(Path, tree.pictures)):
+        row = rows.get(path.as_posix(), {})
+        artist = safe_name(row.get("artist", "")) or (path.parts[0] if len(path.parts) > 1 else "")
+        if artist:
+            inner = path.parts[1:] if path.parts[0] == artist else path.parts
             name = f"{artist}/{'--'.join(inner)}"
-            found[name] = Work(name, relative.as_posix(), artist, row.get("text", ""))
+            found[name] = Work(name, path.as_posix(), artist, row.get("text", ""))
     return [found[name] for name in sorted(found)]
 
 
-def metadata_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """(file name, {text, artist}) of an imagefolder's metadata.jsonl or metadata.csv.  Raises UsageError."""
+def titles_of(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Titles from CATALOGUE.csv, and a remark where it cannot be used: the parent folder's may be of something else."""
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".csv":
-            entries: list[Any] = list(csv.DictReader(text.splitlines()))
-        else:
-            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [(entry["file_name"], {"text": _text(entry), "artist": entry.get("artist") or ""}) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise UsageError(
-            f"{path} is no metadata of an image folder: {type(problem).__name__} {problem}.",
-            advice="Each line needs a file_name, and may have a text and an artist.",
-        ) from problem
+        return read_titles(folder), []
+    except UsageError as problem:
+        return {}, [f"no titles are taken from the catalogue: {problem}"]
 
 
-def _text(entry: dict[str, Any]) -> str:
-    """The caption of a metadata row under any of its usual names."""
-    return next((str(entry[name]).strip() for name in ("text", "caption", "prompt") if entry.get(name)), "")
-
-
-def safe_name(name: str) -> str:
-    """An artist's name as a folder name: letters, digits, dots and dashes."""
-    return re.sub(r"[^\w.]+", "-", name.strip()).strip("-.") or "unnamed"
-
-
-def captioned(folder: Path, works: list[Work]) -> list[Work]:
+def captioned(folder: Path, works: list[Work], titles: dict[str, str]) -> list[Work]:
     """Captions: a `.txt` file beside the picture, else the metadata's text, else the title in CATALOGUE.csv."""
-    titles = read_titles(folder)
     done = []
     for work in works:
         beside = (folder / work.path).with_suffix(".txt")

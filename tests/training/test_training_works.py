@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +24,11 @@ import torch  # noqa: E402
 from PIL import Image, ImageCms  # noqa: E402
 from tiny_bases import write_captioner  # noqa: E402
 
-from auditor.errors import UsageError  # noqa: E402
+from auditor.errors import TrainingError, UsageError  # noqa: E402
 from auditor.training import captions  # noqa: E402
+from auditor.training.cache import Cache  # noqa: E402
 from auditor.training.captions import from_name, with_captions  # noqa: E402
+from auditor.training.metadata import safe_name  # noqa: E402
 from auditor.training.pictures import (  # noqa: E402
     Unreadable,
     colour_words,
@@ -33,7 +37,7 @@ from auditor.training.pictures import (  # noqa: E402
     read_pictures,
     read_square,
 )
-from auditor.training.works import read_works, safe_name  # noqa: E402
+from auditor.training.works import Work, read_works  # noqa: E402
 
 RAMP = np.linspace(0, 255, 64)[None, :].repeat(48, 0)
 
@@ -133,6 +137,8 @@ def test_whatever_a_decoder_raises_costs_one_file(
     assert read_pictures(tmp_path, ["x"]).unread == works.unread
     with pytest.raises(Unreadable, match=re.escape(reason)):
         read_square(tmp_path / "x" / "b.png")
+    with pytest.raises(TrainingError, match=r"x/b\.png cannot be read any more"):
+        Cache(None, works, tmp_path, 32).read(Work("x/b.png", "x/b.png", "x", ""), 32)  # type: ignore[arg-type]
     monkeypatch.undo()  # what was in the way is gone: the file itself has not changed
     assert read_works(tmp_path, 32, tmp_path / "pictures.jsonl").file == ["x/a.png", "x/b.png"]
 
@@ -146,6 +152,44 @@ def test_a_jpeg_with_odd_exif_is_skipped(tmp_path: Path) -> None:
     works = read_works(tmp_path, 32)
     assert works.file == ["x/b.jpg"]
     assert works.unread[0][1].startswith("it is damaged (TypeError")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are always text")
+def test_names_that_are_not_utf8_are_skipped_and_can_be_printed(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "a.png", coloured())
+    for bad in (b"caf\xe9/a.png", b"x/\xe9.png"):
+        save(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), bad))), coloured(1))
+    works = read_works(tmp_path, 32)
+    assert works.file == ["x/a.png"]
+    assert [file.encode() for file, _ in works.unread] == [rb"caf\udce9/a.png", rb"x/\udce9.png"]
+    assert all("UTF-8" in reason for _, reason in works.unread)
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+    art, elsewhere = tmp_path / "art", tmp_path / "elsewhere"
+    save(elsewhere / "deep" / "a.png", coloured(1))
+    save(art / "x" / "z" / "b.png", coloured(2))
+    (art / "linked").symlink_to(elsewhere)
+    (elsewhere / "deep" / "circle").symlink_to(elsewhere)
+    (art / "x" / "again").symlink_to(art / "x" / "z")
+    (art / "x" / "all").symlink_to(art)
+    (art / "x" / "gone.png").symlink_to(art / "nothing.png")
+    (art / "lost").symlink_to(tmp_path / "nowhere")
+    works = read_works(art, 32)
+    assert works.file == ["linked/deep--a.png", "x/z--b.png"]
+    assert works.remarks == ["2 links lead nowhere: lost, x/gone.png"]
+
+
+def test_files_of_other_types_and_empty_folders_are_remarked_in_a_line_each(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "a.png", coloured())
+    for name in ("a.cr2", "b.PSD", "c.svg", "d.raw", "e.txt", "f.json", "g.csv", ".hidden.cr2", "metadata.jsonl"):
+        (tmp_path / "x" / name).write_bytes(b"")
+    (tmp_path / "y" / "deep").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    assert read_works(tmp_path, 32).remarks == [
+        "4 files are of no known picture type: x/a.cr2, x/b.PSD, x/c.svg",
+        "1 artist's folder holds no picture: y",
+    ]
 
 
 def test_small_pictures_and_pictures_of_two_artists_are_remarked(tmp_path: Path) -> None:
@@ -164,8 +208,8 @@ def test_pictures_of_nobody_and_rows_without_a_picture_are_remarked(tmp_path: Pa
     works = read_works(tmp_path, 32)
     assert works.file == ["x/1.png"]
     assert works.remarks == [
-        "1 pictures lie in no artist's folder, and no metadata names their artist: stray.png",
-        "1 pictures are named by the metadata but are not there: x/gone.png",
+        "1 picture lies in no artist's folder, and no metadata names their artist: stray.png",
+        "1 picture is named by the metadata but is not there: x/gone.png",
     ]
 
 
@@ -209,12 +253,99 @@ def test_an_imagefolder_can_name_its_artists(tmp_path: Path) -> None:
         read_works(tmp_path, 32)
 
 
+@pytest.mark.parametrize(
+    ("name", "table", "said"),
+    [
+        ("metadata.jsonl", '{"file_name": "1.png"}\n\n{"file_name": 5}', "line 3: the file_name is 5"),
+        ("metadata.jsonl", '{"file_name": null}', "line 1: there is no file_name"),
+        ("metadata.jsonl", '{"file_name": "1.png", "artist": ["a"]}', r'line 1: the artist is \["a"\]'),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": {"en": "a"}}', "line 1: the text is"),
+        ("metadata.jsonl", '{"file_name": "1.png", "artist": "???"}', "line 1: the artist .* no letter"),
+        ("metadata.jsonl", '{"file_name": "1.png", "artist": ".."}', "line 1: the artist .* no letter"),
+        ("metadata.jsonl", '{"file_name": "1.png"}\n{"file_name": 1.png}', r"line 2: no JSON: .* \(character 16\)"),
+        ("metadata.jsonl", "{}\n" + "[" * 100_000, "line 2: no JSON|line 1: there is no file_name"),
+        ("metadata.jsonl", '{"file_name": "1.png"}\n[]', "line 2: no JSON object"),
+        ("metadata.csv", "name\n1.png\n", "line 1: no column 'file_name'; the columns are: name"),
+        ("metadata.csv", "file_name,text\n1.png,a mill, by night\n", "line 2: more fields than columns"),
+        ("metadata.csv", "file_name,text\n,a mill\n", "line 2: there is no file_name"),
+        ("metadata.csv", "file_name,text\n1.png,caf\udce9\n", "line 2: no UTF-8 text"),
+    ],
+)
+def test_broken_metadata_is_said_with_its_line(tmp_path: Path, name: str, table: str, said: str) -> None:
+    save(tmp_path / "x" / "1.png", coloured())
+    (tmp_path / "x" / name).write_bytes(table.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=f"{re.escape(name)}, {said}"):
+        read_works(tmp_path, 32)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_of_spreadsheets_are_read(tmp_path: Path, separator: str) -> None:
+    save(tmp_path / "1.png", coloured())
+    rows = [["file_name", "text", "artist"], ["1.png", '"a mill\r\nby night"', "5"], ["", "", ""]]
+    table = "\ufeff" + "\r\n".join(separator.join(row) for row in rows) + "\r\n"
+    (tmp_path / "metadata.csv").write_bytes(table.encode())
+    assert [(w.file, w.caption) for w in read_works(tmp_path, 32).works] == [("5/1.png", "a mill by night")]
+
+
+def test_a_line_of_json_may_hold_odd_characters_and_numbers(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "1.png", coloured())
+    row = '\ufeff{"file_name": "1.png", "text": "a\u2028b \\ud800", "artist": 5}\r\n'
+    (tmp_path / "x" / "metadata.jsonl").write_bytes(row.encode())
+    assert [(w.file, w.caption) for w in read_works(tmp_path, 32).works] == [("5/x--1.png", "a b ?")]
+
+
+def test_metadata_may_name_files_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "art" / "1.png", coloured(1))
+    save(tmp_path / "art" / "x" / "2.png", coloured(2))
+    names = [tmp_path / "art" / "1.png", "x/../x/2.png", tmp_path / "other.png", "../other.png"]
+    rows = [json.dumps({"file_name": str(name), "artist": "A"}) for name in names]
+    (tmp_path / "art" / "metadata.jsonl").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    works = read_works(Path("art"), 32)
+    assert works.file == ["A/1.png", "A/x--2.png"]
+    assert works.remarks == ["1 picture is named by the metadata but lies elsewhere: ../other.png"]
+    (tmp_path / "link").symlink_to(tmp_path / "art")
+    assert read_works(Path("link"), 32).file == works.file
+
+
+def test_artists_who_would_share_a_folder_are_remarked(tmp_path: Path) -> None:
+    for name in "12":
+        save(tmp_path / f"{name}.png", coloured(int(name)))
+    (tmp_path / "metadata.csv").write_text("file_name,artist\n1.png,A/B\n2.png,A B\n")
+    assert read_works(tmp_path, 32).remarks == ["1 artist's name stands for several: A-B (A B, A/B)"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (b"picture,title\nx/1.png,a\n", "line 1: no column 'file'"),
+        (b"file\nx/1.png\n", "line 1: no column 'title'"),
+        ("file,title\nx/1.png,café\n".encode("latin-1"), "line 2: no UTF-8"),
+        (b"", "line 1: no column 'file'"),
+    ],
+)
+@pytest.mark.parametrize("parent", [False, True])
+def test_a_catalogue_that_cannot_be_used_is_remarked(tmp_path: Path, table: bytes, said: str, parent: bool) -> None:
+    save(tmp_path / "art" / "x" / "1.png", coloured())
+    place = tmp_path if parent else tmp_path / "art"
+    (place / "CATALOGUE.csv").write_bytes(table)
+    (remark,) = read_works(tmp_path / "art", 32).remarks
+    assert f"CATALOGUE.csv, {said}" in remark
+
+
+def test_a_catalogue_may_have_short_rows_semicolons_and_a_mark_in_front(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "1.png", coloured(1))
+    save(tmp_path / "x" / "2.png", coloured(2))
+    (tmp_path / "CATALOGUE.csv").write_bytes("\ufefffile;title\r\nx/1.png\r\nx/2.png;mill\r\n".encode())
+    assert [w.caption for w in read_works(tmp_path, 32).works] == ["", "mill"]
+
+
 def test_artists_names_are_safe_folder_names() -> None:
     assert [safe_name(n) for n in ("../x", "a/b", " Élisabeth Vigée ", "...")] == [
         "x",
         "a-b",
         "Élisabeth-Vigée",
-        "unnamed",
+        "",
     ]
 
 
