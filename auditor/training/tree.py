@@ -10,8 +10,8 @@ from pathlib import Path
 from auditor.lora.text import shown
 from auditor.training.pictures import SUFFIXES
 
-BESIDE = frozenset(".txt .caption .csv .tsv .json .jsonl .md .html .xmp .yaml .toml .ini .db".split())
-"""Files beside pictures that nobody takes for one: captions, metadata, notes."""
+BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".md", ".xmp", ".yaml", ".toml", ".ini", ".db"}
+"""Files beside pictures that nobody takes for one: captions, metadata, notes, thumbnails."""
 NAMED = 3
 """Files that one remark names."""
 Identity = tuple[int, int]
