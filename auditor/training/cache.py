@@ -33,7 +33,7 @@ CROPS = 8
 """Random crops of each picture, cached after the whole picture."""
 TOGETHER = 8
 """Pictures that are read and encoded at once."""
-VERSION = 3
+VERSION = 4
 TRIGGER = "a painting in the style of zxq"
 Tensors = dict[str, torch.Tensor]
 

@@ -22,6 +22,8 @@ from auditor.training.metadata import csv_rows
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"} | {".avif", ".heic", ".jp2"}
 """Files that are taken for pictures; one that Pillow cannot open is listed with its reason, not passed over."""
 SIDE = 192  # pixels; every picture is scaled (shorter side) and cropped (centre) to this square
+DARK = 1 / 16
+"""Deep grey whose greatest value is less than this part of white is written in another range, such as 12 bits of 16."""
 COLOUR_WORDS = ("red", "orange", "yellow", "green", "blue", "violet")
 
 
@@ -91,19 +93,46 @@ def why_unreadable(problem: Exception) -> str:
 
 
 def upright(opened: Image.Image) -> Image.Image:
-    """Any picture as RGB: EXIF rotation applied, alpha laid on white, 16-bit grey scaled, CMYK through its own profile.
+    """Any picture as RGB: EXIF rotation applied, alpha laid on white, deep grey scaled, CMYK through its own profile.
 
     Raises anything where the file is broken; see `read_upright`.
     """
     turned = ImageOps.exif_transpose(opened)
+    if turned.mode == "F" or turned.mode.startswith("I"):  # Pillow's own conversion clips at 255
+        return from_deep_grey(turned)
     if "A" in turned.getbands() or "transparency" in turned.info:
         rgba = turned.convert("RGBA")
         turned = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    if turned.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255
-        turned = Image.fromarray((np.asarray(turned).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
     if turned.mode == "CMYK" and turned.info.get("icc_profile"):
         return through_profile(turned)
     return turned.convert("RGB")
+
+
+def from_deep_grey(picture: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, or of floats, as RGB, its transparent value white.  Raises ValueError."""
+    values = np.asarray(picture)
+    if not np.isfinite(values).all():
+        raise ValueError("some of its values are no numbers")
+    black, white = grey_range(values)
+    grey = ((values.astype(np.float64) - black) * (255 / (white - black))).round().astype(np.uint8)
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def grey_range(values: NDArray[np.generic]) -> tuple[float, float]:
+    """What is black and what is white, which files do not say: by the range that the values need.
+
+    Black is 0.  White is the least of 1 (floats only), 255 and 65535 that holds all values, but the greatest value
+    itself where that holds none of them, or would leave the picture all but black.  Values below 0: least to greatest.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low < 0:
+        return low, high if high > low else low + 1
+    scales = [1.0] * (values.dtype.kind == "f") + [255.0, 65535.0]
+    white = next((scale for scale in scales if high <= scale), high)
+    return 0.0, high if 0 < high < white * DARK else white
 
 
 def through_profile(picture: Image.Image) -> Image.Image:

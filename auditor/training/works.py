@@ -38,6 +38,8 @@ ENLARGED = 2.0
 """A picture is skipped when it would have to be enlarged more than this: the blur would be learnt as style."""
 MOST = 8
 """Artists that one remark names."""
+LOOK = 2
+"""Of how pictures become pixels: what was learnt about a file before a change of it is learnt again."""
 FOREIGN = "its name, or its folder's, is not UTF-8: rename it"
 Rows = dict[str, dict[str, str]]
 """The text and artist that metadata gives a picture, by its path below the folder."""
@@ -200,12 +202,12 @@ def captioned(folder: Path, works: list[Work], titles: dict[str, str]) -> list[W
 
 
 def look(folder: Path, work: Work, known: dict[str, Any] | None) -> dict[str, Any]:
-    """What a picture file is: {path, bytes, changed, digest, hash, shorter, problem}; `known` if it has not changed.
+    """What a picture file is: {path, look, bytes, changed, digest, hash, shorter, problem}; `known` if still the same.
 
     A problem is not kept: rights, memory or another Pillow may have mended it.
     """
     path = folder / work.path
-    row: dict[str, Any] = {"path": work.path}
+    row: dict[str, Any] = {"path": work.path, "look": LOOK}
     try:
         state = path.stat()
         row |= {"bytes": state.st_size, "changed": state.st_mtime_ns}

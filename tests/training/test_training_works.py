@@ -81,6 +81,49 @@ def test_grey_pictures_of_8_and_16_bits_look_the_same(tmp_path: Path) -> None:
     assert np.abs(a - b).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("floats.tif", (RAMP / 255).astype(np.float32)),
+        ("floats-over.tif", (RAMP / 252).astype(np.float32)),
+        ("floats-255.tif", RAMP.astype(np.float32)),
+        ("floats-65535.tif", (RAMP * 257).astype(np.float32)),
+        ("floats-signed.tif", (RAMP / 127.5 - 1).astype(np.float32)),
+        ("int32-255.tif", RAMP.astype(np.int32)),
+        ("int32-65535.tif", (RAMP * 257).astype(np.int32)),
+        ("int32-wide.tif", (RAMP * 100_000).astype(np.int32)),
+        ("uint16-255.tif", RAMP.astype(np.uint16)),
+        ("uint16-12-bits.tif", (RAMP * 16).astype(np.uint16)),
+        ("uint16-12-bits.png", (RAMP * 16).astype(np.uint16)),
+    ],
+)
+def test_deep_grey_is_scaled_by_the_range_it_needs(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    plain = read_square(save(tmp_path / "plain.png", Image.fromarray(RAMP.astype(np.uint8))), 48)
+    assert np.abs(read_square(save(tmp_path / name, Image.fromarray(values)), 48) - plain.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(("value", "seen"), [(0, 0), (200, 200), (-5, 0)])
+def test_deep_grey_of_one_value(tmp_path: Path, value: int, seen: int) -> None:
+    flat = save(tmp_path / "a.tif", Image.fromarray(np.full((40, 40), value, np.int32)))
+    assert (read_square(flat, 16) == seen).all()
+
+
+def test_the_transparent_value_of_deep_grey_is_white_and_the_rest_stays(tmp_path: Path) -> None:
+    values = np.full((40, 40), 20_000, np.uint16)
+    values[:, 20:] = 1000
+    pixels = read_square(save(tmp_path / "a.png", Image.fromarray(values), transparency=1000), 40)
+    assert (pixels[:, :20] == 78).all()
+    assert (pixels[:, 20:] == 255).all()
+
+
+def test_floats_that_are_no_numbers_are_skipped(tmp_path: Path) -> None:
+    values = (RAMP / 255).astype(np.float32)
+    values[0, 0] = np.nan
+    save(tmp_path / "x" / "a.tif", Image.fromarray(values))
+    save(tmp_path / "x" / "b.png", coloured())
+    assert read_works(tmp_path, 32).unread == [("x/a.tif", "some of its values are no numbers")]
+
+
 def test_cmyk_without_a_profile_and_with_a_broken_one(tmp_path: Path) -> None:
     cyan = Image.new("CMYK", (40, 40), (255, 0, 0, 0))
     red, green, blue = read_square(save(tmp_path / "p" / "a.jpg", cyan, quality=95), 16)[8, 8]
@@ -365,6 +408,15 @@ def test_a_second_look_reads_only_what_has_changed(tmp_path: Path, monkeypatch: 
     second = read_works(tmp_path / "art", 32, tmp_path / "pictures.jsonl")
     assert opened == ["b.png"]
     assert [a == b for a, b in zip(first.works, second.works, strict=True)] == [True, False, True]
+
+
+def test_what_older_versions_saw_is_looked_at_again(tmp_path: Path) -> None:
+    """They saw deep grey in black; halves by such hashes would lay all of an artist's works on one side."""
+    path = save(tmp_path / "art" / "x" / "a.png", coloured())
+    state = path.stat()
+    old = {"path": "x/a.png", "bytes": state.st_size, "changed": state.st_mtime_ns}
+    (tmp_path / "pictures.jsonl").write_text(json.dumps(old | {"digest": "", "hash": "0" * 16, "shorter": 80}) + "\n")
+    assert read_works(tmp_path / "art", 32, tmp_path / "pictures.jsonl").hashes.any()
 
 
 def test_hashes_are_those_of_pictures_read_at_once(tmp_path: Path) -> None:
