@@ -22,6 +22,10 @@ from auditor.whole_file import whole_file
 
 NEAR = 6
 """Perceptual hashes that differ in at most this many of 64 bits are near-duplicates."""
+MIRRORED = 3
+"""The same for pictures seen in a mirror: from 5 on, pairs of paintings that have nothing to do with each other do."""
+BLOCK = 512
+"""Pictures that are compared with all others at once."""
 Splits = dict[str, dict[str, str]]
 """artist → picture → 'a' or 'b'."""
 
@@ -54,13 +58,22 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
 
 
+def mirrored(hashes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Hashes (n, 64) of the same pictures seen in a mirror: a bit says which of two cells side by side is lighter."""
+    return ~hashes.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)
+
+
 def near_duplicates(hashes: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Group number of each picture (n,); near-duplicates, and their near-duplicates, share one."""
-    signs = np.where(hashes, 1, -1).astype(np.float32)  # products count agreeing bits less differing ones
-    near = signs @ signs.T >= hashes.shape[1] - 2 * NEAR
-    group = np.arange(len(hashes))
-    for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
-        group[group == group[j]] = group[i]
+    """Group number of each picture (n,); near-duplicates, mirrored ones too, and their near-duplicates, share one."""
+    signs, turned = (np.where(bits, 1, -1).astype(np.float32) for bits in (hashes, mirrored(hashes)))
+    group, most = np.arange(len(hashes)), hashes.shape[1]
+    for start in range(0, len(hashes), BLOCK):
+        block = slice(start, start + BLOCK)  # products count agreeing bits less differing ones
+        near = (signs[block] @ signs.T >= most - 2 * NEAR) | (turned[block] @ signs.T >= most - 2 * MIRRORED)
+        for i, row in enumerate(near, start=start):
+            later = np.flatnonzero(row[i + 1 :]) + i + 1
+            if len(later):
+                group[np.isin(group, group[later])] = group[i]
     return group
 
 

@@ -20,6 +20,7 @@ from auditor.training.log import append_line, read_lines
 from auditor.training.plan import (
     check_pictures,
     check_plan,
+    mirrored,
     near_duplicates,
     plan,
     read_plan,
@@ -241,3 +242,19 @@ def test_the_last_line_promises_nothing(tmp_path: Path) -> None:
     Progress(tmp_path, jobs, said.append).report(ended=True)
     assert said == [f"0 of {len(jobs)} LoRAs"]
     assert "-" not in line(12.0, 10, 5.0, 60.0)
+
+
+@given(st.integers(2, 20), st.integers(0, planning.MIRRORED), st.integers(0, 2**31))
+def test_mirrored_pictures_are_near_duplicates(count: int, bits: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    own = folder(count, seed=seed).hashes
+    groups = near_duplicates(np.concatenate([own, flipped(mirrored(own), bits, rng)]))
+    assert (groups[:count] == groups[count:]).all()
+    assert (mirrored(mirrored(own)) == own).all()
+
+
+def test_pictures_are_compared_across_blocks() -> None:
+    hashes = folder(planning.BLOCK + 40).hashes
+    groups = near_duplicates(np.concatenate([hashes, hashes[:3]]))
+    assert (groups[-3:] == groups[:3]).all()
+    assert len(set(groups)) == len(hashes)

@@ -33,10 +33,12 @@ from auditor.training.pictures import (  # noqa: E402
     Unreadable,
     colour_words,
     cut,
+    difference_hash,
     even_boxes,
     read_pictures,
     read_square,
 )
+from auditor.training.plan import mirrored  # noqa: E402
 from auditor.training.works import Work, read_works  # noqa: E402
 
 RAMP = np.linspace(0, 255, 64)[None, :].repeat(48, 0)
@@ -526,3 +528,10 @@ def test_crops_of_several_sizes_show_their_own_place() -> None:
     assert seen.shape == (2, 3, 8, 8)
     assert torch.allclose(seen, torch.ones_like(seen))
     assert cut(pixels, np.array([32, 64]), np.array([0, 0]), np.array([0, 0]), 8).mean(dim=(1, 2, 3))[0] < 0
+
+
+def test_the_hash_of_a_mirrored_picture_is_the_mirrored_hash() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 48, 3), np.uint8)
+    own, other = difference_hash(pixels), difference_hash(pixels[:, :, ::-1].copy())
+    assert ((mirrored(own) != other).sum(1) <= 1).all()  # but for neighbours of equal brightness
+    assert (own != other).sum(1).mean() > 20
