@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -458,17 +459,24 @@ def test_workers_end_with_the_process_that_started_them(
     Path(recipes).write_text(RECIPES.replace("steps = 3", "steps = 1000000"))
     line = command(base_folder("mini"), art, output, recipes, "--gang", "2", "--workers", "2")
     with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(line, env=environment(), start_new_session=True, stderr=said)
-        deadline = time.monotonic() + 600
-        while len(list((output / ".running").glob("*.json"))) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        workers = psutil.Process(process.pid).children(recursive=True)
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        process.wait(timeout=120)
-        _, alive = psutil.wait_procs(workers, timeout=120)
-    assert not alive
+        # What runs in the background is started deaf to Ctrl-C, and its children with it.
+        hears = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(line, env=environment(), start_new_session=True, stderr=said, preexec_fn=hears)
+        try:
+            deadline = time.monotonic() + 600
+            while len(list((output / ".running").glob("*.json"))) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            workers = psutil.Process(process.pid).children(recursive=True)
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            process.wait(timeout=120)
+            _, alive = psutil.wait_procs(workers, timeout=120)
+            assert not alive
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert "Traceback" not in (tmp_path / "said").read_text()
 
 
