@@ -58,11 +58,12 @@ def figures(pooled: Pool, rng: np.random.Generator, resamples: int = 500) -> dic
     }
     if not (t.artist < 0).all():
         found = t.named == t.artist
+        names = t.other_scores.shape[1] * ALPHA >= 1  # else no artist's own test reaches α, see `OpenSet.names_from`
         measures = {
             "top1": lambda i: float(np.mean(found[i])),
             "map_at_5": lambda i: float(np.mean((t.own_rank[i] <= RANKS) / np.maximum(t.own_rank[i], 1))),
             "open_set_auc": lambda i: auc(t.genuine[i], t.impostor[i]),
-            "found_at_alpha": lambda i: float(np.mean((t.p_genuine[i] <= ALPHA) & found[i])),
+            "found_at_alpha": lambda i: float(np.mean((t.p_genuine[i] <= ALPHA) & found[i] & names)),
             "tpr_at_fpr_1": lambda i: detection_at(t.genuine[i], t.impostor[i], 0.01),
             "eer": lambda i: equal_error_rate(t.genuine[i], t.impostor[i]),
         } | measures

@@ -18,13 +18,13 @@ NAMES = [f"artist-{a:02d}" for a in range(ARTISTS)]
 GENRE = {name: "of twins" if a < 2 else f"genre-{a % 4}" for a, name in enumerate(NAMES)}
 
 
-def pooled(style: float, twins: bool = False) -> Pool:
+def pooled(style: float, twins: bool = False, artists: int = ARTISTS) -> Pool:
     """Three suspects by each artist of a set; twins: the first two artists differ by a fifth as much as others."""
     world = World(np.random.default_rng(5), style=style)
-    styles, _, artist = references(world, ARTISTS, FILES)
+    styles, _, artist = references(world, artists, FILES)
     if twins:
         styles[1] = styles[0] + 0.2 * (styles[1] - styles[0])
-    of = np.repeat(np.arange(ARTISTS), 3)
+    of = np.repeat(np.arange(artists), 3)
     x = np.vstack([world.files(styles[artist]), world.files(styles[of])])
     trials = run_trials(x, columns_of(world.width), artist, of, SETTINGS)
     one = np.full(len(of), "other")
@@ -49,6 +49,14 @@ def test_artists_who_stand_out_are_found_and_those_who_do_not_are_not(measured: 
     assert faint["found_at_alpha"]["value"] <= 0.1
     assert abs(faint["open_set_auc"]["value"] - 0.5) < 0.15
     assert measured["eer"]["value"] < faint["eer"]["value"] - 0.2
+
+
+def test_nobody_is_found_by_a_set_too_small_to_name_anybody() -> None:
+    """With nineteen artists the open-set test reaches .05, and the test of one artist does not."""
+    small, enough = (pooled(1.5, artists=n) for n in (19, 20))
+    assert small.trials.p_genuine.min() == pytest.approx(ALPHA)
+    assert figures(small, np.random.default_rng(0), 50)["found_at_alpha"]["value"] == 0
+    assert figures(enough, np.random.default_rng(0), 50)["found_at_alpha"]["value"] > 0.5
 
 
 def test_strangers_are_attributed_as_often_as_claimed_and_twins_among_them() -> None:
