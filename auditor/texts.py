@@ -195,7 +195,7 @@ TEXTS: Final[dict[str, str]] = {
     "some artist in it.",
     "sure.of100.few": "Of 100 LoRAs by artists outside the set, fewer than 1 would point at least this clearly to "
     "some artist in it.",
-    "sure.whose": "Here that is {artist}, who was not asked about: no such figure belongs to {whom}.",
+    "sure.whose": "Here that is {artist}, who was not asked about: it is no figure of {whom}.",
     "sure.of100.declared": "Of 100 LoRAs by other artists, about {n} would stand out for {whom} at least this clearly.",
     "sure.of100.few.declared": "Of 100 LoRAs by other artists, fewer than 1 would stand out for {whom} at least this "
     "clearly.",
@@ -346,7 +346,6 @@ TEXTS: Final[dict[str, str]] = {
     "null.count": "LoRAs",
     "null.suspect": "suspect {value}",
     "null.alpha": "p ≤ {alpha}",
-    "null.alpha.member": "p ≤ {alpha}",
     "null.threshold": "p ≤ {alpha} asks for more than {threshold}.",
     "null.threshold.declared": "p ≤ {alpha} asks for more than {threshold}; 0 is as near as the three nearest of all "
     "others are on average. For a match {whom} must also come first.",

@@ -79,7 +79,7 @@ def _membership(audit: Fields, whom: str) -> NullView:
         values=values,
         statistic=score,
         threshold=limit,
-        flag="" if limit is None else say("null.alpha.member", **figures),
+        flag="" if limit is None else say("null.alpha", **figures),
         beyond=beyond,
         below=True,
         heading=told("h.null.member", whom, "asked"),

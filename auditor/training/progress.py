@@ -93,10 +93,10 @@ class Progress:
                 total += row["done"]
         return total
 
-    def report(self, force: bool = False, ended: bool = False) -> None:
-        """Tell a line when it is time, by `force`, or at the end, when nothing is left to do whatever failed."""
+    def report(self, ended: bool = False) -> None:
+        """Tell a line when it is time, or at the end, when nothing is left to do whatever failed."""
         now = time.monotonic()
-        if not (force or ended) and now - self.last < EVERY:
+        if not ended and now - self.last < EVERY:
             return
         self.last = now
         done = self.finished() + (0.0 if ended else self.running())

@@ -458,7 +458,7 @@ def test_whose_figure_it_is_where_somebody_else_stands_nearer() -> None:
     found["options"] |= {"artists": [second]}
     view = build(found)
     assert view.sure
-    assert f"Here that is {pretty(first)}, who was not asked about: no such figure belongs to {pretty(second)}." in (
+    assert f"Here that is {pretty(first)}, who was not asked about: it is no figure of {pretty(second)}." in (
         view.sure.words
     )
     assert not view.artists[0].verbal
